@@ -1,0 +1,165 @@
+//! One event's chain of sinks: whom to ask next, and what the answers add up to.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::event::{Answer, Binding, EventKind, Failure, FailurePolicy, Later, Overlay, Verdict};
+use crate::reply::Reply;
+
+/// When to raise the event again after a failed sink deferred a stored message.
+const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(300);
+
+/// A binding of the plan, and the recipients that its rule selected.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The binding.
+    pub binding: Arc<Binding>,
+    /// What its rule's `rcpt to` condition selected; `None` where it has none.
+    pub matched: Option<Arc<[crate::mail::RecipientId]>>,
+}
+
+/// What a chain wants next.
+#[derive(Debug)]
+pub enum ChainStep {
+    /// Ask this binding's sink with this overlay, and call [`Chain::answer`] with what came of it.
+    Ask(Chain, Asked, Box<Overlay>),
+    /// The chain is decided.
+    Decided(Box<Decision>),
+}
+
+/// What all sinks of an event said together.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// The verdict; `Next` where nobody objected.
+    pub verdict: Verdict,
+    /// Name of the binding that gave it; `None` where nobody objected.
+    pub by: Option<String>,
+    /// The accepted effects. After `Refuse`, `DropSession` and `Defer` only those that concern the reply
+    /// are left: the edits are gone.
+    pub overlay: Overlay,
+    /// Sinks that failed on the way, by binding.
+    pub failures: Vec<(String, Failure)>,
+}
+
+/// The chain of one event, waiting for the answer of the sink that it asked.
+///
+/// The plan is fixed when the chain starts; a reload of the registry meets the next chain.
+#[derive(Debug)]
+pub struct Chain {
+    event: EventKind,
+    asked: Arc<Binding>,
+    rest: VecDeque<Asked>,
+    start: Box<Overlay>,
+    current: Box<Overlay>,
+    failures: Vec<(String, Failure)>,
+    can_fail_command: bool,
+}
+
+impl Chain {
+    /// Starts a chain over the bindings of `plan`, in their order.
+    ///
+    /// `can_fail_command` is false at QUIT, RSET and NOOP: a broken sink must not keep a client from them.
+    pub fn start(event: EventKind, plan: Vec<Asked>, overlay: Overlay, can_fail_command: bool) -> ChainStep {
+        let mut rest = VecDeque::from(plan);
+        let overlay = Box::new(overlay);
+        match rest.pop_front() {
+            None => ChainStep::Decided(Box::new(Decision {
+                verdict: Verdict::Next,
+                by: None,
+                overlay: *overlay,
+                failures: Vec::new(),
+            })),
+            Some(first) => {
+                let chain = Self {
+                    event,
+                    asked: first.binding.clone(),
+                    rest,
+                    start: overlay.clone(),
+                    current: overlay,
+                    failures: Vec::new(),
+                    can_fail_command,
+                };
+                chain.ask(first)
+            }
+        }
+    }
+
+    /// Takes the answer of the sink that was asked.
+    pub fn answer(mut self, answer: Answer) -> ChainStep {
+        let verdict = match answer {
+            Answer::Verdict(verdict, overlay) => {
+                self.current = overlay;
+                verdict
+            }
+            // The effects of the failed call were in its own overlay, which is gone; `current` is untouched.
+            Answer::Failed(failure) => {
+                self.failures.push((self.asked.name.clone(), failure));
+                self.verdict_of_policy()
+            }
+        };
+        if verdict != Verdict::Next {
+            return self.decide(verdict);
+        }
+        match self.rest.pop_front() {
+            Some(next) => {
+                self.asked = next.binding.clone();
+                self.ask(next)
+            }
+            None => ChainStep::Decided(Box::new(Decision {
+                verdict: Verdict::Next,
+                by: None,
+                overlay: *self.current,
+                failures: self.failures,
+            })),
+        }
+    }
+
+    fn ask(self, asked: Asked) -> ChainStep {
+        let mut overlay = self.current.clone();
+        overlay.matched.clone_from(&asked.matched);
+        ChainStep::Ask(self, asked, overlay)
+    }
+
+    fn decide(self, verdict: Verdict) -> ChainStep {
+        let drops_edits = matches!(verdict, Verdict::Refuse(_) | Verdict::DropSession(_) | Verdict::Defer(_));
+        let overlay = if drops_edits {
+            // The message, the command and the session bag go back to what they were; how the reply is sent
+            // (a tarpit, a counted error) belongs to the refusal itself.
+            Overlay { delay: self.current.delay, is_protocol_error: self.current.is_protocol_error, ..*self.start }
+        } else {
+            *self.current
+        };
+        ChainStep::Decided(Box::new(Decision {
+            verdict,
+            by: Some(self.asked.name.clone()),
+            overlay,
+            failures: self.failures,
+        }))
+    }
+
+    fn verdict_of_policy(&self) -> Verdict {
+        if !self.can_fail_command || self.event.is_notice() {
+            return Verdict::Next;
+        }
+        match (self.asked.on_failure, self.event) {
+            (FailurePolicy::Skip, _) => Verdict::Next,
+            (FailurePolicy::Hold, _) => Verdict::Hold(format!("sink {} failed", self.asked.sink)),
+            (FailurePolicy::Defer, EventKind::OnConnect) => {
+                Verdict::Refuse(Reply::new(421, Some(crate::reply::Enhanced::new(3, 0)), "try again later"))
+            }
+            (FailurePolicy::Defer, event) if event.is_transport() => {
+                Verdict::Defer(Later { reply: deferred(), after: RETRY_AFTER_FAILURE })
+            }
+            (FailurePolicy::Defer, _) => Verdict::Refuse(deferred()),
+            (FailurePolicy::Refuse, EventKind::OnInboundCommand | EventKind::OnInboundInput) => {
+                Verdict::Refuse(Reply::with(550, 3, 0, "a filter of this server failed"))
+            }
+            (FailurePolicy::Refuse, _) => Verdict::Refuse(Reply::with(554, 3, 0, "a filter of this server failed")),
+        }
+    }
+}
+
+fn deferred() -> Reply {
+    Reply::with(451, 3, 0, "a filter of this server is out of order, try again later")
+}

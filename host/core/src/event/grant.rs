@@ -1,0 +1,179 @@
+//! What a sink is allowed; everything that is not granted is denied.
+
+use core::fmt;
+use core::str::FromStr;
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::event::EventKind;
+
+macro_rules! grants {
+    ($( $(#[$doc:meta])* $variant:ident = $name:literal, )*) => {
+        /// One thing that a sink may do.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Grant { $( $(#[$doc])* $variant, )* }
+
+        impl Grant {
+            /// Every grant.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
+
+            /// The name in the registry and on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )* }
+            }
+        }
+    };
+}
+
+grants! {
+    /// Read sender, recipients and parameters.
+    ReadEnvelope = "read-envelope",
+    /// Read the header block.
+    ReadHeaders = "read-headers",
+    /// Read the body and its parts.
+    ReadBody = "read-body",
+    /// Add, change and remove header fields.
+    EditHeaders = "edit-headers",
+    /// Replace the body.
+    EditBody = "edit-body",
+    /// Change sender, recipients, paths and parameters, priority and delivery time.
+    EditEnvelope = "edit-envelope",
+    /// Edit what a signature covers.
+    BreakSignatures = "break-signatures",
+    /// Answer the client with texts and codes of its own.
+    Reply = "reply",
+    /// Accept against the server's policy.
+    AcceptRecipients = "accept-recipients",
+    /// End the chain before the sinks behind it.
+    EndChain = "end-chain",
+    /// Accept and drop.
+    Discard = "discard",
+}
+
+/// A name that is no grant, or one that this version cannot give.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum GrantError {
+    /// The contract knows it, this version does not give it yet.
+    #[error("the grant {name:?} is part of the contract and not given by this version of basin")]
+    NotYet {
+        /// What was asked for.
+        name: String,
+    },
+    /// Nobody knows it.
+    #[error("there is no grant {name:?}; known are {}", list(&Grants::everything()))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+}
+
+const NOT_YET: &[&str] = &[
+    "route",
+    "outbound",
+    "authenticate",
+    "submit",
+    "state",
+    "dns",
+    "message-auth",
+    "http",
+    "dir",
+    "env",
+    "clock",
+    "random",
+];
+
+impl FromStr for Grant {
+    type Err = GrantError;
+
+    fn from_str(name: &str) -> Result<Self, GrantError> {
+        if let Some(grant) = Self::ALL.iter().copied().find(|grant| grant.name() == name) {
+            return Ok(grant);
+        }
+        let word = name.split('=').next().unwrap_or(name);
+        let name = name.to_owned();
+        Err(if NOT_YET.contains(&word) { GrantError::NotYet { name } } else { GrantError::Unknown { name } })
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of grants.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Grants(BTreeSet<Grant>);
+
+impl Grants {
+    /// Every grant there is; for tests and `basin sink test --grant-all`.
+    pub fn everything() -> Self {
+        Grant::ALL.iter().copied().collect()
+    }
+
+    /// What a first binding at `event` gets where nobody names grants: reading, as far as the event has
+    /// something to read, and no other.
+    pub fn reading(event: EventKind) -> Self {
+        if event.has_content() {
+            [Grant::ReadEnvelope, Grant::ReadHeaders, Grant::ReadBody].into_iter().collect()
+        } else if event == EventKind::OnInboundCommand {
+            [Grant::ReadEnvelope].into_iter().collect()
+        } else {
+            Self::default()
+        }
+    }
+
+    /// Whether the grant is in the set.
+    pub fn has(&self, grant: Grant) -> bool {
+        self.0.contains(&grant)
+    }
+
+    /// Adds a grant.
+    pub fn insert(&mut self, grant: Grant) {
+        self.0.insert(grant);
+    }
+
+    /// The grants in the set, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = Grant> {
+        self.0.iter().copied()
+    }
+
+    /// Whether nothing is granted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<Grant> for Grants {
+    fn from_iter<I: IntoIterator<Item = Grant>>(grants: I) -> Self {
+        Self(grants.into_iter().collect())
+    }
+}
+
+fn list(grants: &Grants) -> String {
+    grants.iter().map(Grant::name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_back_and_unknown_ones_say_which_kind_they_are() {
+        for grant in Grant::ALL {
+            assert_eq!(grant.name().parse(), Ok(*grant));
+        }
+        assert!(matches!("http=a.example".parse::<Grant>(), Err(GrantError::NotYet { .. })));
+        assert!(matches!("fly".parse::<Grant>(), Err(GrantError::Unknown { .. })));
+    }
+
+    #[test]
+    fn a_first_binding_gets_reading_alone() {
+        assert!(Grants::reading(EventKind::OnConnect).is_empty());
+        assert!(!Grants::reading(EventKind::OnEndOfData).has(Grant::EditHeaders));
+    }
+}

@@ -1,0 +1,21 @@
+//! Which sinks run at an event, in what order, and what their answers mean.
+
+pub mod binding;
+pub mod budget;
+pub mod chain;
+pub mod grant;
+pub mod kind;
+pub mod occasion;
+pub mod registry;
+pub mod rule;
+pub mod verdict;
+
+pub use binding::{Binding, FailurePolicy, Mode};
+pub use budget::{Budget, BudgetOverride};
+pub use chain::{Asked, Chain, ChainStep, Decision};
+pub use grant::{Grant, GrantError, Grants};
+pub use kind::EventKind;
+pub use occasion::{Command, Occasion, Overlay, SessionFacts};
+pub use registry::{Explained, Planned, Registry, SinkEntry};
+pub use rule::{Facts, Rule, RuleError};
+pub use verdict::{Answer, Failure, FailureKind, Later, Verdict};

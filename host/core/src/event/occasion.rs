@@ -1,0 +1,103 @@
+//! What a sink is told at an event, and what it may change.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::EventKind;
+use crate::mail::{Bag, Message, RecipientId};
+use crate::reply::Reply;
+use crate::time::Timestamp;
+
+/// What is known of a client's session when an event is raised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// Identity, in logs and in the contract.
+    pub id: String,
+    /// Name of the listener.
+    pub listener: String,
+    /// The client's end.
+    pub client: SocketAddr,
+    /// This server's end.
+    pub server: SocketAddr,
+    /// When the client connected.
+    pub started: Timestamp,
+    /// What the client called itself; `None` before HELO and EHLO.
+    pub helo: Option<String>,
+    /// Whether it greeted with EHLO.
+    pub is_esmtp: bool,
+    /// Messages accepted in this session.
+    pub messages: u32,
+    /// Protocol errors counted in this session.
+    pub errors: u32,
+    /// Why it ended, at `on-disconnect`: "quit", "dropped", "timeout", "error", "refused", "shutdown".
+    pub end_reason: Option<&'static str>,
+}
+
+/// A command that was parsed and checked and is not carried out yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Command {
+    /// Verb in upper case.
+    pub keyword: String,
+    /// What stands after it, as it came.
+    pub argument: String,
+    /// The line as it came, without line end.
+    pub line: Vec<u8>,
+    /// Path of MAIL and RCPT without angle brackets; the empty string for `<>`.
+    pub path: Option<String>,
+    /// ESMTP parameters by keyword in upper case; the empty string where one has no value.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// The occasion of a chain of calls: the facts that no sink changes.
+#[derive(Debug, Clone)]
+pub struct Occasion {
+    /// Which event.
+    pub event: EventKind,
+    /// When it was raised; the clock of every sink of the chain.
+    pub now: Timestamp,
+    /// How often it was raised for this thing before.
+    pub raised: u32,
+    /// The same for every repetition of this event for this thing.
+    pub idempotency_key: String,
+    /// What the server will answer if nobody objects, where somebody waits for an answer.
+    pub native_response: Option<Reply>,
+    /// The client's session, at inbound protocol events.
+    pub session: Option<Arc<SessionFacts>>,
+    /// The refused line, at `on-reject`, without line end.
+    pub line: Vec<u8>,
+}
+
+/// What a chain may change. Each sink works on a clone; a call that fails leaves no trace.
+#[derive(Debug, Clone, Default)]
+pub struct Overlay {
+    /// The message, from MAIL FROM on.
+    pub message: Option<Message>,
+    /// Recipients that the `rcpt to` condition of the binding's rule selected; all where it has none.
+    pub matched: Option<Arc<[RecipientId]>>,
+    /// The command, at `on-inbound-command`.
+    pub command: Option<Arc<Command>>,
+    /// Session property bag.
+    pub session_bag: Arc<Bag>,
+    /// Banner text, at `on-connect`.
+    pub banner: Option<String>,
+    /// The native answer with text, and within the class the code, replaced.
+    pub response: Option<Reply>,
+    /// Lines added to the native answer; on EHLO these are keywords.
+    pub appended: Vec<String>,
+    /// How long the host waits before it answers; the sinks of a chain add up to at most
+    /// `limits::RESPONSE_DELAY_MAX`.
+    pub delay: Duration,
+    /// Whether the command counts as a protocol error of the client.
+    pub is_protocol_error: bool,
+}
+
+impl Overlay {
+    /// The answer as it stands: the native one, as replaced, with the lines that sinks added.
+    pub fn current_response(&self, native: Option<&Reply>) -> Option<Reply> {
+        let mut reply = self.response.clone().or_else(|| native.cloned())?;
+        self.appended.iter().for_each(|line| reply.push_line(line.clone()));
+        Some(reply)
+    }
+}

@@ -1,0 +1,144 @@
+//! The envelope: reverse path, recipients and ESMTP parameters.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::addr::Address;
+use crate::mail::Bag;
+use crate::reply::Reply;
+use crate::time::Timestamp;
+
+/// Number of a recipient within its message; stable over removal, fork and retry.
+pub type RecipientId = u32;
+
+/// What has become of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Nothing yet.
+    #[default]
+    Pending,
+    /// It is in its mailbox, or the next server took it.
+    Delivered {
+        /// When.
+        at: Timestamp,
+    },
+    /// It failed for now and is tried again.
+    Deferred {
+        /// Not before this time.
+        until: Timestamp,
+        /// Why.
+        reply: Reply,
+    },
+    /// It failed for good.
+    Failed {
+        /// Why; goes into the notification.
+        reply: Reply,
+    },
+    /// An operator has to look at it.
+    Held {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Whether nothing more will happen to the recipient.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Delivered { .. } | Self::Failed { .. })
+    }
+
+    /// The word that the contract and the command line use.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered { .. } => "delivered",
+            Self::Deferred { .. } => "deferred",
+            Self::Failed { .. } => "failed",
+            Self::Held { .. } => "held",
+        }
+    }
+}
+
+/// One recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipient {
+    /// Number within the message.
+    pub id: RecipientId,
+    /// Where it goes now; sinks may have rewritten it.
+    pub address: Address,
+    /// ORCPT of RFC 3461, else the address as the client gave it.
+    pub original: String,
+    /// NOTIFY of RFC 3461; empty where the client did not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<String>,
+    /// Domain to route by in place of the address's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_domain: Option<String>,
+    /// What has become of it.
+    #[serde(default)]
+    pub outcome: Outcome,
+    /// What sinks attached to it.
+    #[serde(default, skip_serializing_if = "Bag::is_empty")]
+    pub properties: Bag,
+}
+
+/// Who a message is from and for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Reverse path; `None` is the null sender `<>`.
+    pub sender: Option<Address>,
+    /// Recipients in the order they were given.
+    pub recipients: Vec<Recipient>,
+    /// Parameters of MAIL by keyword in upper case; the empty string where one has no value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+    next_recipient: RecipientId,
+}
+
+impl Envelope {
+    /// Makes an envelope without recipients.
+    pub fn new(sender: Option<Address>) -> Self {
+        Self { sender, ..Self::default() }
+    }
+
+    /// Adds a recipient; `None` where the address is on the list already.
+    ///
+    /// A client that names a recipient twice gets 250 both times and the mail once (RFC 5321 §4.5.3.1.8
+    /// counts commands, not mailboxes).
+    pub fn add(&mut self, address: Address, original: String) -> Option<RecipientId> {
+        if self.recipients.iter().any(|recipient| recipient.address.is_same(&address)) {
+            return None;
+        }
+        let id = self.next_recipient;
+        self.next_recipient += 1;
+        self.recipients.push(Recipient {
+            id,
+            address,
+            original,
+            notify: Vec::new(),
+            route_domain: None,
+            outcome: Outcome::Pending,
+            properties: Bag::default(),
+        });
+        Some(id)
+    }
+
+    /// The recipient of that number.
+    pub fn recipient(&self, id: RecipientId) -> Option<&Recipient> {
+        self.recipients.iter().find(|recipient| recipient.id == id)
+    }
+
+    /// The recipient of that number, to change.
+    pub fn recipient_mut(&mut self, id: RecipientId) -> Option<&mut Recipient> {
+        self.recipients.iter_mut().find(|recipient| recipient.id == id)
+    }
+
+    /// Takes a recipient off the list and says whether it was on it.
+    pub fn remove(&mut self, id: RecipientId) -> bool {
+        let before = self.recipients.len();
+        self.recipients.retain(|recipient| recipient.id != id);
+        self.recipients.len() != before
+    }
+}

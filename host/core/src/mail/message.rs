@@ -1,0 +1,179 @@
+//! The MailMsg: one object from MAIL FROM to the last delivery.
+
+use core::fmt;
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::mail::{Bag, Body, Envelope, HeaderBlock};
+use crate::time::Timestamp;
+
+/// Identity of a message, unique on this server and its peers, stable for its life.
+///
+/// 1 to 64 characters out of `A-Z a-z 0-9 -`, so it is safe in a file name, a header and a log line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MessageId(Arc<str>);
+
+impl MessageId {
+    /// Takes a text that has the form of an id; `None` for any other.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_id =
+            (1..=64).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+        is_id.then(|| Self(text.into()))
+    }
+
+    /// Makes an id out of the time and a random number; the shell supplies both.
+    ///
+    /// 13 hexadecimal digits of microseconds, so that ids sort by age, then 64 random bits, so that nobody
+    /// guesses the id of someone else's message and two servers never make the same.
+    pub fn new(now: Timestamp, random: u64) -> Self {
+        let microseconds = now.seconds.unsigned_abs() * 1_000_000 + u64::from(now.nanoseconds / 1_000);
+        Self(format!("{microseconds:014x}-{random:016x}").into())
+    }
+
+    /// The text of the id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for MessageId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| format!("not a message id: {text:?}"))
+    }
+}
+
+impl From<MessageId> for String {
+    fn from(id: MessageId) -> Self {
+        id.0.as_ref().to_owned()
+    }
+}
+
+/// How a message came here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// A client's session.
+    Smtp,
+    /// A file in the pickup directory.
+    Pickup,
+    /// That sink made it.
+    Sink(String),
+    /// This server notifies a sender.
+    Notification,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Smtp => f.write_str("smtp"),
+            Self::Pickup => f.write_str("pickup"),
+            Self::Sink(name) => write!(f, "sink:{name}"),
+            Self::Notification => f.write_str("notification"),
+        }
+    }
+}
+
+/// Facts about a message's arrival; they never change after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// How it came.
+    pub origin: Origin,
+    /// When its MAIL command came, or it was made.
+    pub at: Timestamp,
+    /// Name of the listener that took it.
+    pub listener: String,
+    /// The client's end of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<SocketAddr>,
+    /// This server's end of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<SocketAddr>,
+    /// What the client called itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helo: Option<String>,
+    /// Whether the client greeted with EHLO.
+    #[serde(default)]
+    pub is_esmtp: bool,
+    /// Id of the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// How many messages led to this one: a notification or a sink's message is one deeper than its cause.
+    #[serde(default)]
+    pub depth: u32,
+}
+
+/// A message with everything that belongs to it.
+///
+/// Cloning is cheap: the parts are shared until somebody edits one (`Arc::make_mut`). That is how a sink's
+/// edits stay its own until its call has succeeded: it works on a clone, and the clone is taken or dropped.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Identity.
+    pub id: MessageId,
+    /// How it came.
+    pub arrival: Arc<Arrival>,
+    /// Who it is from and for.
+    pub envelope: Arc<Envelope>,
+    /// Header block.
+    pub header: Arc<HeaderBlock>,
+    /// Body; the empty line before it belongs to neither.
+    pub body: Body,
+    /// What sinks attached to it.
+    pub properties: Arc<Bag>,
+    /// Delivery priority; 0 is normal, higher is sooner (RFC 6710 has -9 to 9).
+    pub priority: i32,
+    /// Not to be delivered before this time.
+    pub deliver_after: Option<Timestamp>,
+}
+
+impl Message {
+    /// Makes a message without header and body, as it stands after MAIL FROM.
+    pub fn new(id: MessageId, arrival: Arrival, envelope: Envelope) -> Self {
+        Self {
+            id,
+            arrival: Arc::new(arrival),
+            envelope: Arc::new(envelope),
+            header: Arc::new(HeaderBlock::default()),
+            body: Body::from_bytes(bytes::Bytes::new()),
+            properties: Arc::new(Bag::default()),
+            priority: 0,
+            deliver_after: None,
+        }
+    }
+
+    /// Octets of header block, empty line and body together, before dot-stuffing.
+    pub fn size(&self) -> u64 {
+        self.header.len() as u64 + 2 + self.body.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_age_and_parse_back() {
+        let early = MessageId::new(Timestamp::from_seconds(1_700_000_000), u64::MAX);
+        let late = MessageId::new(Timestamp::from_seconds(1_700_000_001), 0);
+        assert!(early < late);
+        assert_eq!(MessageId::parse(early.as_str()), Some(early));
+    }
+
+    #[test]
+    fn an_id_is_safe_in_a_file_name() {
+        for bad in ["", "../x", "a b", "a/b", "a\0"] {
+            assert_eq!(MessageId::parse(bad), None);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Messages: envelope, header block, body, properties.
+
+pub mod body;
+pub mod envelope;
+pub mod header;
+pub mod message;
+pub mod properties;
+
+pub use body::{Body, ReadAt};
+pub use envelope::{Envelope, Outcome, Recipient, RecipientId};
+pub use header::{Field, FieldError, HeaderBlock};
+pub use message::{Arrival, Message, MessageId, Origin};
+pub use properties::{Bag, BagError, Scope};

@@ -1,0 +1,1 @@
+//! The SMTP protocol: commands, extensions, message text, the server session.

@@ -1,0 +1,1 @@
+//! Tests of Basin over the wire, and of the tree itself.
