@@ -188,6 +188,26 @@ impl EventKind {
     }
 }
 
+/// A set of events; tells a machine which questions anybody would hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventSet(u32);
+
+impl EventSet {
+    /// Every event.
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// Whether the event is in the set.
+    pub fn has(self, event: EventKind) -> bool {
+        self.0 & (1 << event as u32) != 0
+    }
+}
+
+impl FromIterator<EventKind> for EventSet {
+    fn from_iter<I: IntoIterator<Item = EventKind>>(events: I) -> Self {
+        Self(events.into_iter().fold(0, |set, event| set | 1 << event as u32))
+    }
+}
+
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::EventKind;
+use crate::event::{EventKind, Facts};
 use crate::mail::{Bag, Message, RecipientId};
 use crate::reply::Reply;
 use crate::time::Timestamp;
@@ -99,5 +99,48 @@ impl Overlay {
         let mut reply = self.response.clone().or_else(|| native.cloned())?;
         self.appended.iter().for_each(|line| reply.push_line(line.clone()));
         Some(reply)
+    }
+}
+
+/// An event that is raised: what its sinks are told, and what they may change.
+///
+/// The machine that raises it waits for the decision at a question, and for nobody at a notice.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The facts.
+    pub occasion: Arc<Occasion>,
+    /// What may change.
+    pub overlay: Overlay,
+    /// False at QUIT, RSET and NOOP: a sink that fails is skipped there whatever its policy.
+    pub can_fail: bool,
+}
+
+impl Question {
+    /// The facts that rules are checked against.
+    pub fn facts(&self) -> Facts<'_> {
+        let session = self.occasion.session.as_deref();
+        let message = self.overlay.message.as_ref();
+        let command = self.overlay.command.as_deref();
+        let declared = command.and_then(|command| command.parameters.get("SIZE")).and_then(|size| size.parse().ok());
+        let verb = command.map(|command| command.keyword.as_str());
+        let path = |wanted: &str| command.filter(|_| verb == Some(wanted)).and_then(|command| command.path.as_deref());
+        let sender = message.map(|message| &message.envelope.sender);
+        Facts {
+            verb,
+            helo: session.and_then(|session| session.helo.as_deref()).or_else(|| message?.arrival.helo.as_deref()),
+            sender: path("MAIL")
+                .map(str::to_owned)
+                .or_else(|| sender.map(|sender| sender.as_ref().map(ToString::to_string).unwrap_or_default())),
+            recipients: message.map(|message| message.envelope.recipients.as_slice()).unwrap_or_default(),
+            rcpt_argument: path("RCPT"),
+            client: session.map(|session| session.client.ip()).or_else(|| Some(message?.arrival.client?.ip())),
+            size: message.filter(|_| self.occasion.event.has_content()).map(Message::size).or(declared),
+            header: message.filter(|_| self.occasion.event.has_content()).map(|message| message.header.as_ref()),
+            code: self.occasion.native_response.as_ref().map(Reply::code),
+            listener: session
+                .map(|session| session.listener.as_str())
+                .or_else(|| Some(message?.arrival.listener.as_str())),
+            origin: message.map(|message| message.arrival.origin.to_string()),
+        }
     }
 }

@@ -16,7 +16,7 @@ pub struct Facts<'a> {
     /// What the client called itself.
     pub helo: Option<&'a str>,
     /// Reverse path; the empty string is the null sender.
-    pub sender: Option<&'a str>,
+    pub sender: Option<String>,
     /// Recipients.
     pub recipients: &'a [Recipient],
     /// Recipient that a RCPT command names, before it is on the list.
@@ -32,7 +32,7 @@ pub struct Facts<'a> {
     /// Name of the listener.
     pub listener: Option<&'a str>,
     /// "smtp", "pickup", "sink:NAME" or "notification".
-    pub origin: Option<&'a str>,
+    pub origin: Option<String>,
 }
 
 /// Why a rule was not accepted.

@@ -1,0 +1,45 @@
+//! How far a stored message has come; written with it, so a restart goes on from there.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// The next thing that happens to a stored message.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "kebab-case")]
+pub enum Stage {
+    /// The sinks at `on-submission` are asked.
+    #[default]
+    Submission,
+    /// Its recipients are delivered to.
+    Delivery,
+    /// It waits until an operator releases it; release goes on with `then`.
+    Held {
+        /// Why.
+        reason: String,
+        /// The stage it was at.
+        then: Box<Stage>,
+    },
+    /// It was set aside as bad mail.
+    Bad {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where a stored message stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The next thing that happens.
+    #[serde(flatten)]
+    pub stage: Stage,
+    /// How often the event of this stage was raised before.
+    #[serde(default)]
+    pub raised: u32,
+    /// Delivery attempts so far.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Nothing happens before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+}
