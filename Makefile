@@ -1,0 +1,78 @@
+# Two commands do all the set-up: `make run` and `make test`. `make help` lists the rest.
+
+CARGO       ?= cargo
+# Guests share one target directory, so that wit-bindgen is built once for the SDK, the samples and the hostile set.
+GUESTS      := $(CURDIR)/target/guests
+GUEST       := CARGO_TARGET_DIR=$(GUESTS) $(CARGO)
+WASM        := $(GUESTS)/wasm32-wasip2/release
+BASIN       := $(CURDIR)/target/debug/basin
+DEMO        ?= $(CURDIR)/run
+CRASH_CYCLES ?= 200
+
+.DEFAULT_GOAL := help
+.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short test-peers bench bench-quick powercut clean-run
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: # Installs what a fresh machine lacks: the guest target of the Rust toolchain.
+	@rustup target list --installed | grep -qx wasm32-wasip2 || { echo "==> installing the rustup target wasm32-wasip2"; rustup target add wasm32-wasip2; }
+
+guests: setup ## Build the sample sinks (components for wasm32-wasip2)
+	@echo "==> building the sample sinks"
+	cd sample-sinks && $(GUEST) build --release --target wasm32-wasip2
+
+hostile: setup
+	@echo "==> building the sinks that misbehave on purpose"
+	cd tests/hostile && $(GUEST) build --release --target wasm32-wasip2
+
+server: ## Build the server (the first time takes some minutes: wasmtime)
+	@echo "==> building the server"
+	$(CARGO) build -p basin
+
+run: setup server guests ## Start a server on loopback with a sample sink; mail goes in and comes out
+	@BASIN_SAMPLES=$(WASM) $(BASIN) serve --demo $(DEMO)
+
+test: check-style unit e2e crash-short ## Do all set-up that tests need and run them
+
+check-style: setup
+	@echo "==> format and lints"
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	cd guest-sdk/rust && $(CARGO) fmt --check
+	cd sample-sinks && $(CARGO) fmt --all --check
+
+unit: setup guests hostile
+	@echo "==> tests of the Rust SDK and the samples, natively"
+	cd guest-sdk/rust && $(GUEST) test --quiet
+	cd sample-sinks && $(GUEST) test --quiet
+	@echo "==> tests of the server's crates"
+	BASIN_WASM=$(WASM) $(CARGO) test -p basin-core -p basin-spool -p basin-sinks -p basin --no-fail-fast
+
+e2e: server guests hostile
+	@echo "==> tests over the wire, of the contract and of the tree"
+	BASIN_BIN=$(BASIN) BASIN_WASM=$(WASM) $(CARGO) test -p basin-tests --no-fail-fast
+
+crash-short: server guests
+	@echo "==> 20 cycles of kill -9 under load"
+	BASIN_BIN=$(BASIN) BASIN_WASM=$(WASM) $(CARGO) run -q -p basin-tests --bin crash -- --cycles 20
+
+crash: server guests ## 200 cycles of kill -9 under load; nothing acknowledged may be lost
+	BASIN_BIN=$(BASIN) BASIN_WASM=$(WASM) $(CARGO) run -q -p basin-tests --bin crash -- --cycles $(CRASH_CYCLES)
+
+powercut: server ## Simulated power cut: file-system shutdown on a loop mount (Linux, root)
+	BASIN_BIN=$(BASIN) $(CARGO) run -q -p basin-tests --bin powercut
+
+test-peers: server guests ## Real peers from Debian: Postfix, Exim, Dovecot, swaks
+	BASIN_BIN=$(BASIN) BASIN_WASM=$(WASM) tests/peers/run.sh
+
+bench: setup guests hostile ## Measure speed and memory beside a null SMTP server (release build)
+	$(CARGO) build --release -p basin -p basin-tests --bins
+	BASIN_BIN=$(CURDIR)/target/release/basin BASIN_WASM=$(WASM) target/release/bench
+
+bench-quick: setup guests hostile
+	$(CARGO) build --release -p basin -p basin-tests --bins
+	BASIN_BIN=$(CURDIR)/target/release/basin BASIN_WASM=$(WASM) target/release/bench --quick
+
+clean-run: ## Forget the state of `make run`
+	rm -rf $(DEMO)
