@@ -48,6 +48,13 @@ impl Timestamp {
     pub fn to_rfc3339(self) -> String {
         mail_parser::DateTime::from_timestamp(self.seconds).to_rfc3339()
     }
+
+    /// Reads the date-time of RFC 3339, to the second; `None` for any other text.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let is_whole = text.len() >= "1970-01-01T00:00:00Z".len();
+        let parsed = mail_parser::DateTime::parse_rfc3339(text).filter(|parsed| is_whole && parsed.is_valid())?;
+        Some(Self::from_seconds(parsed.to_timestamp()))
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +64,17 @@ mod tests {
     #[test]
     fn dates_have_the_form_of_rfc_5322() {
         assert_eq!(Timestamp::from_seconds(0).to_rfc5322(), "Thu, 1 Jan 1970 00:00:00 +0000");
+    }
+
+    #[test]
+    fn dates_of_rfc_3339_parse_with_their_offset() {
+        let seconds = |text| Timestamp::parse_rfc3339(text).map(|moment| moment.seconds);
+        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(seconds("2030-01-31T12:00:00+02:00"), Some(1_896_084_000));
+        assert_eq!(seconds("2030-01-31T12:00:00-02:30"), Some(1_896_100_200));
+        for bad in ["", "2030-01-31", "2030-13-31T12:00:00Z", "2030-01-31 12:00", "tomorrow, or a little later"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
     }
 
     #[test]
