@@ -1,5 +1,6 @@
 //! The body of a message: octets that somebody else keeps.
 
+use core::any::Any;
 use core::fmt;
 use std::io;
 use std::sync::Arc;
@@ -21,6 +22,11 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// The storage below failed.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// The value itself, for a storage that knows its own kinds again and then need not copy them.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 impl ReadAt for Bytes {
@@ -35,6 +41,25 @@ impl ReadAt for Bytes {
             to.copy_from_slice(from);
         }
         Ok(count)
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+/// The whole text of a received message: header block, empty line and body, as the storage keeps it.
+#[derive(Clone)]
+pub struct Content {
+    /// Where the octets are.
+    pub octets: Arc<dyn ReadAt>,
+    /// How many there are.
+    pub len: u64,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} octets)", self.len)
     }
 }
 
@@ -61,6 +86,16 @@ impl Body {
         let octets = octets.into();
         let len = <[u8]>::len(&octets) as u64;
         Self { source: Arc::new(octets), start: 0, len }
+    }
+
+    /// What the window looks onto.
+    pub fn source(&self) -> &Arc<dyn ReadAt> {
+        &self.source
+    }
+
+    /// Where in its source the body starts.
+    pub fn start(&self) -> u64 {
+        self.start
     }
 
     /// Octets of the body.

@@ -6,7 +6,7 @@ pub mod header;
 pub mod message;
 pub mod properties;
 
-pub use body::{Body, ReadAt};
+pub use body::{Body, Content, ReadAt};
 pub use envelope::{Envelope, Outcome, Recipient, RecipientId};
 pub use header::{Field, FieldError, HeaderBlock};
 pub use message::{Arrival, Message, MessageId, Origin};
