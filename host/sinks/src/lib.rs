@@ -7,14 +7,16 @@
 //! This crate alone names wasmtime. The types that are generated from `wit/` stay inside it: `bindings` has them,
 //! `convert` translates them, `host_api` answers to them.
 
+mod call;
 mod engine;
 mod host;
 mod load;
 mod load_error;
+mod pool;
 mod report;
 
-pub use engine::{Engine, EngineError, EngineOptions};
+pub use engine::{CALLS_MAX_DEFAULT, Engine, EngineError, EngineOptions, PoolUse};
 pub use host::{LogLevel, LogLine, SinkHost};
 pub use load::Component;
-pub use load_error::LoadError;
+pub use load_error::{COMPONENT_BYTES_MAX, LoadError};
 pub use report::{CallReport, CallRequest, Usage};
