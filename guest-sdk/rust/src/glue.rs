@@ -33,6 +33,7 @@ macro_rules! own_argument {
 }
 
 /// Lends an owned argument to the sink.
+#[cfg(target_family = "wasm")]
 macro_rules! lend_argument {
     ($own:ident: shared $ty:ident) => { &$own };
     ($own:ident: unique $ty:ident) => { &mut $own };
@@ -40,9 +41,9 @@ macro_rules! lend_argument {
     ($own:ident: octets $ty:ident) => { &$own };
     ($own:ident: number $ty:ident) => { $own };
 }
-pub(crate) use {argument, lend_argument};
+pub(crate) use argument;
 #[cfg(target_family = "wasm")]
-pub(crate) use {own_argument, raw_argument};
+pub(crate) use {lend_argument, own_argument, raw_argument};
 
 /// A wrapper and the handle that it owns.
 #[cfg(target_family = "wasm")]
