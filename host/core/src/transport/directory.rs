@@ -1,0 +1,358 @@
+//! Who lives here: local domains, mailboxes and aliases.
+//!
+//! The same tables answer the session ("is this recipient ours?") and the transport ("which mailbox is
+//! it?"), so an address that RCPT accepted is an address that can be delivered. Every look-up is exact: no
+//! suffix of a domain, no `%` and no `!` in a local part has a meaning here, which is what keeps the server
+//! from being an open relay.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use thiserror::Error;
+
+use crate::addr::{Address, check_domain};
+use crate::limits::{ALIAS_MAILBOXES_MAX, MAILBOX_NAME_BYTES_MAX};
+
+/// The tables as the configuration has them.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    /// Domains whose mail ends here.
+    pub domains: Vec<String>,
+    /// Address and the name of its mailbox; several addresses may share one.
+    pub mailboxes: Vec<(Address, String)>,
+    /// Address and the addresses that get its mail; these are local, as this version delivers nowhere else.
+    pub aliases: Vec<(Address, Vec<Address>)>,
+    /// Mailbox of `postmaster`, with and without a domain, where no entry above has it (RFC 5321 §4.5.1).
+    pub postmaster: String,
+    /// Domain and the mailbox that gets what nobody else there does.
+    pub catch_all: Vec<(String, String)>,
+}
+
+/// Why tables are not a directory. The texts go to the operator as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DirectoryError {
+    /// A local domain that is no domain.
+    #[error("{domain:?} is not a valid domain")]
+    Domain {
+        /// The domain.
+        domain: String,
+    },
+    /// An address in the tables at a domain that is not in them.
+    #[error("{address} is not at a local domain; add its domain or take the address out")]
+    NotLocal {
+        /// The address.
+        address: Address,
+    },
+    /// A catch-all of a domain that is not local.
+    #[error("there is a catch-all for {domain:?}, which is not a local domain")]
+    CatchAllDomain {
+        /// The domain.
+        domain: String,
+    },
+    /// An address that stands there twice.
+    #[error("{address} has two entries among mailboxes and aliases")]
+    Twice {
+        /// The address.
+        address: Address,
+    },
+    /// A mailbox name that is not safe as the name of a directory.
+    #[error(
+        "{name:?} is not a mailbox name: 1 to {MAILBOX_NAME_BYTES_MAX} characters out of letters, digits, \
+         \".\", \"_\", \"+\" and \"-\", the first a letter or digit"
+    )]
+    MailboxName {
+        /// The name.
+        name: String,
+    },
+    /// An alias one of whose addresses leads to no mailbox: unknown, elsewhere, or in a circle.
+    #[error("alias {alias}: {target} leads to no mailbox of this server")]
+    AliasTarget {
+        /// The alias.
+        alias: Address,
+        /// What it points to.
+        target: Address,
+    },
+    /// An alias that stands for more mailboxes than one message may reach by one recipient.
+    #[error("alias {alias} stands for more than {ALIAS_MAILBOXES_MAX} mailboxes")]
+    AliasTooLarge {
+        /// The alias.
+        alias: Address,
+    },
+}
+
+/// What an address is to this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// A mailbox, by name.
+    Mailbox(&'a str),
+    /// Another name for these addresses.
+    Alias(&'a [Address]),
+    /// At a local domain, but nobody.
+    Unknown,
+    /// At a domain that is not local.
+    NotLocal,
+}
+
+/// Local domains, mailboxes and aliases; checked once, never changed.
+///
+/// Domains are compared without regard to case, and so are local parts: RFC 5321 §2.4 leaves them to the
+/// host that owns the domain, and nobody wants `Alice` and `alice` to be two people.
+#[derive(Debug, Clone, Default)]
+pub struct Directory {
+    domains: BTreeSet<String>,
+    mailboxes: HashMap<String, String>,
+    aliases: HashMap<String, Vec<Address>>,
+    postmaster: String,
+    catch_all: BTreeMap<String, String>,
+}
+
+impl Directory {
+    /// Checks the tables and makes a directory of them.
+    ///
+    /// # Errors
+    /// The first thing in the tables that cannot be meant: see [`DirectoryError`].
+    pub fn new(tables: Tables) -> Result<Self, DirectoryError> {
+        let mut directory = Self { postmaster: mailbox_name(tables.postmaster)?, ..Self::default() };
+        for domain in tables.domains {
+            if check_domain(&domain).is_err() {
+                return Err(DirectoryError::Domain { domain });
+            }
+            directory.domains.insert(domain.to_ascii_lowercase());
+        }
+        for (domain, name) in tables.catch_all {
+            if !directory.is_local_domain(&domain) {
+                return Err(DirectoryError::CatchAllDomain { domain });
+            }
+            directory.catch_all.insert(domain.to_ascii_lowercase(), mailbox_name(name)?);
+        }
+        for (address, name) in tables.mailboxes {
+            let key = directory.new_key(&address)?;
+            directory.mailboxes.insert(key, mailbox_name(name)?);
+        }
+        let mut aliases = Vec::new();
+        for (address, targets) in tables.aliases {
+            let key = directory.new_key(&address)?;
+            directory.aliases.insert(key, targets);
+            aliases.push(address);
+        }
+        aliases.iter().try_for_each(|alias| directory.check_alias(alias))?;
+        Ok(directory)
+    }
+
+    /// Whether mail for the domain ends here. Exact but for case.
+    pub fn is_local_domain(&self, domain: &str) -> bool {
+        // Lower case is the usual form; only another one pays for a copy.
+        if domain.bytes().any(|octet| octet.is_ascii_uppercase()) {
+            return self.domains.contains(&domain.to_ascii_lowercase());
+        }
+        self.domains.contains(domain)
+    }
+
+    /// Whether mail for the address can be delivered here.
+    pub fn is_local_address(&self, address: &Address) -> bool {
+        matches!(self.lookup(address), Lookup::Mailbox(_) | Lookup::Alias(_))
+    }
+
+    /// What the address is to this server.
+    pub fn lookup(&self, address: &Address) -> Lookup<'_> {
+        // `postmaster` is the only address that has no domain (RFC 5321 §4.5.1).
+        let Some(domain) = address.domain() else { return Lookup::Mailbox(&self.postmaster) };
+        if !self.is_local_domain(domain) {
+            return Lookup::NotLocal;
+        }
+        let key = key(address);
+        if let Some(name) = self.mailboxes.get(&key) {
+            return Lookup::Mailbox(name);
+        }
+        if let Some(targets) = self.aliases.get(&key) {
+            return Lookup::Alias(targets);
+        }
+        if address.local_unquoted().eq_ignore_ascii_case("postmaster") {
+            return Lookup::Mailbox(&self.postmaster);
+        }
+        match self.catch_all.get(&domain.to_ascii_lowercase()) {
+            Some(name) => Lookup::Mailbox(name),
+            None => Lookup::Unknown,
+        }
+    }
+
+    /// Follows aliases to the mailboxes at their ends: each mailbox once, with the address that led to it.
+    ///
+    /// Empty where the address is unknown or not local. An address that comes up again is not followed
+    /// again, so circles end; [`ALIAS_MAILBOXES_MAX`] bounds the rest.
+    pub fn expand(&self, address: &Address) -> Vec<(Address, String)> {
+        let mut found: Vec<(Address, String)> = Vec::new();
+        let mut names = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![address];
+        while let Some(next) = waiting.pop() {
+            if !seen.insert(key(next)) || found.len() > ALIAS_MAILBOXES_MAX {
+                continue;
+            }
+            match self.lookup(next) {
+                Lookup::Mailbox(name) if names.insert(name) => found.push((next.clone(), name.to_owned())),
+                // Reversed, because the last one on the stack is the first one followed.
+                Lookup::Alias(targets) => waiting.extend(targets.iter().rev()),
+                Lookup::Mailbox(_) | Lookup::Unknown | Lookup::NotLocal => {}
+            }
+        }
+        found
+    }
+
+    // The key of an address that has no entry yet.
+    fn new_key(&self, address: &Address) -> Result<String, DirectoryError> {
+        if !address.domain().is_some_and(|domain| self.is_local_domain(domain)) {
+            return Err(DirectoryError::NotLocal { address: address.clone() });
+        }
+        let key = key(address);
+        if self.mailboxes.contains_key(&key) || self.aliases.contains_key(&key) {
+            return Err(DirectoryError::Twice { address: address.clone() });
+        }
+        Ok(key)
+    }
+
+    fn check_alias(&self, alias: &Address) -> Result<(), DirectoryError> {
+        let targets = self.aliases.get(&key(alias)).map(Vec::as_slice).unwrap_or_default();
+        let dead = |target: &&Address| self.expand(target).is_empty();
+        if let Some(target) = targets.iter().find(dead).or_else(|| targets.is_empty().then_some(alias)) {
+            return Err(DirectoryError::AliasTarget { alias: alias.clone(), target: target.clone() });
+        }
+        if self.expand(alias).len() > ALIAS_MAILBOXES_MAX {
+            return Err(DirectoryError::AliasTooLarge { alias: alias.clone() });
+        }
+        Ok(())
+    }
+}
+
+// A mailbox becomes a directory on disk, so its name is checked here, once.
+fn mailbox_name(name: String) -> Result<String, DirectoryError> {
+    let is_inner = |octet: u8| octet.is_ascii_alphanumeric() || b"._+-".contains(&octet);
+    let is_name = (1..=MAILBOX_NAME_BYTES_MAX).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(is_inner);
+    if is_name { Ok(name) } else { Err(DirectoryError::MailboxName { name }) }
+}
+
+fn key(address: &Address) -> String {
+    let mut key = address.local_unquoted();
+    key.push('@');
+    key.push_str(address.domain().unwrap_or_default());
+    key.make_ascii_lowercase();
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).expect("valid")
+    }
+
+    fn tables() -> Tables {
+        Tables {
+            domains: vec!["basin.example".into(), "Other.Example".into()],
+            mailboxes: vec![
+                (address("alice@basin.example"), "alice".into()),
+                (address("bob@basin.example"), "bob".into()),
+                (address("\"a b\"@basin.example"), "ab".into()),
+            ],
+            aliases: vec![
+                (address("team@basin.example"), vec![address("alice@basin.example"), address("bob@basin.example")]),
+                (address("all@basin.example"), vec![address("team@basin.example"), address("alice@basin.example")]),
+            ],
+            postmaster: "alice".into(),
+            catch_all: vec![("other.example".into(), "bob".into())],
+        }
+    }
+
+    fn directory() -> Directory {
+        Directory::new(tables()).expect("the tables are right")
+    }
+
+    #[test]
+    fn mailboxes_are_found_without_regard_to_case_and_quoting() {
+        for text in
+            ["alice@basin.example", "ALICE@Basin.Example", "\"alice\"@basin.example", "\"al\\ice\"@basin.example"]
+        {
+            assert_eq!(directory().lookup(&address(text)), Lookup::Mailbox("alice"), "{text}");
+        }
+        assert_eq!(directory().lookup(&address("\"A B\"@basin.example")), Lookup::Mailbox("ab"));
+    }
+
+    #[test]
+    fn the_domain_is_matched_whole() {
+        for text in [
+            "alice@basin.example.evil.invalid",
+            "alice@evilbasin.example",
+            "alice@sub.basin.example",
+            "alice@example",
+            "alice@[192.0.2.1]",
+        ] {
+            assert_eq!(directory().lookup(&address(text)), Lookup::NotLocal, "{text}");
+        }
+    }
+
+    #[test]
+    fn old_routing_tricks_are_unknown_users() {
+        for text in ["x%far.example@basin.example", "far!x@basin.example", "\"x@far.example\"@basin.example"] {
+            assert_eq!(directory().lookup(&address(text)), Lookup::Unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn postmaster_is_always_somebody() {
+        for text in ["postmaster", "PostMaster", "postmaster@basin.example", "POSTMASTER@other.example"] {
+            assert_eq!(directory().lookup(&address(text)), Lookup::Mailbox("alice"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_catch_all_takes_what_nobody_else_does() {
+        assert_eq!(directory().lookup(&address("any@OTHER.example")), Lookup::Mailbox("bob"));
+        assert_eq!(directory().lookup(&address("any@basin.example")), Lookup::Unknown);
+    }
+
+    #[test]
+    fn aliases_expand_to_each_mailbox_once() {
+        let names = |text| directory().expand(&address(text)).into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+        assert_eq!(names("all@basin.example"), ["alice", "bob"]);
+        assert_eq!(names("bob@basin.example"), ["bob"]);
+        assert_eq!(names("nobody@basin.example"), [""; 0]);
+        assert_eq!(names("alice@far.example"), [""; 0]);
+    }
+
+    #[test]
+    fn aliases_in_a_circle_or_to_nobody_are_refused() {
+        let mut circle = tables();
+        circle.aliases = vec![
+            (address("a@basin.example"), vec![address("b@basin.example")]),
+            (address("b@basin.example"), vec![address("a@basin.example")]),
+        ];
+        assert!(matches!(Directory::new(circle), Err(DirectoryError::AliasTarget { .. })));
+        for target in ["nobody@basin.example", "alice@far.example"] {
+            let mut dead = tables();
+            dead.aliases = vec![(address("a@basin.example"), vec![address(target)])];
+            assert!(matches!(Directory::new(dead), Err(DirectoryError::AliasTarget { .. })), "{target}");
+        }
+        let mut own = tables();
+        own.aliases =
+            vec![(address("a@basin.example"), vec![address("a@basin.example"), address("bob@basin.example")])];
+        assert!(Directory::new(own).is_ok_and(|own| own.expand(&address("a@basin.example")).len() == 1));
+    }
+
+    #[test]
+    fn faults_of_the_tables_are_named() {
+        let mut twice = tables();
+        twice.mailboxes.push((address("Team@basin.example"), "team".into()));
+        assert!(matches!(Directory::new(twice), Err(DirectoryError::Twice { .. })));
+        let mut far = tables();
+        far.mailboxes.push((address("x@far.example"), "x".into()));
+        assert!(matches!(Directory::new(far), Err(DirectoryError::NotLocal { .. })));
+        for name in ["", ".", "..", "a/b", ".hidden", "a\0", "ü"] {
+            let unsafe_name = Tables { postmaster: name.into(), ..tables() };
+            assert!(matches!(Directory::new(unsafe_name), Err(DirectoryError::MailboxName { .. })), "{name:?}");
+        }
+        let domain = Tables { domains: vec!["-x".into()], ..tables() };
+        assert!(matches!(Directory::new(domain), Err(DirectoryError::Domain { .. })));
+    }
+}
