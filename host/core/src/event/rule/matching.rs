@@ -1,0 +1,170 @@
+//! Checking conditions against facts.
+
+use core::net::IpAddr;
+
+use super::{Condition, Facts, Field, Pattern};
+use crate::mail::RecipientId;
+
+/// Longest found value that an explanation shows, in characters.
+const FOUND_CHARACTERS_MAX: usize = 200;
+
+/// A text pattern with `*`, case-insensitive.
+///
+/// Kept as the lower-case pieces between the stars. Finding each piece at its leftmost place is enough, so
+/// a match reads the text once: no pattern and no text make it slow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Glob {
+    first: String,
+    middle: Vec<String>,
+    /// `None` where the pattern has no star.
+    last: Option<String>,
+}
+
+impl Glob {
+    /// Takes any text as a pattern.
+    pub(super) fn new(pattern: &str) -> Self {
+        let mut pieces = pattern.split('*').map(str::to_lowercase);
+        let first = pieces.next().unwrap_or_default();
+        let mut middle: Vec<String> = pieces.collect();
+        let last = middle.pop();
+        middle.retain(|piece| !piece.is_empty());
+        Self { first, middle, last }
+    }
+
+    /// Whether the whole text fits.
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        let Some(last) = &self.last else { return text == self.first };
+        let inner = text.strip_prefix(self.first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str()));
+        let mut rest = match inner {
+            Some(inner) => inner,
+            None => return false,
+        };
+        for piece in &self.middle {
+            match rest.split_once(piece.as_str()) {
+                Some((_, after)) => rest = after,
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+/// An address or a network, IPv4 written as the IPv6 addresses that stand for it (RFC 4291 §2.5.5.2), so
+/// that a client on a dual-stack socket is the same client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Network {
+    bits: u128,
+    mask: u128,
+}
+
+impl Network {
+    /// Parses `address` or `address/prefix`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(digits) if digits.bytes().all(|octet| octet.is_ascii_digit()) => digits.parse::<u32>().ok()?,
+            Some(_) => return None,
+            None => width,
+        };
+        let host_bits = width.checked_sub(prefix)?;
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        Some(Self { bits: wide(address) & mask, mask })
+    }
+
+    /// Whether the address lies in the network.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        wide(address) & self.mask == self.bits
+    }
+}
+
+fn wide(address: IpAddr) -> u128 {
+    let v6 = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    u128::from(v6)
+}
+
+impl Condition {
+    /// Whether the condition holds; a thing that is not there fits no pattern, so `!=` holds for it.
+    pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {
+        let fits = match &self.field {
+            Field::Verb => self.fits_text(facts.verb),
+            Field::Ehlo => self.fits_text(facts.helo),
+            Field::MailFrom => self.fits_text(facts.sender.as_deref()),
+            Field::RcptTo => match facts.rcpt_argument {
+                Some(path) => self.fits_text(Some(path)),
+                None => facts.recipients.iter().any(|recipient| self.fits_text(Some(&recipient.address.to_string()))),
+            },
+            Field::Client => self.patterns.iter().any(|pattern| match (pattern, facts.client) {
+                (Pattern::Within(network), Some(client)) => network.has(client),
+                (Pattern::Within(_) | Pattern::Text(_) | Pattern::Over(_), _) => false,
+            }),
+            Field::Size => self.patterns.iter().any(|pattern| match (pattern, facts.size) {
+                (Pattern::Over(octets), Some(size)) => size > *octets,
+                (Pattern::Within(_) | Pattern::Text(_) | Pattern::Over(_), _) => false,
+            }),
+            Field::Header(name) => {
+                facts.header.is_some_and(|block| block.all(name).any(|field| self.fits_text(Some(&field.value()))))
+            }
+            Field::Code => self.fits_text(facts.code.map(|code| code.to_string()).as_deref()),
+            Field::Listener => self.fits_text(facts.listener),
+            Field::Origin => self.fits_text(facts.origin.as_deref()),
+        };
+        fits != self.is_negated
+    }
+
+    /// The recipients that the condition selects among those that conditions before it left.
+    pub(super) fn select(&self, facts: &Facts<'_>, among: Option<&[RecipientId]>) -> Vec<RecipientId> {
+        let selected = facts.recipients.iter().filter(|recipient| {
+            among.is_none_or(|ids| ids.contains(&recipient.id))
+                && self.fits_text(Some(&recipient.address.to_string())) != self.is_negated
+        });
+        selected.map(|recipient| recipient.id).collect()
+    }
+
+    /// What stands where the condition looked, for a person.
+    pub(super) fn found(&self, facts: &Facts<'_>) -> String {
+        let found = match &self.field {
+            Field::Verb => facts.verb.map(str::to_owned),
+            Field::Ehlo => facts.helo.map(str::to_owned),
+            Field::MailFrom => facts.sender.as_ref().map(|path| format!("<{path}>")),
+            Field::RcptTo => match facts.rcpt_argument {
+                Some(path) => Some(format!("<{path}>")),
+                None => joined(facts.recipients.iter().map(|recipient| format!("<{}>", recipient.address))),
+            },
+            Field::Client => facts.client.map(|client| client.to_canonical().to_string()),
+            Field::Size => facts.size.map(|size| format!("{size} octets")),
+            Field::Header(name) => {
+                facts.header.and_then(|block| joined(block.all(name).map(crate::mail::Field::value)))
+            }
+            Field::Code => facts.code.map(|code| code.to_string()),
+            Field::Listener => facts.listener.map(str::to_owned),
+            Field::Origin => facts.origin.clone(),
+        };
+        let found = found.unwrap_or_else(|| "nothing".to_owned());
+        if found.chars().nth(FOUND_CHARACTERS_MAX).is_none() {
+            return found;
+        }
+        found.chars().take(FOUND_CHARACTERS_MAX).chain("...".chars()).collect()
+    }
+
+    fn fits_text(&self, text: Option<&str>) -> bool {
+        let Some(text) = text else { return false };
+        self.patterns.iter().any(|pattern| match pattern {
+            Pattern::Text(glob) => glob.is_match(text),
+            Pattern::Within(_) | Pattern::Over(_) => false,
+        })
+    }
+}
+
+fn joined(values: impl Iterator<Item = String>) -> Option<String> {
+    let text = values.collect::<Vec<_>>().join(", ");
+    (!text.is_empty()).then_some(text)
+}
