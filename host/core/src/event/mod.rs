@@ -16,6 +16,6 @@ pub use chain::{Asked, Chain, ChainStep, Decision};
 pub use grant::{Grant, GrantError, Grants};
 pub use kind::{EventKind, EventSet};
 pub use occasion::{Command, Occasion, Overlay, Question, SessionFacts};
-pub use registry::{Explained, Planned, Registry, SinkEntry};
-pub use rule::{Facts, Rule, RuleError};
+pub use registry::{Explained, Registry, RegistryError, SinkEntry};
+pub use rule::{Facts, Matched, Rule, RuleError};
 pub use verdict::{Answer, Failure, FailureKind, Later, Verdict};

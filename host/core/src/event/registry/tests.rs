@@ -1,0 +1,143 @@
+use super::*;
+use crate::event::Rule;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_000);
+
+fn sink(name: &str) -> SinkEntry {
+    SinkEntry {
+        name: name.to_owned(),
+        digest: String::new(),
+        source: String::new(),
+        grants: Grants::default(),
+        budget: BudgetOverride::default(),
+        config: BTreeMap::new(),
+        is_enabled: true,
+    }
+}
+
+fn binding(name: &str, event: EventKind, rule: &str) -> Binding {
+    Binding {
+        name: name.to_owned(),
+        sink: "one".to_owned(),
+        event,
+        rule: Rule::parse(rule, event).expect("a rule"),
+        priority: crate::event::binding::PRIORITY_DEFAULT,
+        listener: None,
+        mode: Mode::Decide,
+        on_failure: event.policies().first().copied().expect("every event has a policy"),
+        is_enabled: true,
+        expires: None,
+        max_firings: None,
+    }
+}
+
+fn registry(bindings: Vec<Binding>) -> Registry {
+    Registry::new(1, [sink("one"), sink("two")], bindings).expect("a good registry")
+}
+
+fn names(asked: &[Asked]) -> Vec<&str> {
+    asked.iter().map(|asked| asked.binding.name.as_str()).collect()
+}
+
+#[test]
+fn the_order_is_priority_then_name() {
+    let event = EventKind::OnConnect;
+    let bindings = [("b", 10), ("a", 10), ("z", 0), ("c", 32_767)]
+        .map(|(name, priority)| Binding { priority, ..binding(name, event, "") });
+    let registry = registry(bindings.to_vec());
+    assert_eq!(names(&registry.plan(event, &Facts::default(), NOW, &|_| 0)), ["z", "a", "b", "c"]);
+}
+
+#[test]
+fn observers_are_apart_from_the_plan_and_at_a_notice_all_observe() {
+    let observe = Binding { mode: Mode::Observe, ..binding("observer", EventKind::OnConnect, "") };
+    let decide = binding("decider", EventKind::OnConnect, "");
+    let notice = binding("notice", EventKind::OnReject, "");
+    let registry = registry(vec![observe, decide, notice]);
+    let facts = Facts::default();
+    let plan = |event| registry.plan(event, &facts, NOW, &|_| 0);
+    let observers = |event| registry.observers(event, &facts, NOW, &|_| 0);
+    assert_eq!(names(&plan(EventKind::OnConnect)), ["decider"]);
+    assert_eq!(names(&observers(EventKind::OnConnect)), ["observer"]);
+    assert_eq!(names(&plan(EventKind::OnReject)), [""; 0]);
+    assert_eq!(names(&observers(EventKind::OnReject)), ["notice"]);
+}
+
+#[test]
+fn explain_gives_the_first_reason_of_every_binding_that_does_not_fire() {
+    let event = EventKind::OnConnect;
+    let base = |name| binding(name, event, "");
+    let mut off = sink("two");
+    off.is_enabled = false;
+    let bindings = vec![
+        base("a-fires"),
+        Binding { is_enabled: false, ..base("b-off") },
+        Binding { sink: "two".into(), ..base("c-sink-off") },
+        Binding { listener: Some("mx".into()), ..base("d-listener") },
+        Binding { expires: Some(Timestamp::from_seconds(999)), ..base("e-expired") },
+        Binding { expires: Some(NOW), ..base("f-expires-now") },
+        Binding { max_firings: Some(3), ..base("g-fired") },
+        Binding { max_firings: Some(4), ..base("h-one-left") },
+        binding("i-rule", event, "client=10.0.0.0/8"),
+    ];
+    let registry = Registry::new(1, [sink("one"), off], bindings).expect("a good registry");
+    let facts = Facts { listener: Some("submission"), client: "192.0.2.1".parse().ok(), ..Facts::default() };
+    let rows = registry.explain(event, &facts, NOW, &|_| 3);
+    let reasons: Vec<_> = rows.iter().map(|row| row.why_not.as_deref()).collect();
+    assert_eq!(
+        reasons,
+        [
+            None,
+            Some("the binding is disabled"),
+            Some("the sink \"two\" is disabled"),
+            Some("it is bound to the listener \"mx\", this is \"submission\""),
+            Some("it expired at 1970-01-01T00:16:39Z"),
+            None,
+            Some("it fired 3 times since the server started, which is its maximum"),
+            None,
+            Some("its rule wants \"client=10.0.0.0/8\" and found 192.0.2.1"),
+        ]
+    );
+    let plan = registry.plan(event, &facts, NOW, &|_| 3);
+    assert_eq!(names(&plan), ["a-fires", "f-expires-now", "h-one-left"], "plan and explain agree");
+}
+
+#[test]
+fn interest_is_what_somebody_who_is_switched_on_is_bound_to() {
+    let off = Binding { is_enabled: false, ..binding("a", EventKind::OnConnect, "") };
+    let on = binding("b", EventKind::OnDisconnect, "");
+    let interest = registry(vec![off, on]).interest();
+    assert!(interest.has(EventKind::OnDisconnect));
+    assert!(!interest.has(EventKind::OnConnect));
+    assert_eq!(Registry::default().interest(), EventSet::default());
+}
+
+#[test]
+fn what_cannot_work_is_refused() {
+    let event = EventKind::OnConnect;
+    let new = |sinks: Vec<SinkEntry>, bindings: Vec<Binding>| {
+        Registry::new(1, sinks, bindings).expect_err("a bad registry").to_string()
+    };
+    let one = || vec![sink("one")];
+    for name in ["", "One", "1one", "-one", "o_ne", "../x", &"o".repeat(65)] {
+        assert!(new(vec![sink(name)], vec![]).starts_with("sink name"), "{name}");
+    }
+    assert_eq!(new(vec![sink("one"), sink("one")], vec![]), "there are two sinks \"one\"");
+    let twice = vec![binding("a", event, ""), binding("a", EventKind::OnReject, "")];
+    assert_eq!(new(one(), twice), "there are two bindings \"a\"");
+    assert!(new(one(), vec![binding("a b", event, "")]).starts_with("binding name"));
+    let unknown = Binding { sink: "three".into(), ..binding("a", event, "") };
+    assert_eq!(new(one(), vec![unknown]), "binding \"a\" is for the sink \"three\", which is not registered");
+    assert_eq!(
+        new(one(), vec![binding("a", EventKind::OnRoute, "")]),
+        "binding \"a\": on-route is part of the contract and not raised by this version of basin; raised are \
+         on-connect, on-inbound-command, on-end-of-data, on-reject, on-disconnect, on-submission"
+    );
+    let hold = Binding { on_failure: FailurePolicy::Hold, ..binding("a", event, "") };
+    assert_eq!(
+        new(one(), vec![hold]),
+        "binding \"a\": on-connect has no failure policy \"hold\"; it has defer, refuse, skip"
+    );
+    let late = Binding { priority: PRIORITY_MAX + 1, ..binding("a", event, "") };
+    assert!(new(one(), vec![late]).contains("not 32768"));
+}
