@@ -97,6 +97,7 @@ pub const MAILBOX_NAME_BYTES_MAX: usize = 64;
 
 /// Most mailboxes that one alias stands for. Bounds what one recipient of one message can set in motion.
 pub const ALIAS_MAILBOXES_MAX: usize = 1_000;
+
 /// Longest name of a sink, in octets; it becomes part of file and property names.
 pub const SINK_NAME_BYTES_MAX: usize = 64;
 
