@@ -1,0 +1,1 @@
+//! Basin over the wire: the real server, real sockets, real files.

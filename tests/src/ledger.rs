@@ -1,0 +1,157 @@
+//! What was acknowledged, against what arrived.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+
+use crate::letter::{Letter, recognise};
+use crate::maildir::{self, Maildir};
+
+/// One letter for one mailbox.
+pub type Due = (Letter, String);
+
+/// Books of a run over several lives of the server. A life begins with a start and ends with a kill.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Letters that got their 250, and in which life.
+    acknowledged: BTreeMap<Due, u32>,
+    /// Letters whose text went out without an answer coming back: they may arrive or not.
+    unanswered: BTreeSet<Due>,
+    /// In which lives copies arrived.
+    arrived: BTreeMap<Due, Vec<u32>>,
+    /// Messages that are not what anybody sent.
+    damaged: Vec<String>,
+    seen: BTreeSet<PathBuf>,
+}
+
+/// What the books say at the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Letters for a mailbox that got 250.
+    pub acknowledged: usize,
+    /// Those, and unanswered ones, that arrived.
+    pub arrived: usize,
+    /// Unanswered letters that arrived all the same.
+    pub arrived_unanswered: usize,
+    /// Second copies from a later life: the delivery overlapped a kill, so its mark was lost and it was done again.
+    pub twice_over_a_kill: usize,
+    /// Second copies from the same life: nothing excuses them.
+    pub twice_in_one_life: Vec<String>,
+    /// Acknowledged and not there.
+    pub lost: Vec<String>,
+    /// Torn, mixed or never sent.
+    pub damaged: Vec<String>,
+}
+
+impl Balance {
+    /// Whether each acknowledged letter arrived whole, and none twice without an excuse.
+    pub fn is_good(&self) -> bool {
+        self.lost.is_empty() && self.damaged.is_empty() && self.twice_in_one_life.is_empty()
+    }
+}
+
+impl Ledger {
+    /// Notes that the server said 250 to a letter.
+    pub fn acknowledge(&mut self, letter: &Letter, mailboxes: &[&str], life: u32) {
+        for mailbox in mailboxes {
+            self.acknowledged.insert((letter.clone(), (*mailbox).to_owned()), life);
+        }
+    }
+
+    /// Notes that a letter went out and no answer came.
+    pub fn leave_open(&mut self, letter: &Letter, mailboxes: &[&str]) {
+        for mailbox in mailboxes {
+            self.unanswered.insert((letter.clone(), (*mailbox).to_owned()));
+        }
+    }
+
+    /// Reads what has arrived since the last look; `added` are fields that sinks put into messages.
+    pub fn look(&mut self, mailbox: &str, maildir: &Maildir, life: u32, added: &[&str]) -> io::Result<()> {
+        for path in maildir.names()? {
+            if self.seen.contains(&path) {
+                continue;
+            }
+            let mail = maildir::read(path.clone())?;
+            match recognise(&mail.octets, added) {
+                Ok(letter) => self.arrived.entry((letter, mailbox.to_owned())).or_default().push(life),
+                Err(why) => self.damaged.push(format!("{}: {why}", path.display())),
+            }
+            self.seen.insert(path);
+        }
+        Ok(())
+    }
+
+    /// How many letters were acknowledged so far.
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// Acknowledged letters that have not arrived yet.
+    pub fn outstanding(&self) -> usize {
+        self.acknowledged.keys().filter(|due| !self.arrived.contains_key(due)).count()
+    }
+
+    /// Adds everything up.
+    pub fn balance(&self) -> Balance {
+        let mut balance =
+            Balance { acknowledged: self.acknowledged.len(), arrived: self.arrived.len(), ..Balance::default() };
+        balance.damaged.clone_from(&self.damaged);
+        for (due, life) in &self.acknowledged {
+            if !self.arrived.contains_key(due) {
+                balance.lost.push(format!("{} for {}, acknowledged in life {life}", due.0.id(), due.1));
+            }
+        }
+        for (due, lives) in &self.arrived {
+            let is_known = self.acknowledged.contains_key(due) || self.unanswered.contains(due);
+            if !is_known {
+                balance.damaged.push(format!("{} arrived at {} where nobody sent it", due.0.id(), due.1));
+            }
+            if !self.acknowledged.contains_key(due) {
+                balance.arrived_unanswered += 1;
+            }
+            let distinct: BTreeSet<&u32> = lives.iter().collect();
+            balance.twice_over_a_kill += distinct.len() - 1;
+            if distinct.len() < lives.len() {
+                balance.twice_in_one_life.push(format!("{} at {} in lives {lives:?}", due.0.id(), due.1));
+            }
+        }
+        balance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ledger;
+    use crate::letter::Letter;
+    use crate::maildir::Maildir;
+    use std::fs;
+
+    #[test]
+    fn a_loss_a_copy_and_a_torn_message_are_told_apart() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        fs::create_dir(folder.path().join("new")).expect("new");
+        let maildir = Maildir::at(folder.path());
+        let letter = |number| Letter { run: 1, author: 1, number, size: 100 };
+        let put = |name: &str, text: &[u8]| fs::write(folder.path().join("new").join(name), text).expect("write");
+        let mut ledger = Ledger::default();
+        for number in 1..=3 {
+            ledger.acknowledge(&letter(number), &["user"], 1);
+        }
+        put("a", &letter(1).text());
+        ledger.look("user", &maildir, 1, &[]).expect("look");
+        put("b", &letter(1).text());
+        put("c", &letter(2).text());
+        let torn = letter(3).text();
+        put("d", torn.get(..torn.len() / 2).expect("half"));
+        put("e", &letter(9).text());
+        ledger.look("user", &maildir, 2, &[]).expect("look");
+        let balance = ledger.balance();
+        assert_eq!(balance.twice_over_a_kill, 1);
+        assert_eq!(balance.lost.len(), 1, "{balance:?}");
+        assert_eq!(balance.damaged.len(), 2, "{balance:?}");
+        assert!(balance.twice_in_one_life.is_empty());
+        put("f", &letter(2).text());
+        ledger.look("user", &maildir, 2, &[]).expect("look");
+        assert_eq!(ledger.balance().twice_in_one_life.len(), 1);
+    }
+}
