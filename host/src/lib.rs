@@ -1,1 +1,8 @@
-//! Tests of Basin over the wire, and of the tree itself.
+//! The shell of Basin: everything that touches a socket, a file, a clock or a person.
+//!
+//! The machines in `basin-core` decide; this package does what they ask and hands back the result. Only
+//! `app` wires the parts together, only `config` reads the configuration file, only `net::wire` reads client
+//! sockets.
+
+pub mod cli;
+pub mod config;

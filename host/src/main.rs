@@ -1,2 +1,5 @@
-//! Basin.
-fn main() {}
+//! The `basin` program.
+
+fn main() -> std::process::ExitCode {
+    basin::cli::main()
+}

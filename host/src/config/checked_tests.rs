@@ -1,0 +1,128 @@
+use super::*;
+
+const MINIMAL: &str = "host-name = \"mx.example.org\"\npostmaster = \"alice@example.org\"\n\
+    [[listener]]\nname = \"inbound\"\naddress = \"127.0.0.1:2525\"\n\
+    [[domain]]\nname = \"example.org\"\nmailboxes = [\"alice\"]\n";
+
+fn parse(text: &str) -> Result<Config, Vec<String>> {
+    let file = Path::new("basin.toml");
+    Config::parse(file, text)
+        .map_err(|errors| errors.problems.iter().map(|problem| problem.at(file)).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_minimal_file_has_defaults_for_the_rest() {
+    let config = parse(MINIMAL).expect("valid");
+    assert_eq!(config.listeners[0].message_bytes_max, limits::MESSAGE_BYTES_DEFAULT);
+    assert_eq!(config.spool, Path::new("/var/lib/basin/spool"));
+    assert_eq!(config.admin, Some("127.0.0.1:9525".parse().expect("an address")));
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn defaults_of_the_reference_are_the_defaults_of_the_code() {
+    let mut written = MINIMAL.to_owned();
+    let mut tables: Vec<&str> = Vec::new();
+    for key in crate::config::reference::KEYS {
+        let Some(default) = key.default else { continue };
+        if key.table == "domain" {
+            continue;
+        }
+        if key.table == "listener" {
+            written = written.replace("[[domain]]", &format!("{} = {default}\n[[domain]]", key.name));
+            continue;
+        }
+        if !tables.contains(&key.table) {
+            tables.push(key.table);
+            written.push_str(&format!("[{}]\n", key.table));
+        }
+        written.push_str(&format!("{} = {default}\n", key.name));
+    }
+    assert_eq!(parse(&written).expect("valid"), parse(MINIMAL).expect("valid"), "{written}");
+}
+
+#[test]
+fn relative_paths_start_at_the_file() {
+    let text = format!("{MINIMAL}[spool]\ndirectory = \"spool\"\n");
+    let config = Config::parse(Path::new("/etc/basin/basin.toml"), &text).expect("valid");
+    assert_eq!(config.spool, Path::new("/etc/basin/spool"));
+}
+
+#[test]
+fn every_mistake_names_line_and_key_and_says_what_to_do() {
+    for (text, expected) in [
+        ("host-nam = \"x\"", "basin.toml:1: host-nam: there is no such key; did you mean \"host-name\"?"),
+        (
+            "max-recipients = 5",
+            "basin.toml:1: max-recipients: there is no such key; did you mean \"listener.max-recipients\"?",
+        ),
+        ("\n[spol]\ndirectory = \"x\"", "basin.toml:2: spol: there is no such key; did you mean \"spool\"?"),
+        (
+            "host-name = \"a b\"",
+            "basin.toml:1: host-name: \"a b\" is no domain name; write one such as \"mail.example.org\"",
+        ),
+        ("host-name = 5", "basin.toml:1: host-name: invalid type: integer `5`, expected a string"),
+        ("host-name = ", "basin.toml:1: string values must be quoted, expected literal string"),
+        (
+            "[admin]\naddress = \"x\"",
+            "basin.toml:2: admin.address: expected IP:PORT such as \"127.0.0.1:9525\", or \"off\", found \"x\"",
+        ),
+        (
+            "[limits]\ndrain-time = \"30\"",
+            "basin.toml:2: limits.drain-time: invalid value: string \"30\", expected a time with its unit, such as \"30s\" (units: ms, s, m, h, d)",
+        ),
+        (
+            "[limits]\nsink-calls = 0",
+            "basin.toml:2: limits.sink-calls: expected 1 to 8000: each call takes 6 of the kernel's 65,530 memory maps",
+        ),
+        (
+            "[log]\nlevel = \"loud\"",
+            "basin.toml:2: log.level: expected error, warn, info, debug or trace, found \"loud\"",
+        ),
+        (
+            "[[listener]]\nname = \"a\"\naddress = \"25\"",
+            "basin.toml:3: listener[0].address: expected IP:PORT such as \"0.0.0.0:25\" or \"[::]:25\", found \"25\"",
+        ),
+        (
+            "[[listener]]\nmax-message-size = \"1KiB\"",
+            "basin.toml:2: listener[0].max-message-size: RFC 5321 §4.5.3.1.7 requires \"64KiB\" at least",
+        ),
+        (
+            "[[domain]]\nname = \"example.org\"\ncatch-all = \"bob\"",
+            "basin.toml:3: domain[0].catch-all: this is none of the domain's mailboxes; add it to `mailboxes`",
+        ),
+        (
+            "[aliases]\n\"a@b.example\" = \"c@d.example\"",
+            "basin.toml:2: aliases.a@b.example: a@b.example is in no local domain; add [[domain]] for it",
+        ),
+        (
+            "",
+            "basin.toml: listener: there is no listener; add [[listener]] with name = \"inbound\" and address = \"[::]:25\"",
+        ),
+    ] {
+        let problems = parse(text).expect_err("wrong");
+        assert!(problems.iter().any(|problem| problem == expected), "{text:?} gave {problems:#?}, expected {expected}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    let text = "host-nam = \"x\"\n[[listener]]\naddress = \"25\"\n[[domain]]\nname = \"a b\"";
+    assert!(parse(text).expect_err("wrong").len() >= 4);
+}
+
+#[test]
+fn a_file_that_is_missing_says_where_a_sample_is() {
+    let error = Config::read(Path::new("/nonexistent/basin.toml")).expect_err("missing");
+    assert!(error.to_string().contains("packaging/basin.toml is a sample"), "{error}");
+}
+
+#[test]
+fn doubtful_settings_are_warnings() {
+    let text = MINIMAL
+        .replace("address = \"127.0.0.1:2525\"", "address = \"127.0.0.1:2525\"\ncommand-timeout = \"10s\"")
+        + "[aliases]\n\"x@example.org\" = \"y@elsewhere.example\"\n[admin]\naddress = \"0.0.0.0:9525\"\n";
+    let config = parse(&text).expect("valid");
+    let keys: Vec<&str> = config.warnings.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(keys, ["listener[0].command-timeout", "aliases.x@example.org", "admin.address"]);
+}

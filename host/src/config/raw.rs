@@ -1,0 +1,214 @@
+//! The configuration as it is written: structure and units, no meaning yet.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::{Error, Unexpected, Visitor};
+
+/// The file `basin.toml`. What is `None` was not written and has its default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct File {
+    pub(super) host_name: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) postmaster: Option<String>,
+    pub(super) spool: Spool,
+    pub(super) registry: Registry,
+    pub(super) maildir: Maildir,
+    pub(super) admin: Admin,
+    pub(super) listener: Vec<Listener>,
+    pub(super) domain: Vec<Domain>,
+    pub(super) aliases: BTreeMap<String, OneOrMany>,
+    pub(super) limits: Limits,
+    pub(super) log: Log,
+}
+
+/// `[spool]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Spool {
+    pub(super) directory: Option<String>,
+}
+
+/// `[registry]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Registry {
+    pub(super) directory: Option<String>,
+}
+
+/// `[maildir]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Maildir {
+    pub(super) directory: Option<String>,
+}
+
+/// `[admin]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Admin {
+    pub(super) address: Option<String>,
+}
+
+/// `[[listener]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Listener {
+    pub(super) name: Option<String>,
+    pub(super) address: Option<String>,
+    pub(super) max_message_size: Option<Octets>,
+    pub(super) max_recipients: Option<usize>,
+    pub(super) command_timeout: Option<Span>,
+    pub(super) data_timeout: Option<Span>,
+    pub(super) data_total: Option<Span>,
+    pub(super) max_connections: Option<usize>,
+    pub(super) max_connections_per_client: Option<usize>,
+    pub(super) max_errors: Option<u32>,
+}
+
+/// `[[domain]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Domain {
+    pub(super) name: Option<String>,
+    pub(super) mailboxes: Vec<String>,
+    pub(super) mailbox_file: Option<String>,
+    pub(super) catch_all: Option<String>,
+}
+
+/// `[limits]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Limits {
+    pub(super) sink_calls: Option<usize>,
+    pub(super) sink_time_per_transaction: Option<Span>,
+    pub(super) waiting_notices: Option<usize>,
+    pub(super) deliveries: Option<usize>,
+    pub(super) drain_time: Option<Span>,
+}
+
+/// `[log]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Log {
+    pub(super) level: Option<String>,
+    pub(super) format: Option<String>,
+}
+
+/// A text or a list of texts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "write \"user@domain\" or [\"a@domain\", \"b@domain\"]")]
+pub(super) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub(super) fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(text) => core::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+/// A time with its unit: "250ms", "30s", "5m", "1h", "2d".
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span(pub(super) Duration);
+
+/// A size with its unit: "512B", "64KiB", "25MiB", "1GiB".
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Octets(pub(super) u64);
+
+const TIME_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const SIZE_UNITS: &[(&str, u64)] =
+    &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("KB", 1_000), ("MB", 1_000_000)];
+
+// Number and unit out of "25MiB"; `None` where the text is anything else or the product overflows.
+fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+struct QuantityVisitor {
+    units: &'static [(&'static str, u64)],
+    expecting: &'static str,
+}
+
+impl Visitor<'_> for QuantityVisitor {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        quantity(text, self.units).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expecting = "a time with its unit, such as \"30s\" (units: ms, s, m, h, d)";
+        let milliseconds = deserializer.deserialize_str(QuantityVisitor { units: TIME_UNITS, expecting })?;
+        Ok(Self(Duration::from_millis(milliseconds)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Octets {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expecting = "a size with its unit, such as \"25MiB\" (units: B, KiB, MiB, GiB, KB, MB)";
+        Ok(Self(deserializer.deserialize_str(QuantityVisitor { units: SIZE_UNITS, expecting })?))
+    }
+}
+
+/// Writes a time the way the configuration has it, in the largest unit that is exact.
+pub(super) fn write_time(time: Duration) -> String {
+    write_quantity(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), TIME_UNITS)
+}
+
+/// Writes a size the way the configuration has it, in the largest binary unit that is exact.
+pub(super) fn write_size(octets: u64) -> String {
+    write_quantity(octets, SIZE_UNITS.get(..4).unwrap_or_default())
+}
+
+fn write_quantity(value: u64, units: &[(&str, u64)]) -> String {
+    let exact = units.iter().rev().find(|(_, factor)| value >= *factor && value % factor == 0);
+    match exact {
+        Some((unit, factor)) => format!("{}{unit}", value / factor),
+        None => format!("{value}{}", units.first().map_or("", |(unit, _)| unit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_have_a_number_and_a_unit() {
+        assert_eq!(quantity("30s", TIME_UNITS), Some(30_000));
+        assert_eq!(quantity("5 m", TIME_UNITS), Some(300_000));
+        assert_eq!(quantity("25MiB", SIZE_UNITS), Some(26_214_400));
+        for bad in ["", "30", "s", "-1s", "1.5s", "30sec", "99999999999999999999s", "18446744073709551615d"] {
+            assert_eq!(quantity(bad, TIME_UNITS), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        for time in [0, 1, 250, 1_000, 90_000, 3_600_000, 86_400_000] {
+            assert_eq!(quantity(&write_time(Duration::from_millis(time)), TIME_UNITS), Some(time));
+        }
+        for size in [0, 1, 1_000, 1_024, 26_214_400] {
+            assert_eq!(quantity(&write_size(size), SIZE_UNITS), Some(size));
+        }
+        assert_eq!(write_size(26_214_400), "25MiB");
+        assert_eq!(write_time(Duration::from_secs(90)), "90s");
+    }
+}
