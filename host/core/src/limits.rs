@@ -92,8 +92,8 @@ pub const PROPERTIES_BYTES_MAX: usize = 256 * 1024;
 /// Longest wait that a sink may put before a reply (tarpit). Well under the client's patience.
 pub const RESPONSE_DELAY_MAX: Duration = Duration::from_secs(30);
 
-/// Longest name of a mailbox, in octets; it is the name of a directory.
-pub const MAILBOX_NAME_BYTES_MAX: usize = 64;
+/// Longest name of a mailbox, in octets; it is the name of a directory, and `local-part@domain` should fit.
+pub const MAILBOX_NAME_BYTES_MAX: usize = 200;
 
 /// Most mailboxes that one alias stands for. Bounds what one recipient of one message can set in motion.
 pub const ALIAS_MAILBOXES_MAX: usize = 1_000;

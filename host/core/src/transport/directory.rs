@@ -57,7 +57,7 @@ pub enum DirectoryError {
     /// A mailbox name that is not safe as the name of a directory.
     #[error(
         "{name:?} is not a mailbox name: 1 to {MAILBOX_NAME_BYTES_MAX} characters out of letters, digits, \
-         \".\", \"_\", \"+\" and \"-\", the first a letter or digit"
+         \".\", \"_\", \"+\", \"-\" and \"@\", the first a letter or digit"
     )]
     MailboxName {
         /// The name.
@@ -225,7 +225,7 @@ impl Directory {
 
 // A mailbox becomes a directory on disk, so its name is checked here, once.
 fn mailbox_name(name: String) -> Result<String, DirectoryError> {
-    let is_inner = |octet: u8| octet.is_ascii_alphanumeric() || b"._+-".contains(&octet);
+    let is_inner = |octet: u8| octet.is_ascii_alphanumeric() || b"._+-@".contains(&octet);
     let is_name = (1..=MAILBOX_NAME_BYTES_MAX).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.bytes().all(is_inner);
