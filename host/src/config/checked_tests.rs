@@ -1,4 +1,5 @@
 use super::*;
+use basin_core::limits;
 
 const MINIMAL: &str = "host-name = \"mx.example.org\"\npostmaster = \"alice@example.org\"\n\
     [[listener]]\nname = \"inbound\"\naddress = \"127.0.0.1:2525\"\n\
@@ -38,7 +39,8 @@ fn defaults_of_the_reference_are_the_defaults_of_the_code() {
         }
         written.push_str(&format!("{} = {default}\n", key.name));
     }
-    assert_eq!(parse(&written).expect("valid"), parse(MINIMAL).expect("valid"), "{written}");
+    let (written, minimal) = (parse(&written).expect("valid"), parse(MINIMAL).expect("valid"));
+    assert_eq!(format!("{written:?}"), format!("{minimal:?}"));
 }
 
 #[test]
@@ -92,8 +94,12 @@ fn every_mistake_names_line_and_key_and_says_what_to_do() {
             "basin.toml:3: domain[0].catch-all: this is none of the domain's mailboxes; add it to `mailboxes`",
         ),
         (
-            "[aliases]\n\"a@b.example\" = \"c@d.example\"",
-            "basin.toml:2: aliases.a@b.example: a@b.example is in no local domain; add [[domain]] for it",
+            "[aliases]\n\"a@b.example\" = \"c d@e\"",
+            "basin.toml:2: aliases.a@b.example: \"c d@e\" is no address: the address has a character that is not allowed",
+        ),
+        (
+            "[[domain]]\nname = \"example.org\"\nmailboxes = [\n\"../x\"]",
+            "basin.toml:4: domain[0].mailboxes[0]: \"../x\" is no local part of a mailbox: a mailbox has letters, digits, \".\", \"_\", \"+\" and \"-\", the first a letter or digit; an alias can give it any other address",
         ),
         (
             "",
@@ -121,8 +127,25 @@ fn a_file_that_is_missing_says_where_a_sample_is() {
 fn doubtful_settings_are_warnings() {
     let text = MINIMAL
         .replace("address = \"127.0.0.1:2525\"", "address = \"127.0.0.1:2525\"\ncommand-timeout = \"10s\"")
-        + "[aliases]\n\"x@example.org\" = \"y@elsewhere.example\"\n[admin]\naddress = \"0.0.0.0:9525\"\n";
+        + "[admin]\naddress = \"0.0.0.0:9525\"\n";
     let config = parse(&text).expect("valid");
     let keys: Vec<&str> = config.warnings.iter().map(|warning| warning.key.as_str()).collect();
-    assert_eq!(keys, ["listener[0].command-timeout", "aliases.x@example.org", "admin.address"]);
+    assert_eq!(keys, ["listener[0].command-timeout", "admin.address"]);
+}
+
+#[test]
+fn tables_that_do_not_fit_together_are_refused() {
+    let text = format!("{MINIMAL}[aliases]\n\"x@example.org\" = \"y@elsewhere.example\"\n");
+    let problems = parse(&text).expect_err("wrong");
+    assert_eq!(problems, ["basin.toml: alias x@example.org: y@elsewhere.example leads to no mailbox of this server"]);
+}
+
+#[test]
+fn what_the_file_means_can_be_looked_up() {
+    let text = MINIMAL.replace("[\"alice\"]", "[\"alice\", \"Bob\"]\ncatch-all = \"alice\"");
+    let directory = parse(&text).expect("valid").directory;
+    let mailbox = |text: &str| directory.expand(&Address::parse(text).expect("valid"))[0].1.clone();
+    assert_eq!(mailbox("bob@example.org"), "bob@example.org");
+    assert_eq!(mailbox("anybody@example.org"), "alice@example.org");
+    assert_eq!(mailbox("postmaster"), "alice@example.org");
 }

@@ -1,8 +1,9 @@
 //! The configuration: read here and nowhere else.
 //!
-//! [`raw`] is the file as it is written, [`checked`] what it means, [`reference`] the doc text of each key,
+//! `raw` is the file as it is written, `checked` what it means, [`reference`] the doc text of each key,
 //! `source` finds the line of a key for messages.
 
+mod check;
 mod checked;
 mod raw;
 pub mod reference;

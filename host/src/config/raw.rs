@@ -179,7 +179,7 @@ pub(super) fn write_size(octets: u64) -> String {
 }
 
 fn write_quantity(value: u64, units: &[(&str, u64)]) -> String {
-    let exact = units.iter().rev().find(|(_, factor)| value >= *factor && value % factor == 0);
+    let exact = units.iter().rev().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
     match exact {
         Some((unit, factor)) => format!("{}{unit}", value / factor),
         None => format!("{value}{}", units.first().map_or("", |(unit, _)| unit)),
