@@ -6,6 +6,7 @@
 //! an operator and the kernel see.
 
 pub mod client;
+pub mod contest;
 pub mod generator;
 pub mod http;
 pub mod ledger;

@@ -1,0 +1,217 @@
+//! `make crash`: the server is killed again and again under load, and nothing that it acknowledged may be lost.
+//!
+//! Each cycle starts the real server, lets clients loose on it, kills it at a moment that the seed chooses, starts
+//! it again and demands every acknowledged letter in its Maildir, octet for octet. A letter of which the client
+//! saw no answer may arrive or not. Half of the cycles run with a sink bound that edits every message.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use basin_tests::ledger::{Balance, Ledger};
+use basin_tests::random::Random;
+use basin_tests::server::{TestServer, guest};
+use basin_tests::settings::Settings;
+use basin_tests::storm::{Storm, Weather};
+use basin_tests::tally::Tally;
+use basin_tests::wait::{self, let_pass};
+
+/// Cycles when nobody says otherwise.
+const CYCLES_DEFAULT: u32 = 200;
+/// Clients at once.
+const CLIENTS: u32 = 8;
+/// Shortest and longest life of a server under load, in milliseconds. Long enough for some hundred messages, short
+/// enough that many kills fall into start, recovery and the first commits.
+const LIFE_MILLISECONDS: (u64, u64) = (20, 400);
+/// Largest body: over the limit up to which a draft stays in memory, so that draft files are torn too.
+const BODY_BYTES_MAX: u32 = 600_000;
+/// Wait until what was acknowledged before a kill is delivered after it.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(60);
+/// Field that the bound sink adds.
+const STAMP: &str = "X-Basin-Sink";
+
+struct Options {
+    cycles: u32,
+    seed: u64,
+}
+
+struct Crash {
+    server: TestServer,
+    ledger: Arc<Mutex<Ledger>>,
+    random: Random,
+    seed: u64,
+    life: u32,
+    worst_recovery: Duration,
+    killed_in_recovery: u32,
+    is_stamping: bool,
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("{why}\nusage: crash [--cycles N] [--seed N]");
+            return ExitCode::from(2);
+        }
+    };
+    println!("crash: {} cycles of kill -9 under {CLIENTS} clients, seed {}", options.cycles, options.seed);
+    let mut tally = Tally::default();
+    if let Err(error) = run(&options, &mut tally) {
+        tally.check("the run gets to its end", Err(format!("{error} (again with --seed {})", options.seed)));
+    }
+    tally.close()
+}
+
+fn options() -> Result<Options, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
+    let mut options = Options { cycles: CYCLES_DEFAULT, seed: u64::from(now.subsec_nanos()) ^ now.as_secs() };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().ok_or(format!("{name} has no value"))?;
+        let wrong = |error| format!("{name} {value}: {error}");
+        match name.as_str() {
+            "--cycles" => options.cycles = value.parse().map_err(wrong)?,
+            "--seed" => options.seed = value.parse().map_err(wrong)?,
+            _ => return Err(format!("unknown option {name}")),
+        }
+    }
+    Ok(options)
+}
+
+fn run(options: &Options, tally: &mut Tally) -> io::Result<()> {
+    let server = TestServer::start_with(Settings::usual())?;
+    let random = Random::new(options.seed);
+    let mut crash = Crash {
+        server,
+        ledger: Arc::default(),
+        random,
+        seed: options.seed,
+        life: 0,
+        worst_recovery: Duration::ZERO,
+        killed_in_recovery: 0,
+        is_stamping: false,
+    };
+    println!("| cycle | sink | alive ms | acknowledged | outstanding at the kill | back after ms |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for cycle in 1..=options.cycles {
+        if cycle == options.cycles / 2 + 1 {
+            crash.bind_stamp()?;
+        }
+        if !crash.cycle(cycle)? {
+            tally.check(&format!("cycle {cycle}: what was acknowledged arrives"), Err(crash.outstanding()));
+            break;
+        }
+    }
+    let log = crash.server.log();
+    let balance = crash.finish()?;
+    report(&balance, &crash, tally);
+    let panics: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
+    tally.check("the server never panics", if panics.is_empty() { Ok(()) } else { Err(format!("{panics:?}")) });
+    Ok(())
+}
+
+fn report(balance: &Balance, crash: &Crash, tally: &mut Tally) {
+    println!();
+    println!("| what | number |\n| --- | --- |");
+    println!("| lives of the server | {} |", crash.life);
+    println!("| of these killed while recovering | {} |", crash.killed_in_recovery);
+    println!("| slowest start, ms | {} |", crash.worst_recovery.as_millis());
+    println!("| acknowledged | {} |", balance.acknowledged);
+    println!("| arrived | {} |", balance.arrived);
+    println!("| arrived though the answer was lost | {} |", balance.arrived_unanswered);
+    println!("| twice, delivery overlapped a kill | {} |", balance.twice_over_a_kill);
+    println!("| twice without excuse | {} |", balance.twice_in_one_life.len());
+    println!("| lost | {} |", balance.lost.len());
+    println!("| damaged | {} |\n", balance.damaged.len());
+    let none = |list: &[String]| match list {
+        [] => Ok(()),
+        [first, ..] => Err(format!("{} of them, first {first}", list.len())),
+    };
+    let some = if balance.acknowledged > 0 { Ok(()) } else { Err("nothing was acknowledged".to_owned()) };
+    tally.check("letters were acknowledged at all", some);
+    tally.check("no acknowledged letter is lost", none(&balance.lost));
+    tally.check("no letter is torn, mixed or invented", none(&balance.damaged));
+    tally.check("no letter comes twice but over a kill", none(&balance.twice_in_one_life));
+}
+
+impl Crash {
+    /// Load, kill, restart, check. Whether everything acknowledged arrived.
+    fn cycle(&mut self, cycle: u32) -> io::Result<bool> {
+        self.life += 1;
+        let weather = Weather {
+            server: self.server.smtp(),
+            run: self.seed,
+            life: self.life,
+            body_bytes_max: BODY_BYTES_MAX,
+            ledger: Arc::clone(&self.ledger),
+        };
+        let before = self.books().acknowledged();
+        let storm = Storm::rise(&weather, CLIENTS);
+        let alive = Duration::from_millis(self.random.between(LIFE_MILLISECONDS.0, LIFE_MILLISECONDS.1));
+        let_pass(alive);
+        self.server.kill()?;
+        storm.settle()?;
+        self.look()?;
+        let (acknowledged, outstanding) = (self.books().acknowledged() - before, self.books().outstanding());
+        let recovery = self.come_back()?;
+        let is_complete = wait::until_true(DELIVERY_LIMIT, || self.look().is_ok() && self.books().outstanding() == 0);
+        let sink = if self.is_stamping { "stamp-header" } else { "-" };
+        println!(
+            "| {cycle} | {sink} | {} | {acknowledged} | {outstanding} | {} |",
+            alive.as_millis(),
+            recovery.as_millis()
+        );
+        Ok(is_complete)
+    }
+
+    /// Starts the server again; once in six times it is killed during its start and has to begin anew.
+    fn come_back(&mut self) -> io::Result<Duration> {
+        if self.random.once_in(6) {
+            self.life += 1;
+            self.killed_in_recovery += 1;
+            self.server.launch_without_waiting()?;
+            let_pass(Duration::from_millis(self.random.between(0, 120)));
+            self.server.kill()?;
+            self.look()?;
+        }
+        self.life += 1;
+        let start = Instant::now();
+        self.server.launch()?;
+        let recovery = start.elapsed();
+        self.worst_recovery = self.worst_recovery.max(recovery);
+        Ok(recovery)
+    }
+
+    fn bind_stamp(&mut self) -> io::Result<()> {
+        self.server.sink_add(&guest("stamp-header"), "stamp", "on-end-of-data", &[])?;
+        self.is_stamping = true;
+        Ok(())
+    }
+
+    /// Ends the server in peace and adds up.
+    fn finish(&mut self) -> io::Result<Balance> {
+        let status = self.server.terminate()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("at SIGTERM the server ended with {status}")));
+        }
+        self.look()?;
+        Ok(self.books().balance())
+    }
+
+    fn look(&self) -> io::Result<()> {
+        for mailbox in ["user", "alice"] {
+            self.books().look(mailbox, &self.server.maildir(mailbox), self.life, &[STAMP])?;
+        }
+        Ok(())
+    }
+
+    fn books(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outstanding(&self) -> String {
+        let queue = self.server.basin_ok(&["queue", "list"]).unwrap_or_else(|error| error.to_string());
+        format!("{} letters are missing; the queue holds:\n{queue}", self.books().outstanding())
+    }
+}
