@@ -17,10 +17,13 @@ use crate::time::Timestamp;
 pub struct MessageId(Arc<str>);
 
 impl MessageId {
+    /// Longest id, in octets.
+    pub const BYTES_MAX: usize = 64;
+
     /// Takes a text that has the form of an id; `None` for any other.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_id =
-            (1..=64).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+        let is_id = (1..=Self::BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
         is_id.then(|| Self(text.into()))
     }
 

@@ -1,6 +1,7 @@
 //! Messages: envelope, header block, body, properties.
 
 pub mod body;
+pub mod dsn;
 pub mod envelope;
 pub mod header;
 pub mod message;

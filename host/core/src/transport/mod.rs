@@ -1,7 +1,16 @@
 //! What happens to a stored message.
+//!
+//! [`Transport`] takes a message and the state that was written with it and says what it wants as [`Work`].
+//! Nothing that it knows is lost with it: drop it anywhere, load the message again, start it again, and it
+//! goes on from what was saved last.
 
+pub mod delivery;
 pub mod directory;
+pub mod machine;
 pub mod stage;
+mod submission;
 
+pub use delivery::{Delivering, Job};
 pub use directory::{Directory, DirectoryError, Lookup, Tables};
+pub use machine::{End, Notifying, Repeat, Saving, Transport, TransportPolicy, Waiting, Work};
 pub use stage::{Stage, State};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::mail::RecipientId;
 use crate::time::Timestamp;
 
 /// The next thing that happens to a stored message.
@@ -42,4 +43,7 @@ pub struct State {
     /// Nothing happens before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// Failed recipients whose failure the sender was told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notified: Vec<RecipientId>,
 }

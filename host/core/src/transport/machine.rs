@@ -1,0 +1,267 @@
+//! The machine that takes a stored message to its end.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::event::{EventSet, Question};
+use crate::limits::{QUEUE_LIFETIME_DEFAULT, STORAGE_RETRY_AFTER};
+use crate::mail::{Message, MessageId, Origin, Outcome, Recipient, RecipientId, dsn};
+use crate::time::Timestamp;
+use crate::transport::{Delivering, Directory, Stage, State};
+
+/// What the transport needs to know of this server.
+#[derive(Debug, Clone)]
+pub struct TransportPolicy {
+    /// Name of this server, in notifications.
+    pub host_name: String,
+    /// Who lives here.
+    pub directory: Arc<Directory>,
+    /// How long a message is tried before it fails.
+    pub lifetime: Duration,
+}
+
+impl TransportPolicy {
+    /// The policy with the default lifetime.
+    pub fn new(host_name: String, directory: Arc<Directory>) -> Self {
+        Self { host_name, directory, lifetime: QUEUE_LIFETIME_DEFAULT }
+    }
+}
+
+/// What the machine wants of the shell.
+#[derive(Debug)]
+pub enum Work {
+    /// Raise this question and call [`Waiting::decided`].
+    Ask(Waiting, Box<Question>),
+    /// Write message and state in one record, then call [`Saving::saved`] or [`Saving::not_saved`].
+    Save(Saving, Box<Message>, State),
+    /// Carry out the jobs, record what came of each, then call [`Delivering::finish`].
+    Deliver(Delivering),
+    /// Commit this new message with this state, then call [`Notifying::committed`] or
+    /// [`Notifying::not_committed`]. Its id comes from the message that it is about and the attempt, so
+    /// one that was committed before a crash comes again under the same id: where the spool has that id,
+    /// it is the same notification and need not be written again.
+    Notify(Notifying, Box<Message>, State),
+    /// The storage failed: keep this machine in memory and call [`Repeat::again`] at that time. It knows of
+    /// deliveries that are not written yet.
+    Repeat(Repeat, Timestamp),
+    /// Nothing until that time; then load the message and start again. All there is to know is saved.
+    Wait(Timestamp),
+    /// Nothing until an operator releases it; why, for people.
+    Park(String),
+    /// The message has come to its end: remove it.
+    Remove(MessageId, End),
+}
+
+/// How a message ended, for logs and counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Every recipient has it.
+    Delivered,
+    /// At least one recipient failed for good.
+    Failed,
+    /// A sink with the grant dropped it.
+    Discarded,
+    /// Sinks took every recipient off it.
+    NoRecipients,
+}
+
+/// A stored message on its way.
+#[derive(Debug)]
+pub struct Transport {
+    pub(super) policy: Arc<TransportPolicy>,
+    pub(super) interest: EventSet,
+    pub(super) message: Message,
+    pub(super) state: State,
+}
+
+impl Transport {
+    /// Takes up a message where its state says; the state of a new one is `State::default()`.
+    ///
+    /// `interest` is `Registry::interest`: an event that nobody hears is not raised.
+    pub fn start(
+        policy: Arc<TransportPolicy>,
+        message: Message,
+        state: State,
+        interest: EventSet,
+        now: Timestamp,
+    ) -> Work {
+        Self { policy, interest, message, state }.go_on(now)
+    }
+
+    /// Takes up a message that an operator released, or wants tried now.
+    ///
+    /// What was held goes on at the stage it was held for; bad mail is taken for good; every recipient that
+    /// is held or waits is tried again. Recipients that are delivered or failed stay so.
+    pub fn release(
+        policy: Arc<TransportPolicy>,
+        message: Message,
+        state: State,
+        interest: EventSet,
+        now: Timestamp,
+    ) -> Work {
+        let mut transport = Self { policy, interest, message, state };
+        let stage = core::mem::take(&mut transport.state.stage);
+        transport.state.stage = match stage {
+            Stage::Held { then, .. } => *then,
+            Stage::Bad { .. } => Stage::Delivery,
+            Stage::Submission | Stage::Delivery => stage,
+        };
+        transport.state.not_before = None;
+        transport.state.raised = 0;
+        for recipient in &mut Arc::make_mut(&mut transport.message.envelope).recipients {
+            if matches!(recipient.outcome, Outcome::Held { .. } | Outcome::Deferred { .. }) {
+                recipient.outcome = Outcome::Pending;
+            }
+        }
+        transport.save(now)
+    }
+
+    pub(super) fn go_on(self, now: Timestamp) -> Work {
+        match &self.state.stage {
+            Stage::Submission => self.submit(now),
+            Stage::Delivery => self.deliver(now),
+            Stage::Held { reason, .. } | Stage::Bad { reason } => Work::Park(reason.clone()),
+        }
+    }
+
+    pub(super) fn save(self, now: Timestamp) -> Work {
+        let (message, state) = (Box::new(self.message.clone()), self.state.clone());
+        Work::Save(Saving { transport: self, asked: now }, message, state)
+    }
+
+    /// Removes a message whose recipients are all final, or says what else there is to do.
+    pub(super) fn settle(self, now: Timestamp) -> Work {
+        // Nothing is left to do but forget it, so the outcomes need not be written first: a crash before the
+        // removal delivers again, exactly as a crash before the writing would.
+        if self.is_over() && self.to_notify().is_empty() { self.remove() } else { self.save(now) }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.message.envelope.recipients.iter().all(|recipient| recipient.outcome.is_final())
+    }
+
+    pub(super) fn remove(self) -> Work {
+        let recipients = &self.message.envelope.recipients;
+        let is_failed = |recipient: &Recipient| matches!(recipient.outcome, Outcome::Failed { .. });
+        let end = if recipients.is_empty() {
+            End::NoRecipients
+        } else if recipients.iter().any(is_failed) {
+            End::Failed
+        } else {
+            End::Delivered
+        };
+        Work::Remove(self.message.id, end)
+    }
+
+    /// Whether the message has been here for as long as messages may be.
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        // Whoever asked for a later delivery gets the whole lifetime after it.
+        let since = self.message.deliver_after.map_or(self.message.arrival.at, |at| at.max(self.message.arrival.at));
+        now.since(since) >= self.policy.lifetime
+    }
+
+    /// Failed recipients whose failure the sender is still to be told, in their order.
+    fn to_notify(&self) -> Vec<RecipientId> {
+        if self.message.envelope.sender.is_none() || self.message.arrival.origin == Origin::Notification {
+            return Vec::new();
+        }
+        // RFC 3461 §4.1: without NOTIFY failures are told; with it only where it says FAILURE.
+        let wants = |recipient: &&Recipient| {
+            recipient.notify.is_empty() || recipient.notify.iter().any(|word| word.eq_ignore_ascii_case("FAILURE"))
+        };
+        let failed = |recipient: &&Recipient| matches!(recipient.outcome, Outcome::Failed { .. });
+        let told = |recipient: &&Recipient| self.state.notified.contains(&recipient.id);
+        let recipients = self.message.envelope.recipients.iter();
+        recipients.filter(failed).filter(wants).filter(|r| !told(r)).map(|recipient| recipient.id).collect()
+    }
+
+    /// The work of telling the sender about failures that are saved and not told; none where there is none.
+    pub(super) fn notify(self, now: Timestamp) -> Result<Work, Self> {
+        let ids = self.to_notify();
+        let failed: Vec<&Recipient> = ids.iter().filter_map(|id| self.message.envelope.recipient(*id)).collect();
+        if failed.is_empty() {
+            return Err(self);
+        }
+        let maker = dsn::Maker { id: self.notification_id(), host_name: &self.policy.host_name, now };
+        match maker.failed(&self.message, &failed) {
+            Some(notification) => {
+                Ok(Work::Notify(Notifying { transport: self, ids }, Box::new(notification), State::default()))
+            }
+            None => Err(self),
+        }
+    }
+
+    // The same for every repetition after a crash, another one for every attempt. Long ids, which only a
+    // foreign spool would have, are cut: their tail is the random part, so the tail is kept.
+    fn notification_id(&self) -> MessageId {
+        let suffix = format!("-n{}", self.state.attempts);
+        let id = self.message.id.as_str();
+        let from = (id.len() + suffix.len()).saturating_sub(MessageId::BYTES_MAX);
+        let text = format!("{}{suffix}", id.get(from..).unwrap_or(id));
+        MessageId::parse(&text).unwrap_or_else(|| self.message.id.clone())
+    }
+}
+
+/// The machine while the sinks of a question are asked.
+#[derive(Debug)]
+pub struct Waiting {
+    pub(super) transport: Transport,
+}
+
+/// The machine while its state is written.
+#[derive(Debug)]
+pub struct Saving {
+    transport: Transport,
+    asked: Timestamp,
+}
+
+impl Saving {
+    /// The record is on disk.
+    pub fn saved(self, now: Timestamp) -> Work {
+        self.transport.go_on(now.max(self.asked))
+    }
+
+    /// The record could not be written.
+    pub fn not_saved(self, now: Timestamp) -> Work {
+        Work::Repeat(Repeat { transport: self.transport, is_saved: false }, now.plus(STORAGE_RETRY_AFTER))
+    }
+}
+
+/// The machine while a notification is committed.
+#[derive(Debug)]
+pub struct Notifying {
+    transport: Transport,
+    ids: Vec<RecipientId>,
+}
+
+impl Notifying {
+    /// The notification is on disk.
+    pub fn committed(mut self, now: Timestamp) -> Work {
+        self.transport.state.notified.extend(self.ids);
+        self.transport.settle(now)
+    }
+
+    /// The notification could not be written.
+    pub fn not_committed(self, now: Timestamp) -> Work {
+        Work::Repeat(Repeat { transport: self.transport, is_saved: true }, now.plus(STORAGE_RETRY_AFTER))
+    }
+}
+
+/// The machine while the storage is out of order.
+#[derive(Debug)]
+pub struct Repeat {
+    transport: Transport,
+    is_saved: bool,
+}
+
+impl Repeat {
+    /// Asks again for what could not be written.
+    pub fn again(self, now: Timestamp) -> Work {
+        if self.is_saved { self.transport.go_on(now) } else { self.transport.save(now) }
+    }
+
+    /// Whose machine it is.
+    pub fn id(&self) -> &MessageId {
+        &self.transport.message.id
+    }
+}

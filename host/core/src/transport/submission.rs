@@ -1,0 +1,136 @@
+//! The stage of on-submission: the sinks see the message before anything else happens to it.
+
+use std::sync::Arc;
+
+use super::machine::{End, Transport, Waiting, Work};
+use crate::event::{Decision, EventKind, FailureKind, Later, Occasion, Overlay, Question, Verdict};
+use crate::limits::{SINK_DEFER_MAX, SINK_DEFER_MIN, SINK_FAILURES_BEFORE_HOLD};
+use crate::mail::{Message, Outcome};
+use crate::reply::Reply;
+use crate::time::Timestamp;
+use crate::transport::{Stage, State};
+
+impl Transport {
+    pub(super) fn submit(mut self, now: Timestamp) -> Work {
+        if let Some(until) = self.state.not_before.filter(|until| *until > now) {
+            return Work::Wait(until);
+        }
+        if !self.interest.has(EventKind::OnSubmission) {
+            // The stage is not written for its own sake: a restart comes to the same point.
+            self.state = State { stage: Stage::Delivery, ..State::default() };
+            return self.go_on(now);
+        }
+        let event = EventKind::OnSubmission;
+        let occasion = Occasion {
+            event,
+            now,
+            raised: self.state.raised,
+            idempotency_key: format!("{}/{event}", self.message.id),
+            native_response: None,
+            session: None,
+            line: Vec::new(),
+        };
+        let overlay = Overlay { message: Some(self.message.clone()), ..Overlay::default() };
+        let question = Question { occasion: Arc::new(occasion), overlay, can_fail: true };
+        Work::Ask(Waiting { transport: self }, Box::new(question))
+    }
+
+    // The edits of the chain and the new stage go into one record, so that a crash leaves both or neither.
+    fn accept(mut self, edited: Option<Message>, stage: Stage, now: Timestamp) -> Work {
+        if let Some(edited) = edited {
+            self.message = edited;
+        }
+        self.state = State { stage, ..State::default() };
+        self.save(now)
+    }
+
+    fn refuse(mut self, reply: &Reply, now: Timestamp) -> Work {
+        for recipient in &mut Arc::make_mut(&mut self.message.envelope).recipients {
+            if !recipient.outcome.is_final() {
+                recipient.outcome = Outcome::Failed { reply: reply.clone() };
+            }
+        }
+        self.state = State { stage: Stage::Delivery, ..State::default() };
+        self.settle(now)
+    }
+
+    fn defer(mut self, later: &Later, now: Timestamp) -> Work {
+        if self.is_expired(now) {
+            return self.refuse(&expired(&later.reply), now);
+        }
+        self.state.raised = self.state.raised.saturating_add(1);
+        self.state.not_before = Some(now.plus(later.after.clamp(SINK_DEFER_MIN, SINK_DEFER_MAX)));
+        self.save(now)
+    }
+
+    // Held because a sink failed: on release the sinks are asked again, all of them and about the message as
+    // it came, because nobody has judged it yet.
+    fn hold_for_failure(self, reason: String, now: Timestamp) -> Work {
+        self.accept(None, Stage::Held { reason, then: Box::new(Stage::Submission) }, now)
+    }
+}
+
+impl Waiting {
+    /// Takes what the chain decided.
+    pub fn decided(self, decision: Decision, now: Timestamp) -> Work {
+        let failure = failure_behind(&decision);
+        let transport = self.transport;
+        let edited = decision.overlay.message;
+        let raised = transport.state.raised.saturating_add(1);
+        match decision.verdict {
+            Verdict::Next | Verdict::SkipRemaining => transport.accept(edited, Stage::Delivery, now),
+            Verdict::Refuse(reply) => transport.refuse(&reply, now),
+            // Whatever makes a sink fail again and again is not tried for ever: it would fill the queue and
+            // the processor. Only a failure that is the message's doing counts.
+            Verdict::Defer(_) if raised >= SINK_FAILURES_BEFORE_HOLD && failure.is_some_and(is_of_the_message) => {
+                let by = decision.by.unwrap_or_default();
+                transport.hold_for_failure(format!("sink of binding {by} failed {raised} times"), now)
+            }
+            Verdict::Defer(later) => transport.defer(&later, now),
+            Verdict::Discard => Work::Remove(transport.message.id, End::Discarded),
+            Verdict::Hold(reason) if failure.is_some() => transport.hold_for_failure(reason, now),
+            Verdict::Hold(reason) => {
+                transport.accept(edited, Stage::Held { reason, then: Box::new(Stage::Delivery) }, now)
+            }
+            Verdict::BadMail(reason) => transport.accept(edited, Stage::Bad { reason }, now),
+            // The chain turns these into failures of the sink (EventKind::allows). Should one come through
+            // all the same, nothing is lost while a person looks at it.
+            verdict @ (Verdict::Accept
+            | Verdict::Consume(_)
+            | Verdict::DropSession(_)
+            | Verdict::AwaitInput(_)
+            | Verdict::AwaitOctets(..)
+            | Verdict::WaiveUpTo(_)) => {
+                transport.hold_for_failure(format!("{} is no verdict at on-submission", verdict.word()), now)
+            }
+        }
+    }
+}
+
+/// The reply of a recipient that was tried for too long (RFC 3463 §3.5: X.4.7, delivery time expired).
+pub(super) fn expired(last: &Reply) -> Reply {
+    Reply::with(550, 4, 7, format!("delivery time expired, the last answer was: {last}"))
+}
+
+fn failure_behind(decision: &Decision) -> Option<FailureKind> {
+    let by = decision.by.as_ref()?;
+    decision.failures.iter().find(|(binding, _)| binding == by).map(|(_, failure)| failure.kind)
+}
+
+// A full server, a fault of the host and a component that does not load fail every message alike.
+fn is_of_the_message(kind: FailureKind) -> bool {
+    match kind {
+        FailureKind::Busy | FailureKind::Host | FailureKind::Load => false,
+        FailureKind::Fuel
+        | FailureKind::Deadline
+        | FailureKind::Memory
+        | FailureKind::Stack
+        | FailureKind::Panic
+        | FailureKind::Trap
+        | FailureKind::Exit
+        | FailureKind::Quota
+        | FailureKind::Denied
+        | FailureKind::Verdict
+        | FailureKind::GuestError => true,
+    }
+}
