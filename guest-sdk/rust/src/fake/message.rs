@@ -81,6 +81,9 @@ impl MailMsg {
         self.see(|message| message.priority)
     }
     pub(crate) fn set_priority(&self, priority: i32) -> Result<(), Error> {
+        if !(-9..=9).contains(&priority) {
+            return Err(Error::Invalid("priority outside -9 to 9".into()));
+        }
         self.edit(|message| {
             message.priority = priority;
             Ok(())
@@ -146,6 +149,9 @@ impl MailMsg {
         self.see(|message| parameter(&message.parameters, keyword))
     }
     pub(crate) fn set_parameter(&self, keyword: &str, value: Option<&str>) -> Result<(), Error> {
+        if ["SIZE", "BODY", "SMTPUTF8"].iter().any(|fact| fact.eq_ignore_ascii_case(keyword)) {
+            return Err(Error::Invalid(format!("parameter {keyword}, which states a fact")));
+        }
         self.edit(|message| set_parameter(&mut message.parameters, keyword, value))
     }
     pub(crate) fn body_type(&self) -> String {
@@ -303,6 +309,9 @@ impl MailMsg {
         let fork = self.edit(|message| {
             if recipient_ids.iter().any(|id| !message.recipients.iter().any(|recipient| recipient.id == *id)) {
                 return Err(Error::NotFound);
+            }
+            if recipient_ids.is_empty() || message.recipients.iter().all(|recipient| recipient_ids.contains(&recipient.id)) {
+                return Err(Error::Invalid("a fork must take some recipients and leave some".into()));
             }
             let mut fork = message.clone();
             fork.recipients.retain(|recipient| recipient_ids.contains(&recipient.id));
