@@ -4,7 +4,8 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::event::{Answer, Binding, EventKind, Failure, FailurePolicy, Later, Overlay, Verdict};
+use crate::event::{Answer, Binding, EventKind, Failure, FailureKind, FailurePolicy, Later, Overlay, Verdict};
+use crate::limits::RESPONSE_DELAY_MAX;
 use crate::reply::Reply;
 
 /// When to raise the event again after a failed sink deferred a stored message.
@@ -87,9 +88,11 @@ impl Chain {
 
     /// Takes the answer of the sink that was asked.
     pub fn answer(mut self, answer: Answer) -> ChainStep {
-        let verdict = match answer {
+        let verdict = match checked(self.event, answer) {
             Answer::Verdict(verdict, overlay) => {
                 self.current = overlay;
+                // Each sink adds to the wait of those before it; the client's patience is one for all.
+                self.current.delay = self.current.delay.min(RESPONSE_DELAY_MAX);
                 verdict
             }
             // The effects of the failed call were in its own overlay, which is gone; `current` is untouched.
@@ -109,7 +112,7 @@ impl Chain {
             None => ChainStep::Decided(Box::new(Decision {
                 verdict: Verdict::Next,
                 by: None,
-                overlay: *self.current,
+                overlay: self.accepted(),
                 failures: self.failures,
             })),
         }
@@ -121,14 +124,15 @@ impl Chain {
         ChainStep::Ask(self, asked, overlay)
     }
 
-    fn decide(self, verdict: Verdict) -> ChainStep {
+    fn decide(mut self, verdict: Verdict) -> ChainStep {
         let drops_edits = matches!(verdict, Verdict::Refuse(_) | Verdict::DropSession(_) | Verdict::Defer(_));
         let overlay = if drops_edits {
             // The message, the command and the session bag go back to what they were; how the reply is sent
             // (a tarpit, a counted error) belongs to the refusal itself.
-            Overlay { delay: self.current.delay, is_protocol_error: self.current.is_protocol_error, ..*self.start }
+            let current = &self.current;
+            Overlay { delay: current.delay, is_protocol_error: current.is_protocol_error, ..*self.start }
         } else {
-            *self.current
+            self.accepted()
         };
         ChainStep::Decided(Box::new(Decision {
             verdict,
@@ -138,13 +142,23 @@ impl Chain {
         }))
     }
 
+    // What a rule selected was one binding's view, not an edit.
+    fn accepted(&mut self) -> Overlay {
+        let mut overlay = core::mem::take(&mut *self.current);
+        overlay.matched.clone_from(&self.start.matched);
+        overlay
+    }
+
     fn verdict_of_policy(&self) -> Verdict {
         if !self.can_fail_command || self.event.is_notice() {
             return Verdict::Next;
         }
         match (self.asked.on_failure, self.event) {
             (FailurePolicy::Skip, _) => Verdict::Next,
-            (FailurePolicy::Hold, _) => Verdict::Hold(format!("sink {} failed", self.asked.sink)),
+            (FailurePolicy::Hold, _) => {
+                let kind = self.failures.last().map_or("unknown", |(_, failure)| failure.kind.word());
+                Verdict::Hold(format!("sink {} failed: {kind}", self.asked.sink))
+            }
             (FailurePolicy::Defer, EventKind::OnConnect) => {
                 Verdict::Refuse(Reply::new(421, Some(crate::reply::Enhanced::new(3, 0)), "try again later"))
             }
@@ -152,14 +166,39 @@ impl Chain {
                 Verdict::Defer(Later { reply: deferred(), after: RETRY_AFTER_FAILURE })
             }
             (FailurePolicy::Defer, _) => Verdict::Refuse(deferred()),
-            (FailurePolicy::Refuse, EventKind::OnInboundCommand | EventKind::OnInboundInput) => {
-                Verdict::Refuse(Reply::with(550, 3, 0, "a filter of this server failed"))
-            }
+            (
+                FailurePolicy::Refuse,
+                EventKind::OnAuthenticated | EventKind::OnInboundCommand | EventKind::OnInboundInput,
+            ) => Verdict::Refuse(Reply::with(550, 3, 0, "a filter of this server failed")),
             (FailurePolicy::Refuse, _) => Verdict::Refuse(Reply::with(554, 3, 0, "a filter of this server failed")),
         }
     }
 }
 
+// The caller of the sink checks grants and says precisely what was wrong; this is the last door, and it does
+// not depend on who called. A forbidden verdict drops the effects of its call like any failure.
+fn checked(event: EventKind, answer: Answer) -> Answer {
+    let detail = match &answer {
+        Answer::Verdict(verdict, _) if !event.allows(verdict) => {
+            format!("{event} does not allow the verdict {}", verdict.word())
+        }
+        Answer::Verdict(verdict, _) if !verdict.has_fitting_reply() => {
+            format!("the reply of the verdict {} is of the wrong class", verdict.word())
+        }
+        Answer::Verdict(..) | Answer::Failed(_) => return answer,
+    };
+    Answer::Failed(Failure {
+        kind: FailureKind::Verdict,
+        detail,
+        backtrace: Vec::new(),
+        stderr: String::new(),
+        fuel: 0,
+    })
+}
+
 fn deferred() -> Reply {
     Reply::with(451, 3, 0, "a filter of this server is out of order, try again later")
 }
+
+#[cfg(test)]
+mod tests;

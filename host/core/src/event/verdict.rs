@@ -5,7 +5,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Overlay;
-use crate::reply::Reply;
+use crate::reply::{Class, Reply};
 
 /// Not now: the reply where somebody waits for one, and when to try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,19 @@ impl Verdict {
             Self::Defer(_) => "defer",
             Self::BadMail(_) => "bad-mail",
             Self::WaiveUpTo(_) => "waive-up-to",
+        }
+    }
+
+    /// Whether the reply that comes with it has a class that makes sense: a refusal that says 250 would tell
+    /// the client that its mail was taken.
+    pub fn has_fitting_reply(&self) -> bool {
+        match self {
+            Self::Refuse(reply) | Self::DropSession(reply) => reply.is_refusal(),
+            Self::Defer(later) => later.reply.class() == Class::Transient,
+            Self::AwaitInput(reply) | Self::AwaitOctets(reply, _) => reply.class() == Class::Continue,
+            Self::Consume(reply) => reply.class() != Class::Continue,
+            Self::Next | Self::SkipRemaining | Self::Accept | Self::Discard => true,
+            Self::Hold(_) | Self::BadMail(_) | Self::WaiveUpTo(_) => true,
         }
     }
 
