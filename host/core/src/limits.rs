@@ -29,6 +29,9 @@ pub const LABEL_BYTES_MAX: usize = 63;
 /// Longest path, angle brackets included, in octets (RFC 5321 §4.5.3.1.3).
 pub const PATH_BYTES_MAX: usize = 256;
 
+/// Longest verb of a command, in octets. SMTP's have four, STARTTLS eight; a sink's own may be longer.
+pub const VERB_BYTES_MAX: usize = 32;
+
 /// Longest text line, in octets, CR LF included. RFC 5321 §4.5.3.1.6 asks for 1,000; real senders pass it,
 /// and refusing them loses mail, so we take what fits in a bounded buffer and refuse what does not.
 pub const TEXT_LINE_BYTES_MAX: usize = 1024 * 1024;

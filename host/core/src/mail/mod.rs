@@ -6,6 +6,7 @@ pub mod envelope;
 pub mod header;
 pub mod message;
 pub mod properties;
+pub mod trace;
 
 pub use body::{Body, Content, ReadAt};
 pub use envelope::{Envelope, Outcome, Recipient, RecipientId};

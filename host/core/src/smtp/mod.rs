@@ -1,1 +1,33 @@
 //! The SMTP protocol: commands, extensions, message text, the server session.
+//!
+//! [`Session`] is a machine: each step consumes it and returns a [`Step`] that says what it wants next, with
+//! the state that goes on from there. A pipelined command cannot overtake a verdict, because while one is
+//! awaited there is no `Session` to give it to; 250 after the final dot needs a [`ProofOfStorage`].
+//!
+//! The way of a command: octets -> [`command`] (form) -> `intent` (sequence, policy: what the server would do
+//! and answer) -> `paused` (sinks) -> `carry_out`. The way of a text: [`data`] -> [`receiving`] -> `paused`
+//! (sinks) -> [`storing`].
+
+mod carry_out;
+pub mod command;
+pub mod data;
+mod extension;
+mod intent;
+mod live;
+pub mod outbox;
+mod parameters;
+pub mod paused;
+pub mod policy;
+pub mod receiving;
+pub mod session;
+pub mod storing;
+
+pub use command::{CommandError, Request};
+pub use data::{DataDecoder, Faults, Fed, TextLimits};
+pub use outbox::Outbox;
+pub use parameters::Parameters;
+pub use paused::Paused;
+pub use policy::{Connection, ListenerPolicy};
+pub use receiving::Receiving;
+pub use session::{Ended, Session, Step};
+pub use storing::{Disposition, ProofOfStorage, Storing};

@@ -1,0 +1,205 @@
+//! Carrying a command out, and answering it.
+
+use std::sync::Arc;
+
+use crate::event::Overlay;
+use crate::reply::{Class, Enhanced, Reply};
+use crate::smtp::extension;
+use crate::smtp::intent::{Action, Intent, Tally};
+use crate::smtp::live::{EndReason, Live};
+use crate::smtp::outbox::Outbox;
+use crate::smtp::receiving::Receiving;
+use crate::smtp::session::{Session, Step};
+use crate::time::Timestamp;
+
+/// The answer to a command.
+#[derive(Debug)]
+pub(super) struct Answer<'a> {
+    pub(super) reply: Reply,
+    pub(super) tally: Tally,
+    /// The line that is answered, for `on-reject`.
+    pub(super) line: &'a [u8],
+    pub(super) must_close: bool,
+}
+
+/// What sinks said that concerns a command which goes through.
+#[derive(Debug)]
+pub(super) struct Consent {
+    /// Their changes.
+    pub(super) overlay: Overlay,
+    /// One of them took the command against policy.
+    pub(super) accepts: bool,
+}
+
+impl Live {
+    /// Does what the command says and answers it.
+    pub(super) fn carry_out(
+        mut self: Box<Self>,
+        intent: Intent,
+        consent: Option<Consent>,
+        line: &[u8],
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        outbox.flush_now |= is_group_boundary(&intent.action);
+        let accepts = consent.as_ref().is_some_and(|consent| consent.accepts);
+        let overlay = consent.map(|consent| consent.overlay);
+        let is_fault = overlay.as_ref().is_some_and(|overlay| overlay.is_protocol_error);
+        let tally = |native: Tally| if is_fault { Tally::Fault } else { native };
+        let Intent { action, reply, tally: native_tally, refusal } = intent;
+        if let Some(refusal) = refusal.filter(|refusal| !(accepts && refusal.is_policy)) {
+            self.remember_refusal(&action);
+            let reply = shape(refusal.reply, overlay.as_ref());
+            let answer = Answer { reply, tally: tally(refusal.tally), line, must_close: false };
+            return self.answer(answer, now, outbox);
+        }
+        let mut reply = shape(reply, overlay.as_ref());
+        match action {
+            Action::Greet { name, is_esmtp } => {
+                if let Some(overlay) = overlay.as_ref().filter(|_| is_esmtp) {
+                    reply = extension::publish(&reply, &overlay.appended);
+                }
+                // RFC 5321 §4.1.4: a second greeting does what RSET does.
+                self.transaction = None;
+                let facts = self.facts_mut();
+                facts.helo = Some(name);
+                facts.is_esmtp = is_esmtp;
+            }
+            Action::Begin(transaction) => self.transaction = Some(*transaction),
+            Action::Add(recipient, original) => {
+                if let Some(transaction) = &mut self.transaction {
+                    Arc::make_mut(&mut transaction.message.envelope).add(recipient, original);
+                }
+            }
+            Action::Reset => self.transaction = None,
+            Action::Quit => return self.close(reply, EndReason::Quit, line, now, outbox),
+            Action::Receive => return self.receive(&reply, outbox),
+            Action::Nothing | Action::Noop => {}
+        }
+        self.answer(Answer { reply, tally: tally(native_tally), line, must_close: false }, now, outbox)
+    }
+
+    /// Answers a command with what a sink said in place of carrying it out.
+    pub(super) fn answer_for_sink(
+        mut self: Box<Self>,
+        action: &Action,
+        answer: Answer<'_>,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        outbox.flush_now |= is_group_boundary(action);
+        self.remember_refusal(action);
+        if matches!(action, Action::Quit) {
+            // RFC 5321 §4.1.1.10: after QUIT the connection closes; no sink can keep a client in.
+            return self.close(answer.reply, EndReason::Quit, answer.line, now, outbox);
+        }
+        self.answer(answer, now, outbox)
+    }
+
+    /// Counts, checks the limits, sends, and goes on or closes.
+    pub(super) fn answer(mut self: Box<Self>, answer: Answer<'_>, now: Timestamp, outbox: &mut Outbox) -> Step {
+        let Answer { reply, tally, line, must_close } = answer;
+        match tally {
+            Tally::Work => {}
+            Tally::Idle => self.idle = self.idle.saturating_add(1),
+            Tally::Fault => {
+                let facts = self.facts_mut();
+                facts.errors = facts.errors.saturating_add(1);
+            }
+        }
+        if self.facts.errors > self.policy.errors_max {
+            let reply = Reply::with(421, 7, 0, "too many errors; closing");
+            return self.close(reply, EndReason::Error, line, now, outbox);
+        }
+        if self.idle > self.policy.idle_commands_max {
+            let reply = Reply::with(421, 7, 0, "too many commands without mail; closing");
+            return self.close(reply, EndReason::Error, line, now, outbox);
+        }
+        // RFC 5321 §3.8: 421 says that the connection closes, so it does.
+        if must_close || reply.code() == 421 {
+            return self.close(reply, EndReason::Refused, line, now, outbox);
+        }
+        self.send(&reply, line, now, outbox);
+        Step::Read(Session(self))
+    }
+
+    fn receive(mut self: Box<Self>, reply: &Reply, outbox: &mut Outbox) -> Step {
+        match self.transaction.take() {
+            Some(transaction) => {
+                outbox.send(reply);
+                Step::Receive(Receiving::new(self, transaction))
+            }
+            // DATA has an intent only inside a transaction, and nothing in between ends one.
+            None => {
+                outbox.send(&out_of_order());
+                Step::Read(Session(self))
+            }
+        }
+    }
+
+    fn remember_refusal(&mut self, action: &Action) {
+        match (action, &mut self.transaction) {
+            (Action::Add(..), Some(transaction)) => transaction.has_refused_recipient = true,
+            (Action::Receive, _) => self.has_refused_data = true,
+            _ => {}
+        }
+    }
+}
+
+// RFC 2920 §3.2, items 2 to 4: replies to MAIL, RCPT and RSET may wait for those of the commands behind them,
+// all others may not; a verb of a sink is one of the others.
+fn is_group_boundary(action: &Action) -> bool {
+    !matches!(action, Action::Begin(_) | Action::Add(..) | Action::Reset)
+}
+
+// The server's reply with what sinks changed about it.
+fn shape(native: Reply, overlay: Option<&Overlay>) -> Reply {
+    let Some(overlay) = overlay else { return native };
+    // The class is the server's: a sink that wants another one says so by its verdict.
+    let mut reply = match overlay.response.as_ref().filter(|wanted| wanted.class() == native.class()) {
+        None => native,
+        Some(wanted) => {
+            // Clients wait for 354 and for the 250 of EHLO (the only successes without enhanced code) and
+            // take no other code for it.
+            let is_fixed = native.class() == Class::Continue || native.enhanced().is_none();
+            let code = if is_fixed { native.code() } else { wanted.code() };
+            let enhanced = native.enhanced().and(wanted.enhanced().or(native.enhanced()));
+            Reply::multi_line(code, enhanced, wanted.lines().to_vec())
+        }
+    };
+    // On EHLO added lines are keywords; `extension::publish` adds them. HELO's answer has one line.
+    if reply.enhanced().is_some() || reply.is_refusal() {
+        overlay.appended.iter().for_each(|line| reply.push_line(line.clone()));
+    }
+    reply
+}
+
+/// A reply by which a sink refuses: of the right class, with an enhanced code.
+pub(super) fn refusal_of_sink(reply: Reply) -> Reply {
+    if !reply.is_refusal() {
+        return out_of_order();
+    }
+    with_enhanced(reply, Enhanced::new(7, 0))
+}
+
+/// A reply by which a sink answers its own verb.
+pub(super) fn answer_of_sink(reply: Reply) -> Reply {
+    // After a 3yz reply the client sends something else than commands, and nobody would read it as such.
+    if reply.class() == Class::Continue {
+        return out_of_order();
+    }
+    let enhanced = if reply.is_refusal() { Enhanced::new(7, 0) } else { Enhanced::new(0, 0) };
+    with_enhanced(reply, enhanced)
+}
+
+/// What a client hears when a sink said something that means nothing here.
+pub(super) fn out_of_order() -> Reply {
+    Reply::with(451, 3, 0, "a filter of this server is out of order, try again later")
+}
+
+fn with_enhanced(reply: Reply, fallback: Enhanced) -> Reply {
+    if reply.enhanced().is_some() {
+        return reply;
+    }
+    Reply::multi_line(reply.code(), Some(fallback), reply.lines().to_vec())
+}

@@ -1,0 +1,297 @@
+//! Command lines: from octets to a request that the session can carry out.
+//!
+//! The grammar is the strict one of RFC 5321 §4.1: no comments, no space around the colon, no missing angle
+//! bracket. A server that guesses what a line was meant to say disagrees one day with the next one about
+//! where a message goes. White space at the end of a line is the one thing that §4.1.1 has us tolerate.
+
+use thiserror::Error;
+
+use crate::addr::{Address, AddressError, check_domain};
+use crate::event;
+use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX, VERB_BYTES_MAX};
+use crate::reply::Reply;
+use crate::smtp::parameters::{self, Parameters};
+
+/// A command of the right form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// HELO and the client's name.
+    Helo(String),
+    /// EHLO and the client's name.
+    Ehlo(String),
+    /// MAIL: reverse path, `None` for `<>`, and parameters that were checked.
+    Mail(Option<Address>, Parameters),
+    /// RCPT: forward path and parameters that were checked.
+    Rcpt(Address, Parameters),
+    /// DATA.
+    Data,
+    /// RSET.
+    Rset,
+    /// NOOP, with any argument.
+    Noop,
+    /// QUIT.
+    Quit,
+    /// HELP, with any argument.
+    Help,
+    /// VRFY with an argument.
+    Vrfy,
+    /// EXPN with an argument.
+    Expn,
+    /// A request of HTTP: somebody talks past us.
+    Http,
+    /// Any other verb, in upper case.
+    Unknown(String),
+}
+
+/// Why a line is no command. Each has its reply; the texts are for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CommandError {
+    /// The line passes `limits::COMMAND_LINE_BYTES_MAX`.
+    #[error("line too long")]
+    LineTooLong,
+    /// A CR or LF that is not part of a CR LF (RFC 5321 §2.3.8).
+    #[error("bare CR or LF; a line ends with CR LF")]
+    BareLineEnd,
+    /// Another control octet.
+    #[error("control character in a command")]
+    Control,
+    /// No verb at the start of the line.
+    #[error("command not recognised")]
+    NoVerb,
+    /// HELO or EHLO without a name, or with one that has spaces or is too long.
+    #[error("one domain or address literal is required")]
+    Greeting,
+    /// The argument has another form; the text says which one is needed.
+    #[error("syntax error: {0} required")]
+    Argument(&'static str),
+    /// An argument where none is allowed.
+    #[error("no argument allowed")]
+    NoArgument,
+    /// The reverse path is no address.
+    #[error("bad sender address: {0}")]
+    Sender(AddressError),
+    /// The forward path is no address.
+    #[error("bad recipient address: {0}")]
+    Recipient(AddressError),
+    /// A parameter that stands there twice.
+    #[error("a parameter is given twice")]
+    DuplicateParameter,
+    /// The value of that parameter is wrong.
+    #[error("bad value of {0}")]
+    ParameterValue(&'static str),
+    /// A parameter of an extension that is not offered.
+    #[error("parameter not recognised")]
+    UnknownParameter,
+}
+
+impl CommandError {
+    /// The reply to a line that failed so.
+    pub fn reply(self) -> Reply {
+        let (code, subject, detail) = match self {
+            Self::LineTooLong | Self::BareLineEnd | Self::Control | Self::NoVerb => (500, 5, 2),
+            // RFC 2034 §3: replies to HELO and EHLO have no enhanced code.
+            Self::Greeting => return Reply::new(501, None, self.to_string()),
+            // RFC 6531 §3.5: what to say to an address that is not ASCII without SMTPUTF8.
+            Self::Sender(AddressError::NotAscii) | Self::Recipient(AddressError::NotAscii) => (553, 6, 7),
+            Self::Sender(_) => (501, 1, 7),
+            Self::Recipient(_) => (501, 1, 3),
+            Self::UnknownParameter => (555, 5, 4),
+            Self::Argument(_) | Self::NoArgument | Self::DuplicateParameter | Self::ParameterValue(_) => (501, 5, 4),
+        };
+        Reply::with(code, subject, detail, self.to_string())
+    }
+}
+
+impl Request {
+    /// Reads a line without its CR LF.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
+        if line.iter().any(|octet| matches!(octet, b'\r' | b'\n')) {
+            return Err(CommandError::BareLineEnd);
+        }
+        let line = trim_end(line);
+        if line.iter().any(u8::is_ascii_control) {
+            return Err(CommandError::Control);
+        }
+        let (verb, argument) = split_verb(line);
+        let text = || core::str::from_utf8(argument).ok().filter(|text| text.is_ascii());
+        let is = |name: &str| verb.eq_ignore_ascii_case(name.as_bytes());
+        if is("MAIL") {
+            let (path, rest) = split_path(argument, b"FROM:", "MAIL FROM:<address>")?;
+            let sender = if path.is_empty() { None } else { Some(mailbox(path).map_err(CommandError::Sender)?) };
+            let parameters = parameters::parse(rest)?;
+            parameters::check_mail(&parameters)?;
+            Ok(Self::Mail(sender, parameters))
+        } else if is("RCPT") {
+            let (path, rest) = split_path(argument, b"TO:", "RCPT TO:<address>")?;
+            let recipient = mailbox(path).map_err(CommandError::Recipient)?;
+            let parameters = parameters::parse(rest)?;
+            parameters::check_rcpt(&parameters)?;
+            Ok(Self::Rcpt(recipient, parameters))
+        } else if is("DATA") {
+            without_argument(argument, Self::Data)
+        } else if is("EHLO") {
+            client_name(text()).map(Self::Ehlo)
+        } else if is("HELO") {
+            client_name(text()).map(Self::Helo)
+        } else if is("QUIT") {
+            without_argument(argument, Self::Quit)
+        } else if is("RSET") {
+            without_argument(argument, Self::Rset)
+        } else if is("NOOP") {
+            Ok(Self::Noop)
+        } else if is("HELP") {
+            Ok(Self::Help)
+        } else if is("VRFY") {
+            with_argument(argument, Self::Vrfy)
+        } else if is("EXPN") {
+            with_argument(argument, Self::Expn)
+        } else if HTTP_METHODS.iter().any(|method| is(method)) {
+            Ok(Self::Http)
+        } else {
+            unknown(verb)
+        }
+    }
+
+    /// The verb in upper case.
+    pub fn keyword(&self) -> &str {
+        match self {
+            Self::Helo(_) => "HELO",
+            Self::Ehlo(_) => "EHLO",
+            Self::Mail(..) => "MAIL",
+            Self::Rcpt(..) => "RCPT",
+            Self::Data => "DATA",
+            Self::Rset => "RSET",
+            Self::Noop => "NOOP",
+            Self::Quit => "QUIT",
+            Self::Help => "HELP",
+            Self::Vrfy => "VRFY",
+            Self::Expn => "EXPN",
+            Self::Http => "HTTP",
+            Self::Unknown(verb) => verb,
+        }
+    }
+
+    /// What sinks are shown of it.
+    pub(super) fn describe(&self, line: &[u8]) -> event::Command {
+        let argument = split_verb(trim_end(line)).1;
+        let (path, parameters) = match self {
+            Self::Mail(sender, parameters) => {
+                (Some(sender.as_ref().map(ToString::to_string).unwrap_or_default()), parameters.clone())
+            }
+            Self::Rcpt(recipient, parameters) => (Some(recipient.to_string()), parameters.clone()),
+            _ => (None, Parameters::new()),
+        };
+        event::Command {
+            keyword: self.keyword().to_owned(),
+            argument: String::from_utf8_lossy(argument).into_owned(),
+            line: line.to_vec(),
+            path,
+            parameters,
+        }
+    }
+}
+
+/// Checks path and parameters of MAIL as a sink rewrote them, by the rules that hold for clients.
+pub(super) fn check_rewritten_mail(command: &event::Command) -> Result<Option<Address>, CommandError> {
+    parameters::check_mail(&command.parameters)?;
+    match command.path.as_deref().unwrap_or_default() {
+        "" => Ok(None),
+        path => mailbox(path).map(Some).map_err(CommandError::Sender),
+    }
+}
+
+/// Checks path and parameters of RCPT as a sink rewrote them, by the rules that hold for clients.
+pub(super) fn check_rewritten_rcpt(command: &event::Command) -> Result<Address, CommandError> {
+    parameters::check_rcpt(&command.parameters)?;
+    mailbox(command.path.as_deref().unwrap_or_default()).map_err(CommandError::Recipient)
+}
+
+// What browsers and scanners say first when somebody points them at a mail port.
+const HTTP_METHODS: &[&str] = &["GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS", "DELETE", "PATCH", "TRACE"];
+
+fn trim_end(line: &[u8]) -> &[u8] {
+    let len = line.iter().rposition(|octet| !matches!(octet, b' ' | b'\t')).map_or(0, |last| last + 1);
+    line.get(..len).unwrap_or_default()
+}
+
+// The verb and what stands after one space.
+fn split_verb(line: &[u8]) -> (&[u8], &[u8]) {
+    match line.iter().position(|&octet| octet == b' ') {
+        Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default()),
+        None => (line, &[]),
+    }
+}
+
+fn without_argument(argument: &[u8], request: Request) -> Result<Request, CommandError> {
+    if argument.is_empty() { Ok(request) } else { Err(CommandError::NoArgument) }
+}
+
+fn with_argument(argument: &[u8], request: Request) -> Result<Request, CommandError> {
+    if argument.is_empty() { Err(CommandError::Argument("a name")) } else { Ok(request) }
+}
+
+fn unknown(verb: &[u8]) -> Result<Request, CommandError> {
+    let is_verb = (1..=VERB_BYTES_MAX).contains(&verb.len())
+        && verb.first().is_some_and(u8::is_ascii_alphabetic)
+        && verb.iter().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'));
+    if !is_verb {
+        return Err(CommandError::NoVerb);
+    }
+    Ok(Request::Unknown(String::from_utf8_lossy(verb).to_ascii_uppercase()))
+}
+
+// Takes whatever a client calls itself, as long as it is one word: RFC 5321 §4.1.4 forbids to refuse mail
+// because the name is not the client's, and real ones send underscores and bare addresses.
+fn client_name(argument: Option<&str>) -> Result<String, CommandError> {
+    let is_name = |name: &&str| (1..=DOMAIN_BYTES_MAX).contains(&name.len()) && !name.contains(' ');
+    argument.filter(is_name).map(str::to_owned).ok_or(CommandError::Greeting)
+}
+
+// Cuts `FROM:<path> rest`; the path comes without its brackets.
+fn split_path<'a>(argument: &'a [u8], keyword: &[u8], form: &'static str) -> Result<(&'a str, &'a str), CommandError> {
+    let is_sender = keyword == b"FROM:";
+    let address_error = |error| if is_sender { CommandError::Sender(error) } else { CommandError::Recipient(error) };
+    let head = argument.get(..keyword.len()).unwrap_or_default();
+    let bracketed = argument.get(keyword.len()..).and_then(|rest| rest.strip_prefix(b"<"));
+    let Some(rest) = bracketed.filter(|_| head.eq_ignore_ascii_case(keyword)) else {
+        return Err(CommandError::Argument(form));
+    };
+    let Ok(rest) = core::str::from_utf8(rest) else { return Err(address_error(AddressError::NotAscii)) };
+    let end = path_end(rest).ok_or(CommandError::Argument(form))?;
+    // RFC 5321 §4.5.3.1.3 counts the brackets and the source route.
+    if end + 2 > PATH_BYTES_MAX {
+        return Err(address_error(AddressError::TooLong));
+    }
+    Ok((rest.get(..end).unwrap_or_default(), rest.get(end + 1..).unwrap_or_default()))
+}
+
+// Index of the bracket that closes the path; one inside a quoted local part does not.
+fn path_end(text: &str) -> Option<usize> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (index, octet) in text.bytes().enumerate() {
+        match octet {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            b'>' if !is_quoted => return Some(index),
+            _ => {}
+        }
+    }
+    None
+}
+
+// A mailbox, after a source route if there is one: `@a,@b:user@c`. RFC 5321 §4.1.2 and appendix C have us
+// accept the route and ignore it.
+fn mailbox(path: &str) -> Result<Address, AddressError> {
+    if !path.starts_with('@') {
+        return Address::parse(path);
+    }
+    let (route, address) = path.split_once(':').ok_or(AddressError::Form)?;
+    for hop in route.split(',') {
+        check_domain(hop.strip_prefix('@').ok_or(AddressError::Form)?)?;
+    }
+    Address::parse(address)
+}

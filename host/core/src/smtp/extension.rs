@@ -1,0 +1,86 @@
+//! EHLO: what this server offers, and what sinks add to it.
+
+use crate::reply::Reply;
+use crate::smtp::parameters::is_keyword;
+use crate::smtp::policy::ListenerPolicy;
+
+/// The answer to EHLO (RFC 5321 §4.1.1.1).
+pub(super) fn ehlo_reply(policy: &ListenerPolicy) -> Reply {
+    let lines = vec![
+        policy.host_name.clone(),
+        "PIPELINING".to_owned(),
+        format!("SIZE {}", policy.message_bytes_max),
+        "8BITMIME".to_owned(),
+        "ENHANCEDSTATUSCODES".to_owned(),
+        "HELP".to_owned(),
+    ];
+    // RFC 2034 §3: neither the greeting nor the answers to HELO and EHLO carry enhanced codes.
+    Reply::multi_line(250, None, lines)
+}
+
+/// Adds the lines of sinks as keywords.
+///
+/// A line whose first word is no keyword is dropped, and so is one that repeats a keyword that is there: a
+/// sink must not offer another SIZE than the server keeps. Mechanisms of AUTH merge into one line.
+pub(super) fn publish(reply: &Reply, added: &[String]) -> Reply {
+    let mut lines = reply.lines().to_vec();
+    for line in added {
+        let Some(line) = keyword_line(line) else { continue };
+        let keyword = first_word(&line);
+        // The first line is the greeting; a host may be called SIZE.
+        match lines.iter_mut().skip(1).find(|there| first_word(there).eq_ignore_ascii_case(keyword)) {
+            None => lines.push(line),
+            Some(there) if keyword == "AUTH" => {
+                for mechanism in line.split(' ').skip(1) {
+                    if !there.split(' ').any(|other| other.eq_ignore_ascii_case(mechanism)) {
+                        there.push(' ');
+                        there.push_str(mechanism);
+                    }
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    Reply::multi_line(reply.code(), None, lines)
+}
+
+// The line with its keyword in upper case, where it has the form of an ehlo-line (RFC 5321 §4.1.1.1).
+fn keyword_line(line: &str) -> Option<String> {
+    let keyword = first_word(line);
+    let is_parameter = |word: &str| !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_graphic());
+    let is_line = is_keyword(keyword) && line.split(' ').all(is_parameter);
+    is_line.then(|| format!("{}{}", keyword.to_ascii_uppercase(), line.get(keyword.len()..).unwrap_or_default()))
+}
+
+fn first_word(line: &str) -> &str {
+    line.split(' ').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(added: &[&str]) -> Vec<String> {
+        let native = Reply::multi_line(250, None, vec!["SIZE.example".into(), "SIZE 10".into()]);
+        let added: Vec<String> = added.iter().map(|line| (*line).to_owned()).collect();
+        publish(&native, &added).lines().get(2..).unwrap_or_default().to_vec()
+    }
+
+    #[test]
+    fn sinks_publish_keywords() {
+        assert_eq!(published(&["xwelcome", "XTWO a b=c"]), ["XWELCOME", "XTWO a b=c"]);
+    }
+
+    #[test]
+    fn what_is_no_keyword_or_there_already_is_dropped() {
+        assert_eq!(
+            published(&["", " X", "-X", "X  y", "ä", "X\ty", "x_y", "SIZE 99", "size", "X-A 1", "x-a 2"]),
+            ["X-A 1"]
+        );
+    }
+
+    #[test]
+    fn mechanisms_of_several_sinks_share_one_auth_line() {
+        assert_eq!(published(&["AUTH PLAIN", "auth LOGIN plain X"]), ["AUTH PLAIN LOGIN X"]);
+    }
+}

@@ -1,0 +1,239 @@
+//! What the server will do with a command, and what it will answer, if no sink objects.
+//!
+//! Sequence is checked here (RFC 5321 §4.1.4) and so is policy: whose mail is taken, how large, for how many.
+//! The difference matters to sinks. A command out of sequence never reaches them; one that policy refuses
+//! does, with the refusal as its native response, and a sink with the grant may accept it all the same.
+
+use std::sync::Arc;
+
+use crate::addr::Address;
+use crate::mail::{Envelope, Message};
+use crate::reply::Reply;
+use crate::smtp::command::Request;
+use crate::smtp::extension;
+use crate::smtp::live::{Live, Transaction};
+use crate::smtp::parameters::{Parameters, declared_size};
+use crate::time::Timestamp;
+use crate::transport::Lookup;
+
+/// What the server does when the command goes through.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// HELO, EHLO: remember the name, forget the transaction.
+    Greet { name: String, is_esmtp: bool },
+    /// MAIL.
+    Begin(Box<Transaction>),
+    /// RCPT: the address, and how the client wrote it.
+    Add(Address, String),
+    /// DATA.
+    Receive,
+    /// RSET.
+    Reset,
+    /// QUIT.
+    Quit,
+    /// The answer is all there is.
+    Nothing,
+    /// NOOP: the same, and no sink's failure may stand in its way.
+    Noop,
+}
+
+/// How a command counts against the session's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tally {
+    /// It moves mail.
+    Work,
+    /// It moves none.
+    Idle,
+    /// It is a protocol error.
+    Fault,
+}
+
+/// Why the server will not carry a command out.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) reply: Reply,
+    pub(super) tally: Tally,
+    /// Whether it is a matter of policy, so that a sink may accept the command.
+    pub(super) is_policy: bool,
+}
+
+/// A command that came at the wrong time; no sink is asked.
+#[derive(Debug)]
+pub(super) struct OutOfSequence {
+    pub(super) reply: Reply,
+    pub(super) tally: Tally,
+}
+
+impl OutOfSequence {
+    fn fault(text: &str) -> Self {
+        Self { reply: Reply::with(503, 5, 1, text), tally: Tally::Fault }
+    }
+}
+
+/// A checked command.
+#[derive(Debug)]
+pub(super) struct Intent {
+    pub(super) action: Action,
+    /// The answer when it is carried out.
+    pub(super) reply: Reply,
+    pub(super) tally: Tally,
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl Intent {
+    fn of(action: Action, reply: Reply, tally: Tally) -> Self {
+        Self { action, reply, tally, refusal: None }
+    }
+
+    /// What the server will answer if nobody objects.
+    pub(super) fn native(&self) -> &Reply {
+        self.refusal.as_ref().map_or(&self.reply, |refusal| &refusal.reply)
+    }
+
+    /// The message that MAIL begins.
+    pub(super) fn message(&self) -> Option<&Message> {
+        match &self.action {
+            Action::Begin(transaction) => Some(&transaction.message),
+            _ => None,
+        }
+    }
+
+    /// Whether a failing sink may keep the client from it. Never from leaving or starting afresh.
+    pub(super) fn can_fail(&self) -> bool {
+        !matches!(self.action, Action::Quit | Action::Reset | Action::Noop)
+    }
+}
+
+impl Live {
+    /// Checks sequence and policy.
+    ///
+    /// # Errors
+    /// The command is out of sequence.
+    pub(super) fn intend(&mut self, request: Request, now: Timestamp) -> Result<Intent, OutOfSequence> {
+        Ok(match request {
+            Request::Helo(name) => {
+                let reply = Reply::new(250, None, self.policy.host_name.clone());
+                Intent::of(Action::Greet { name, is_esmtp: false }, reply, self.greeting_tally())
+            }
+            Request::Ehlo(name) => {
+                let reply = extension::ehlo_reply(&self.policy);
+                Intent::of(Action::Greet { name, is_esmtp: true }, reply, self.greeting_tally())
+            }
+            Request::Mail(sender, parameters) => self.intend_mail(sender, parameters, now)?,
+            Request::Rcpt(recipient, _) => self.intend_rcpt(recipient)?,
+            Request::Data => self.intend_data()?,
+            Request::Rset => Intent::of(Action::Reset, Reply::with(250, 0, 0, "ok"), Tally::Idle),
+            Request::Noop => Intent::of(Action::Noop, Reply::with(250, 0, 0, "ok"), Tally::Idle),
+            Request::Quit => Intent::of(Action::Quit, Reply::with(221, 0, 0, "goodbye"), Tally::Work),
+            Request::Help => Intent::of(
+                Action::Nothing,
+                Reply::with(214, 0, 0, "HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT"),
+                Tally::Idle,
+            ),
+            // Always the same answer, or it would tell a stranger who lives here; RFC 5321 §3.5.3 has 252
+            // for that.
+            Request::Vrfy => Intent::of(
+                Action::Nothing,
+                Reply::with(252, 0, 0, "cannot verify; send mail and it will be tried"),
+                Tally::Idle,
+            ),
+            Request::Expn => refused(Reply::with(502, 5, 1, "lists are not shown"), Tally::Idle),
+            Request::Http | Request::Unknown(_) => {
+                refused(Reply::with(500, 5, 1, "command not recognised"), Tally::Fault)
+            }
+        })
+    }
+
+    fn intend_mail(
+        &mut self,
+        sender: Option<Address>,
+        parameters: Parameters,
+        now: Timestamp,
+    ) -> Result<Intent, OutOfSequence> {
+        if self.facts.helo.is_none() {
+            return Err(OutOfSequence::fault("send EHLO first"));
+        }
+        // RFC 5321 §4.1.4: MAIL inside a transaction is out of sequence.
+        if self.transaction.is_some() {
+            return Err(OutOfSequence::fault("a transaction is open; RSET ends it"));
+        }
+        let refusal = self.mail_refusal(&parameters);
+        let mut envelope = Envelope::new(sender);
+        envelope.parameters = parameters;
+        let message = Message::new(self.next_id(now), self.arrival(now), envelope);
+        let transaction = Transaction { message, has_refused_recipient: false };
+        let action = Action::Begin(Box::new(transaction));
+        Ok(Intent { refusal, ..Intent::of(action, Reply::with(250, 1, 0, "sender ok"), Tally::Work) })
+    }
+
+    fn intend_rcpt(&self, recipient: Address) -> Result<Intent, OutOfSequence> {
+        let Some(transaction) = &self.transaction else {
+            return Err(OutOfSequence::fault("send MAIL first"));
+        };
+        let refusal = self.rcpt_refusal(transaction, &recipient);
+        let original = recipient.to_string();
+        let action = Action::Add(recipient, original);
+        Ok(Intent { refusal, ..Intent::of(action, Reply::with(250, 1, 5, "recipient ok"), Tally::Work) })
+    }
+
+    fn intend_data(&self) -> Result<Intent, OutOfSequence> {
+        let Some(transaction) = &self.transaction else {
+            return Err(OutOfSequence::fault("send MAIL first"));
+        };
+        if transaction.message.envelope.recipients.is_empty() {
+            // RFC 2920 §3.1: a client that pipelines sends DATA before it knows that no recipient was taken.
+            // That is no fault of its.
+            return Err(if transaction.has_refused_recipient {
+                OutOfSequence { reply: Reply::with(554, 5, 1, "no valid recipients"), tally: Tally::Work }
+            } else {
+                OutOfSequence::fault("send RCPT first")
+            });
+        }
+        let reply = Reply::new(354, None, "end the message with a dot on a line of its own");
+        Ok(Intent::of(Action::Receive, reply, Tally::Work))
+    }
+
+    /// Why policy refuses a MAIL with these parameters.
+    pub(super) fn mail_refusal(&self, parameters: &Parameters) -> Option<Refusal> {
+        // RFC 1870 §6.1: what cannot fit is refused before it is sent.
+        let is_too_large = declared_size(parameters).is_some_and(|size| size > self.policy.message_bytes_max);
+        is_too_large.then(|| Refusal { reply: too_large(), tally: Tally::Work, is_policy: true })
+    }
+
+    /// Why policy or a limit refuses this recipient.
+    pub(super) fn rcpt_refusal(&self, transaction: &Transaction, recipient: &Address) -> Option<Refusal> {
+        // RFC 5321 §4.5.3.1.10: 452, so that the client sends the rest in another transaction. A limit and
+        // no policy: no sink may lift it.
+        if transaction.message.envelope.recipients.len() >= self.policy.recipients_max {
+            let reply = Reply::with(452, 5, 3, "too many recipients");
+            return Some(Refusal { reply, tally: Tally::Work, is_policy: false });
+        }
+        let reply = match self.policy.directory.lookup(recipient) {
+            Lookup::Mailbox(_) | Lookup::Alias(_) => return None,
+            Lookup::Unknown => Reply::with(550, 1, 1, "no such user here"),
+            Lookup::NotLocal => Reply::with(550, 7, 1, "relaying denied"),
+        };
+        // Idle, so that guessing names ends with 421.
+        Some(Refusal { reply, tally: Tally::Idle, is_policy: true })
+    }
+
+    // The first greeting opens the session; any other one is only a slow RSET.
+    fn greeting_tally(&self) -> Tally {
+        if self.facts.helo.is_none() { Tally::Work } else { Tally::Idle }
+    }
+
+    /// Changes what is known of the session.
+    pub(super) fn facts_mut(&mut self) -> &mut crate::event::SessionFacts {
+        Arc::make_mut(&mut self.facts)
+    }
+}
+
+/// The reply to a message over the size limit, declared or real (RFC 1870 §6).
+pub(super) fn too_large() -> Reply {
+    Reply::with(552, 3, 4, "message is larger than this server takes")
+}
+
+fn refused(reply: Reply, tally: Tally) -> Intent {
+    let refusal = Refusal { reply: reply.clone(), tally, is_policy: false };
+    Intent { action: Action::Nothing, reply, tally, refusal: Some(refusal) }
+}

@@ -1,0 +1,136 @@
+//! What a session knows, in whatever state it is.
+
+use std::sync::Arc;
+
+use crate::event::{EventKind, EventSet, Occasion, Overlay, Question, SessionFacts};
+use crate::mail::{Arrival, Bag, Message, MessageId, Origin};
+use crate::reply::Reply;
+use crate::smtp::policy::{Connection, ListenerPolicy};
+use crate::time::Timestamp;
+
+/// The memory of a session; boxed, because the states hand it on from step to step.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) policy: Arc<ListenerPolicy>,
+    pub(super) facts: Arc<SessionFacts>,
+    pub(super) interest: EventSet,
+    pub(super) bag: Arc<Bag>,
+    pub(super) transaction: Option<Transaction>,
+    /// Commands so far; makes the idempotency keys of questions.
+    pub(super) commands: u64,
+    /// Commands without use for any mail since the last message.
+    pub(super) idle: u32,
+    /// DATA was refused and nothing else came since.
+    pub(super) has_refused_data: bool,
+    random: u64,
+}
+
+/// A message attempt: from MAIL to the final dot.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) message: Message,
+    /// Whether a RCPT was refused; tells apart who gave no recipient from who gave bad ones.
+    pub(super) has_refused_recipient: bool,
+}
+
+/// Why a session ended; the words are those of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EndReason {
+    Quit,
+    Dropped,
+    Timeout,
+    Error,
+    Refused,
+    Shutdown,
+}
+
+impl EndReason {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::Dropped => "dropped",
+            Self::Timeout => "timeout",
+            Self::Error => "error",
+            Self::Refused => "refused",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl Live {
+    pub(super) fn new(policy: Arc<ListenerPolicy>, connection: Connection, interest: EventSet) -> Self {
+        let facts = SessionFacts {
+            id: connection.id,
+            listener: policy.name.clone(),
+            client: connection.client,
+            server: connection.server,
+            started: connection.started,
+            helo: None,
+            is_esmtp: false,
+            messages: 0,
+            errors: 0,
+            end_reason: None,
+        };
+        Self {
+            policy,
+            facts: Arc::new(facts),
+            interest,
+            bag: Arc::new(Bag::default()),
+            transaction: None,
+            commands: 0,
+            idle: 0,
+            has_refused_data: false,
+            random: connection.random,
+        }
+    }
+
+    /// Makes the id of the session's next message.
+    pub(super) fn next_id(&mut self, now: Timestamp) -> MessageId {
+        // SplitMix64: its outputs do not repeat for 2^64 steps, and the start is the shell's secret.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        MessageId::new(now, mixed ^ (mixed >> 31))
+    }
+
+    /// The facts of a message that arrives in this session.
+    pub(super) fn arrival(&self, now: Timestamp) -> Arrival {
+        Arrival {
+            origin: Origin::Smtp,
+            at: now,
+            listener: self.facts.listener.clone(),
+            client: Some(self.facts.client),
+            server: Some(self.facts.server),
+            helo: self.facts.helo.clone(),
+            is_esmtp: self.facts.is_esmtp,
+            session: Some(self.facts.id.clone()),
+            depth: 0,
+        }
+    }
+
+    /// Raises an event of this session.
+    pub(super) fn question(
+        &self,
+        event: EventKind,
+        native_response: Option<Reply>,
+        overlay: Overlay,
+        now: Timestamp,
+    ) -> Question {
+        // A message keeps its key over sessions; what has none is counted within its own.
+        let idempotency_key = match overlay.message.as_ref().filter(|_| event.has_content()) {
+            Some(message) => format!("{}-{event}", message.id),
+            None => format!("{}-{}-{event}", self.facts.id, self.commands),
+        };
+        let occasion = Occasion {
+            event,
+            now,
+            raised: 0,
+            idempotency_key,
+            native_response,
+            session: Some(self.facts.clone()),
+            line: Vec::new(),
+        };
+        Question { occasion: Arc::new(occasion), overlay, can_fail: true }
+    }
+}

@@ -1,0 +1,210 @@
+//! A session that waits for the decision of sinks.
+
+use std::sync::Arc;
+
+use crate::event::{Command, Decision, Overlay, Verdict};
+use crate::mail::Message;
+use crate::reply::{Class, Reply};
+use crate::smtp::carry_out::{Answer, Consent, answer_of_sink, out_of_order, refusal_of_sink};
+use crate::smtp::command::{CommandError, check_rewritten_mail, check_rewritten_rcpt};
+use crate::smtp::intent::{Action, Intent, Tally};
+use crate::smtp::live::{EndReason, Live};
+use crate::smtp::outbox::Outbox;
+use crate::smtp::session::Step;
+use crate::smtp::storing::{Disposition, Storing};
+use crate::time::Timestamp;
+
+/// A session that waits for the decision of sinks; the client's next command waits with it.
+#[derive(Debug)]
+pub struct Paused {
+    pub(super) live: Box<Live>,
+    pub(super) waiting: Waiting,
+}
+
+/// What the sinks were asked about.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    Connect,
+    Command {
+        intent: Intent,
+        /// As the client sent it.
+        command: Arc<Command>,
+    },
+    EndOfData {
+        message: Message,
+        /// The answer once the message is stored.
+        reply: Reply,
+    },
+}
+
+impl Paused {
+    /// Goes on with what the sinks decided.
+    pub fn resume(self, decision: Decision, now: Timestamp, outbox: &mut Outbox) -> Step {
+        let Self { mut live, waiting } = self;
+        let Decision { verdict, overlay, .. } = decision;
+        live.bag = overlay.session_bag.clone();
+        outbox.wait(overlay.delay);
+        match waiting {
+            Waiting::Connect => live.resume_connect(verdict, overlay, now, outbox),
+            Waiting::Command { intent, command } => {
+                live.resume_command(intent, &command, verdict, overlay, now, outbox)
+            }
+            Waiting::EndOfData { message, reply } => {
+                live.resume_end_of_data(message, reply, verdict, overlay, now, outbox)
+            }
+        }
+    }
+}
+
+impl Live {
+    fn resume_connect(
+        self: Box<Self>,
+        verdict: Verdict,
+        overlay: Overlay,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let reply = match verdict {
+            Verdict::Next | Verdict::SkipRemaining => {
+                let response = overlay.response.as_ref().filter(|reply| reply.class() == Class::Success);
+                let text = response.and_then(|reply| reply.lines().first()).or(overlay.banner.as_ref());
+                let banner = text.unwrap_or(&self.policy.banner).clone();
+                return self.greet(&banner, outbox);
+            }
+            Verdict::Refuse(reply) | Verdict::DropSession(reply) => refusal_of_sink(reply),
+            Verdict::Accept
+            | Verdict::Consume(_)
+            | Verdict::AwaitInput(_)
+            | Verdict::AwaitOctets(..)
+            | Verdict::Discard
+            | Verdict::Hold(_)
+            | Verdict::Defer(_)
+            | Verdict::BadMail(_)
+            | Verdict::WaiveUpTo(_) => out_of_order(),
+        };
+        // RFC 5321 §3.1 and §4.3.2: in place of a banner there is 554 or 421; no enhanced code (RFC 2034 §3).
+        let code = if reply.class() == Class::Permanent { 554 } else { 421 };
+        let reply = Reply::multi_line(code, None, reply.lines().to_vec());
+        self.close(reply, EndReason::Refused, &[], now, outbox)
+    }
+
+    fn resume_command(
+        mut self: Box<Self>,
+        mut intent: Intent,
+        command: &Command,
+        verdict: Verdict,
+        mut overlay: Overlay,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let line = command.line.as_slice();
+        let refused_tally = if overlay.is_protocol_error { Tally::Fault } else { Tally::Work };
+        let refuse = |reply, must_close| Answer { reply, tally: refused_tally, line, must_close };
+        let answer = match verdict {
+            Verdict::Next | Verdict::SkipRemaining | Verdict::Accept => {
+                self.take_message(&mut intent, overlay.message.take());
+                if let Some(rewritten) = overlay.command.take().filter(|rewritten| **rewritten != *command)
+                    && self.rewrite(&mut intent, command, &rewritten).is_err()
+                {
+                    // The client's command was right; what the sink made of it is not the client's fault.
+                    return self.answer_for_sink(&intent.action, refuse(out_of_order(), false), now, outbox);
+                }
+                let accepts = verdict == Verdict::Accept;
+                return self.carry_out(intent, Some(Consent { overlay, accepts }), line, now, outbox);
+            }
+            Verdict::Consume(reply) => {
+                let tally = if overlay.is_protocol_error { Tally::Fault } else { Tally::Idle };
+                Answer { reply: answer_of_sink(reply), tally, line, must_close: false }
+            }
+            Verdict::Refuse(reply) => refuse(refusal_of_sink(reply), false),
+            Verdict::DropSession(reply) => refuse(refusal_of_sink(reply), true),
+            Verdict::Defer(later) => refuse(refusal_of_sink(later.reply), false),
+            // `on-inbound-input` is not raised by this version: the 3yz reply must not be sent when nobody
+            // would read what follows it.
+            Verdict::AwaitInput(_) | Verdict::AwaitOctets(..) => refuse(out_of_order(), false),
+            Verdict::Discard | Verdict::Hold(_) | Verdict::BadMail(_) | Verdict::WaiveUpTo(_) => {
+                refuse(out_of_order(), false)
+            }
+        };
+        self.answer_for_sink(&intent.action, answer, now, outbox)
+    }
+
+    fn resume_end_of_data(
+        self: Box<Self>,
+        message: Message,
+        native: Reply,
+        verdict: Verdict,
+        overlay: Overlay,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let disposition = match verdict {
+            Verdict::Next | Verdict::SkipRemaining => Ok(Disposition::Accept),
+            Verdict::Discard => Ok(Disposition::Discard),
+            Verdict::Hold(reason) => Ok(Disposition::Hold(reason)),
+            Verdict::Refuse(reply) => Err((refusal_of_sink(reply), false)),
+            Verdict::DropSession(reply) => Err((refusal_of_sink(reply), true)),
+            Verdict::Defer(later) => Err((refusal_of_sink(later.reply), false)),
+            Verdict::Accept
+            | Verdict::Consume(_)
+            | Verdict::AwaitInput(_)
+            | Verdict::AwaitOctets(..)
+            | Verdict::BadMail(_)
+            | Verdict::WaiveUpTo(_) => Err((out_of_order(), false)),
+        };
+        match disposition {
+            Ok(disposition) => {
+                let mut reply = overlay.response.filter(|reply| reply.class() == Class::Success).map_or(native, |it| {
+                    // Clients look for 250 here and for nothing else.
+                    Reply::multi_line(250, it.enhanced().or(native_enhanced()), it.lines().to_vec())
+                });
+                overlay.appended.into_iter().for_each(|line| reply.push_line(line));
+                let message = overlay.message.unwrap_or(message);
+                let storing = Storing::new(self, message.id.clone(), disposition.clone(), reply);
+                Step::Store(storing, message, disposition)
+            }
+            Err((reply, must_close)) => {
+                let tally = if overlay.is_protocol_error { Tally::Fault } else { Tally::Work };
+                outbox.flush_now = true;
+                self.answer(Answer { reply, tally, line: b".", must_close }, now, outbox)
+            }
+        }
+    }
+
+    // Takes over what sinks changed about the message.
+    fn take_message(&mut self, intent: &mut Intent, message: Option<Message>) {
+        let Some(message) = message else { return };
+        match (&mut intent.action, &mut self.transaction) {
+            (Action::Begin(transaction), _) => transaction.message = message,
+            (_, Some(transaction)) => transaction.message = message,
+            (_, None) => {}
+        }
+    }
+
+    // Takes over path and parameters that sinks rewrote; the same checks and the same policy hold for them.
+    fn rewrite(&mut self, intent: &mut Intent, sent: &Command, rewritten: &Command) -> Result<(), CommandError> {
+        match &mut intent.action {
+            Action::Begin(transaction) => {
+                let sender = check_rewritten_mail(rewritten)?;
+                let envelope = Arc::make_mut(&mut transaction.message.envelope);
+                if rewritten.path != sent.path {
+                    envelope.sender = sender;
+                }
+                envelope.parameters.clone_from(&rewritten.parameters);
+                intent.refusal = self.mail_refusal(&rewritten.parameters);
+            }
+            Action::Add(recipient, _) => {
+                *recipient = check_rewritten_rcpt(rewritten)?;
+                intent.refusal =
+                    self.transaction.as_ref().and_then(|transaction| self.rcpt_refusal(transaction, recipient));
+            }
+            // These have neither path nor parameters; what a sink writes there means nothing.
+            Action::Greet { .. } | Action::Receive | Action::Reset | Action::Quit | Action::Nothing | Action::Noop => {}
+        }
+        Ok(())
+    }
+}
+
+fn native_enhanced() -> Option<crate::reply::Enhanced> {
+    Some(crate::reply::Enhanced::new(0, 0))
+}

@@ -1,0 +1,72 @@
+//! What a listener demands of its clients, and who a client is.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::limits;
+use crate::time::Timestamp;
+use crate::transport::Directory;
+
+/// What a listener is and demands; shared by its sessions and never changed under them.
+#[derive(Debug, Clone)]
+pub struct ListenerPolicy {
+    /// Name of the listener, for rules and logs.
+    pub name: String,
+    /// Name of this host: in the banner, in EHLO and in Received fields. Checked to be a domain by whoever
+    /// reads the configuration.
+    pub host_name: String,
+    /// Banner text after the host name.
+    pub banner: String,
+    /// Largest message, in octets of text before dot-stuffing.
+    pub message_bytes_max: u64,
+    /// Most recipients of one transaction.
+    pub recipients_max: usize,
+    /// Protocol errors that a session may make; the next one is answered with 421.
+    pub errors_max: u32,
+    /// Commands without use for any mail that a session may send between two messages; the next one is
+    /// answered with 421.
+    pub idle_commands_max: u32,
+    /// How long the shell waits for a command.
+    pub command_timeout: Duration,
+    /// How long the shell waits for the next octets of message text.
+    pub data_timeout: Duration,
+    /// How long one message text may take as a whole.
+    pub data_total: Duration,
+    /// Whose mail is taken.
+    pub directory: Arc<Directory>,
+}
+
+impl ListenerPolicy {
+    /// Makes the policy of a listener with the defaults of [`limits`].
+    pub fn new(name: impl Into<String>, host_name: impl Into<String>, directory: Arc<Directory>) -> Self {
+        Self {
+            name: name.into(),
+            host_name: host_name.into(),
+            banner: "ESMTP Basin".to_owned(),
+            message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
+            recipients_max: limits::RECIPIENTS_DEFAULT,
+            errors_max: limits::ERRORS_MAX,
+            idle_commands_max: limits::IDLE_COMMANDS_MAX,
+            command_timeout: limits::COMMAND_TIMEOUT_DEFAULT,
+            data_timeout: limits::DATA_TIMEOUT_DEFAULT,
+            data_total: limits::DATA_TOTAL_DEFAULT,
+            directory,
+        }
+    }
+}
+
+/// Facts about a connection that the shell knows when it accepts one.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Identity of the session, unique on this server; printable ASCII.
+    pub id: String,
+    /// The client's end.
+    pub client: SocketAddr,
+    /// This server's end.
+    pub server: SocketAddr,
+    /// When the connection was accepted.
+    pub started: Timestamp,
+    /// Random bits; the ids of the session's messages are made from them.
+    pub random: u64,
+}

@@ -1,0 +1,253 @@
+//! The server's side of a session, waiting for the next command.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::event::{EventKind, EventSet, Overlay, Question, SessionFacts};
+use crate::mail::Message;
+use crate::reply::Reply;
+use crate::smtp::carry_out::Answer;
+use crate::smtp::command::{CommandError, Request};
+use crate::smtp::intent::{OutOfSequence, Tally};
+use crate::smtp::live::{EndReason, Live};
+use crate::smtp::outbox::Outbox;
+use crate::smtp::paused::{Paused, Waiting};
+use crate::smtp::policy::{Connection, ListenerPolicy};
+use crate::smtp::receiving::Receiving;
+use crate::smtp::storing::{Disposition, Storing};
+use crate::time::Timestamp;
+
+/// What a session wants next, and the state that goes on from there.
+#[derive(Debug)]
+pub enum Step {
+    /// Send what is in the outbox if no input is left, read a line, call [`Session::line`].
+    Read(Session),
+    /// Ask the sinks of the question's event, call [`Paused::resume`].
+    Ask(Paused, Box<Question>),
+    /// Message text follows: feed it to [`Receiving::feed`] up to its end, call [`Receiving::finish`].
+    Receive(Receiving),
+    /// Store the message, then call [`Storing::stored`], or [`Storing::discarded`] for
+    /// [`Disposition::Discard`], or [`Storing::not_stored`].
+    Store(Storing, Message, Disposition),
+    /// Send what is in the outbox, close the connection, raise [`Ended::notice`].
+    Close(Ended),
+}
+
+/// A session that waits for a command.
+///
+/// Every method consumes it: whoever holds one may give it exactly one thing.
+#[derive(Debug)]
+pub struct Session(pub(super) Box<Live>);
+
+/// A session that is over.
+#[derive(Debug)]
+pub struct Ended {
+    facts: Arc<SessionFacts>,
+    notice: Option<Box<Question>>,
+}
+
+impl Session {
+    /// Starts a session: asks the sinks at `on-connect`, or greets the client.
+    pub fn start(policy: Arc<ListenerPolicy>, connection: Connection, interest: EventSet, outbox: &mut Outbox) -> Step {
+        let now = connection.started;
+        let live = Box::new(Live::new(policy, connection, interest));
+        let banner = live.policy.banner.clone();
+        if !interest.has(EventKind::OnConnect) {
+            return live.greet(&banner, outbox);
+        }
+        let overlay = Overlay { session_bag: live.bag.clone(), banner: Some(banner.clone()), ..Overlay::default() };
+        let native = Reply::new(220, None, format!("{} {banner}", live.policy.host_name));
+        let question = live.question(EventKind::OnConnect, Some(native), overlay, now);
+        Step::Ask(Paused { live, waiting: Waiting::Connect }, Box::new(question))
+    }
+
+    /// Takes a command line without its CR LF.
+    ///
+    /// `interest` is the set of events that anybody is bound to now; it may change from line to line.
+    pub fn line(self, line: &[u8], now: Timestamp, interest: EventSet, outbox: &mut Outbox) -> Step {
+        let mut live = self.0;
+        live.interest = interest;
+        live.commands += 1;
+        live.has_refused_data = false;
+        let request = match Request::parse(line) {
+            Ok(request) => request,
+            Err(error) => return live.protocol_error(error, line, now, outbox),
+        };
+        if request == Request::Http {
+            // A page in somebody's browser was made to post to this port, and the body of its request would
+            // be taken for commands. No mail client says GET, so the connection ends here (Postfix:
+            // smtpd_forbidden_commands).
+            let reply = Reply::with(502, 5, 1, "this is a mail server");
+            return live.close(reply, EndReason::Error, line, now, outbox);
+        }
+        let is_asked = interest.has(EventKind::OnInboundCommand);
+        // Made only where somebody looks at it.
+        let command = is_asked.then(|| Arc::new(request.describe(line)));
+        let is_data = request == Request::Data;
+        let intent = match live.intend(request, now) {
+            Ok(intent) => intent,
+            Err(refusal) => {
+                live.has_refused_data = is_data;
+                outbox.flush_now |= is_data;
+                return live.out_of_sequence(refusal, line, now, outbox);
+            }
+        };
+        let Some(command) = command else { return live.carry_out(intent, None, line, now, outbox) };
+        let can_fail = intent.can_fail();
+        let overlay = Overlay {
+            message: intent.message().or_else(|| live.transaction.as_ref().map(|it| &it.message)).cloned(),
+            command: Some(command.clone()),
+            session_bag: live.bag.clone(),
+            ..Overlay::default()
+        };
+        let native = intent.native().clone();
+        let mut question = live.question(EventKind::OnInboundCommand, Some(native), overlay, now);
+        question.can_fail = can_fail;
+        Step::Ask(Paused { live, waiting: Waiting::Command { intent, command } }, Box::new(question))
+    }
+
+    /// A line passed `limits::COMMAND_LINE_BYTES_MAX`; the shell has read it to its end and dropped it.
+    pub fn line_too_long(self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.0.protocol_error(CommandError::LineTooLong, &[], now, outbox)
+    }
+
+    /// A line had a CR or LF that was no line end. [`Session::line`] finds them too; this is for a shell
+    /// that sees them first.
+    pub fn bare_line_end(self, line: &[u8], now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.0.protocol_error(CommandError::BareLineEnd, line, now, outbox)
+    }
+
+    /// No command came in [`Session::patience`].
+    pub fn timed_out(self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.0.time_out(now, outbox)
+    }
+
+    /// The client closed the connection, or it broke.
+    pub fn peer_closed(self, now: Timestamp) -> Step {
+        self.0.end(EndReason::Dropped, now)
+    }
+
+    /// The server stops.
+    pub fn shut_down(self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.0.shut_down(now, outbox)
+    }
+
+    /// Whether input that has arrived already cannot be a command: DATA was refused a moment ago, and who
+    /// did not wait for that has sent a message, whose text must not run as commands. The shell calls
+    /// [`Session::early_input`] then.
+    pub fn forbids_early_input(&self) -> bool {
+        self.0.has_refused_data
+    }
+
+    /// Input came before the client can have read the reply that it depends on.
+    pub fn early_input(self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        let reply = Reply::with(554, 5, 0, "message text without a go-ahead; closing");
+        self.0.close(reply, EndReason::Error, &[], now, outbox)
+    }
+
+    /// How long the shell waits for a command.
+    pub fn patience(&self) -> Duration {
+        self.0.policy.command_timeout
+    }
+
+    /// What is known of the session.
+    pub fn facts(&self) -> &SessionFacts {
+        &self.0.facts
+    }
+}
+
+impl Ended {
+    /// The question of `on-disconnect`, where anybody is bound to it.
+    pub fn notice(self) -> Option<Question> {
+        self.notice.map(|notice| *notice)
+    }
+
+    /// What was known of the session at its end; `end_reason` says why it ended.
+    pub fn facts(&self) -> &SessionFacts {
+        &self.facts
+    }
+}
+
+impl Live {
+    pub(super) fn greet(self: Box<Self>, banner: &str, outbox: &mut Outbox) -> Step {
+        // RFC 5321 §4.2: the greeting begins with the name of the host, whatever a sink put behind it.
+        let text = match banner.strip_prefix(self.policy.host_name.as_str()) {
+            Some(rest) if rest.is_empty() || rest.starts_with(' ') => banner.to_owned(),
+            _ => format!("{} {banner}", self.policy.host_name),
+        };
+        outbox.send(&Reply::new(220, None, text));
+        Step::Read(Session(self))
+    }
+
+    pub(super) fn protocol_error(
+        self: Box<Self>,
+        error: CommandError,
+        line: &[u8],
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let answer = Answer { reply: error.reply(), tally: Tally::Fault, line, must_close: false };
+        // RFC 2920 §3.2: the answer to a command that was not recognised does not wait for others.
+        outbox.flush_now = true;
+        self.answer(answer, now, outbox)
+    }
+
+    pub(super) fn time_out(self: Box<Self>, now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.close(Reply::with(421, 4, 2, "timeout; closing"), EndReason::Timeout, &[], now, outbox)
+    }
+
+    pub(super) fn shut_down(self: Box<Self>, now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.close(Reply::with(421, 3, 2, "server is shutting down"), EndReason::Shutdown, &[], now, outbox)
+    }
+
+    /// Refuses a command that came at the wrong time.
+    fn out_of_sequence(
+        self: Box<Self>,
+        refusal: OutOfSequence,
+        line: &[u8],
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let OutOfSequence { reply, tally } = refusal;
+        self.answer(Answer { reply, tally, line, must_close: false }, now, outbox)
+    }
+
+    /// Sends a last reply and ends the session.
+    pub(super) fn close(
+        mut self: Box<Self>,
+        reply: Reply,
+        reason: EndReason,
+        line: &[u8],
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        self.send(&reply, line, now, outbox);
+        outbox.flush_now = true;
+        self.end(reason, now)
+    }
+
+    /// Ends the session without another word.
+    pub(super) fn end(mut self: Box<Self>, reason: EndReason, now: Timestamp) -> Step {
+        Arc::make_mut(&mut self.facts).end_reason = Some(reason.word());
+        let notice = self.interest.has(EventKind::OnDisconnect).then(|| {
+            let overlay = Overlay { session_bag: self.bag.clone(), ..Overlay::default() };
+            Box::new(self.question(EventKind::OnDisconnect, None, overlay, now))
+        });
+        Step::Close(Ended { facts: self.facts, notice })
+    }
+
+    /// Sends a reply and, where it refuses something, tells the sinks at `on-reject`.
+    pub(super) fn send(&mut self, reply: &Reply, line: &[u8], now: Timestamp, outbox: &mut Outbox) {
+        outbox.send(reply);
+        if reply.is_refusal() && self.interest.has(EventKind::OnReject) {
+            let overlay = Overlay {
+                message: self.transaction.as_ref().map(|transaction| transaction.message.clone()),
+                session_bag: self.bag.clone(),
+                ..Overlay::default()
+            };
+            let mut notice = self.question(EventKind::OnReject, Some(reply.clone()), overlay, now);
+            Arc::make_mut(&mut notice.occasion).line = line.to_vec();
+            outbox.notices.push(notice);
+        }
+    }
+}
