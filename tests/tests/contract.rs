@@ -75,7 +75,12 @@ fn interfaces(resolve: &Resolve, package: PackageId) -> impl Iterator<Item = (&S
 }
 
 /// Calls `see` with the place and the documentation of everything in an interface that has a name.
-fn each_item<'a>(resolve: &'a Resolve, name: &str, interface: &'a Interface, see: &mut dyn FnMut(String, &'a str, &'a Docs)) {
+fn each_item<'a>(
+    resolve: &'a Resolve,
+    name: &str,
+    interface: &'a Interface,
+    see: &mut dyn FnMut(String, &'a str, &'a Docs),
+) {
     for (function_name, function) in &interface.functions {
         see(format!("{name}.{function_name}"), function.item_name(), &function.docs);
     }
@@ -238,7 +243,8 @@ fn the_copy_in_the_rust_sdk_is_the_contract() {
             .unwrap_or_else(|error| panic!("cannot list {}: {error}", folder.display()))
             .map(|entry| entry.expect("a folder entry").path())
             .map(|path| {
-                let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+                let text =
+                    fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
                 (path.file_name().expect("a file name").to_string_lossy().into_owned(), text)
             })
             .collect();

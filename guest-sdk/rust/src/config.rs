@@ -54,7 +54,9 @@ pub fn list(key: &str) -> Option<Vec<String>> {
 
 fn read<T>(key: &str, wanted: &str, understand: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Error> {
     get(key)
-        .map(|text| understand(&text).ok_or_else(|| Error::Invalid(format!("configuration {key} = {text:?} is not {wanted}"))))
+        .map(|text| {
+            understand(&text).ok_or_else(|| Error::Invalid(format!("configuration {key} = {text:?} is not {wanted}")))
+        })
         .transpose()
 }
 

@@ -6,9 +6,9 @@
 
 use crate::glue::event;
 use crate::{
-    Call, Command, CommandVerdict, ConnectVerdict, DataVerdict, Delivery, Destination, DnsVerdict, Message, MessageVerdict,
-    NotificationVerdict, OutCommand, OutSession, OutVerdict, Recipient, Resolution, ResponseVerdict, Result, RouteVerdict,
-    ServerResponse, Session, SizeVerdict, TrackRecord,
+    Call, Command, CommandVerdict, ConnectVerdict, DataVerdict, Delivery, Destination, DnsVerdict, Message,
+    MessageVerdict, NotificationVerdict, OutCommand, OutSession, OutVerdict, Recipient, Resolution, ResponseVerdict,
+    Result, RouteVerdict, ServerResponse, Session, SizeVerdict, TrackRecord,
 };
 
 event! {

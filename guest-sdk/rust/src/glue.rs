@@ -26,20 +26,38 @@ macro_rules! raw_argument {
 /// Takes a raw argument into the wrapper that owns it for the length of the call.
 #[cfg(target_family = "wasm")]
 macro_rules! own_argument {
-    ($raw:ident: shared $ty:ident) => { $ty::from_raw($raw) };
-    ($raw:ident: unique $ty:ident) => { $ty::from_raw($raw) };
-    ($raw:ident: option $ty:ident) => { $raw.map($ty::from_raw) };
-    ($raw:ident: $kind:ident $ty:ident) => { $raw };
+    ($raw:ident: shared $ty:ident) => {
+        $ty::from_raw($raw)
+    };
+    ($raw:ident: unique $ty:ident) => {
+        $ty::from_raw($raw)
+    };
+    ($raw:ident: option $ty:ident) => {
+        $raw.map($ty::from_raw)
+    };
+    ($raw:ident: $kind:ident $ty:ident) => {
+        $raw
+    };
 }
 
 /// Lends an owned argument to the sink.
 #[cfg(target_family = "wasm")]
 macro_rules! lend_argument {
-    ($own:ident: shared $ty:ident) => { &$own };
-    ($own:ident: unique $ty:ident) => { &mut $own };
-    ($own:ident: option $ty:ident) => { $own.as_mut() };
-    ($own:ident: octets $ty:ident) => { &$own };
-    ($own:ident: number $ty:ident) => { $own };
+    ($own:ident: shared $ty:ident) => {
+        &$own
+    };
+    ($own:ident: unique $ty:ident) => {
+        &mut $own
+    };
+    ($own:ident: option $ty:ident) => {
+        $own.as_mut()
+    };
+    ($own:ident: octets $ty:ident) => {
+        &$own
+    };
+    ($own:ident: number $ty:ident) => {
+        $own
+    };
 }
 pub(crate) use argument;
 #[cfg(target_family = "wasm")]

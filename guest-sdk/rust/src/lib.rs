@@ -3,9 +3,9 @@
 
 mod bindings;
 mod call;
+pub mod config;
 mod content;
 mod error;
-pub mod config;
 pub mod events;
 mod glue;
 mod headers;
@@ -42,18 +42,18 @@ pub use session::{Command, Session};
 pub use transport::{Destination, NextHop, Tls, TrackRecord};
 pub use values::{Datetime, Endpoint, Header, HostAddress, Later, OutState, Position, Reply};
 pub use verdict::{
-    CanDefer, CanRefuse, CommandVerdict, ConnectVerdict, DataVerdict, Delivery, DnsVerdict, MessageVerdict, NotificationVerdict,
-    OutVerdict, Resolution, ResponseVerdict, RouteVerdict, SizeVerdict, defer, refuse,
+    CanDefer, CanRefuse, CommandVerdict, ConnectVerdict, DataVerdict, Delivery, DnsVerdict, MessageVerdict,
+    NotificationVerdict, OutVerdict, Resolution, ResponseVerdict, RouteVerdict, SizeVerdict, defer, refuse,
 };
 
 /// Everything that a sink names, in one `use`.
 pub mod prelude {
     pub use crate::events::*;
     pub use crate::{
-        BodyWriter, Call, Command, CommandVerdict, ConnectVerdict, DataVerdict, Datetime, Delivery, Destination, DnsVerdict,
-        Endpoint, Error, Failure, Header, HostAddress, Later, Message, MessageVerdict, NewMessage, NextHop,
+        BodyWriter, Call, Command, CommandVerdict, ConnectVerdict, DataVerdict, Datetime, Delivery, Destination,
+        DnsVerdict, Endpoint, Error, Failure, Header, HostAddress, Later, Message, MessageVerdict, NewMessage, NextHop,
         NotificationVerdict, OutCommand, OutSession, OutState, OutVerdict, Part, Reader, Recipient, Reply, Resolution,
-        ResponseVerdict, Result, RouteVerdict, ServerResponse, Session, SizeVerdict, Tls, TrackRecord, config, defer, dns, log,
-        message_auth, metrics, refuse, server, state,
+        ResponseVerdict, Result, RouteVerdict, ServerResponse, Session, SizeVerdict, Tls, TrackRecord, config, defer,
+        dns, log, message_auth, metrics, refuse, server, state,
     };
 }

@@ -59,7 +59,12 @@ pub mod state {
         Ok(crate::raw::state::set(key, value.as_ref(), seconds(life))?)
     }
     /// Sets a value where the present one is the expected one; false otherwise.
-    pub fn swap(key: &str, expected: Option<&[u8]>, value: impl AsRef<[u8]>, life: Option<Duration>) -> Result<bool, Error> {
+    pub fn swap(
+        key: &str,
+        expected: Option<&[u8]>,
+        value: impl AsRef<[u8]>,
+        life: Option<Duration>,
+    ) -> Result<bool, Error> {
         Ok(crate::raw::state::swap(key, expected, value.as_ref(), seconds(life))?)
     }
     /// Removes a key.

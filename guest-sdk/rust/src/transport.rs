@@ -1,9 +1,9 @@
 //! Destinations, next hops and tracking records.
 
-use crate::raw::transport as raw;
-use crate::{Datetime, Endpoint, Reply};
 #[cfg(target_family = "wasm")]
 use crate::Error;
+use crate::raw::transport as raw;
+use crate::{Datetime, Endpoint, Reply};
 
 /// Where mail goes next, for [`RouteVerdict::UseHops`](crate::RouteVerdict::UseHops).
 ///

@@ -7,8 +7,7 @@ use basin_sink::prelude::*;
 use std::io::Read as _;
 
 /// Extensions that are refused where the configuration has no `extensions`: what Windows runs on a double click.
-const EXTENSIONS: &str =
-    "exe,com,scr,pif,bat,cmd,js,jse,vbs,vbe,wsf,wsh,hta,jar,msi,msp,cpl,dll,lnk,ps1,reg,chm";
+const EXTENSIONS: &str = "exe,com,scr,pif,bat,cmd,js,jse,vbs,vbe,wsf,wsh,hta,jar,msi,msp,cpl,dll,lnk,ps1,reg,chm";
 
 /// Longest file name that a reply shows, in characters. A reply line has 512 octets (RFC 5321 §4.5.3.1.5), and a
 /// character at most 4.

@@ -14,8 +14,8 @@ pub struct StampHeader;
 impl OnEndOfData for StampHeader {
     fn on_end_of_data(session: &Session, message: &mut Message, call: &Call) -> Result<DataVerdict> {
         let name = config::get_or("name", FIELD_NAME);
-        let value = config::get("value")
-            .unwrap_or_else(|| format!("{} (on-end-of-data, {})", call.sink(), session.listener()));
+        let value =
+            config::get("value").unwrap_or_else(|| format!("{} (on-end-of-data, {})", call.sink(), session.listener()));
         // After the others: a field in front of the Received lines would look as if a later server had written
         // it (RFC 5321 §4.4).
         message.headers_mut().append(&name, &value)?;

@@ -14,7 +14,10 @@ pub struct Welcome;
 
 impl OnInboundCommand for Welcome {
     fn on_inbound_command(
-        session: &Session, _message: Option<&mut Message>, command: &Command, call: &Call,
+        session: &Session,
+        _message: Option<&mut Message>,
+        command: &Command,
+        call: &Call,
     ) -> Result<CommandVerdict> {
         let keyword = config::get_or("keyword", KEYWORD).to_ascii_uppercase();
         let verb = command.keyword();

@@ -250,6 +250,7 @@ impl MailMsg {
     pub(crate) fn subject(&self) -> Option<String> {
         self.see(MessageState::subject)
     }
+    #[allow(clippy::wrong_self_convention, reason = "the name is the contract's")]
     pub(crate) fn from_address(&self) -> Option<String> {
         self.addresses("From").into_iter().next()
     }
@@ -310,7 +311,9 @@ impl MailMsg {
             if recipient_ids.iter().any(|id| !message.recipients.iter().any(|recipient| recipient.id == *id)) {
                 return Err(Error::NotFound);
             }
-            if recipient_ids.is_empty() || message.recipients.iter().all(|recipient| recipient_ids.contains(&recipient.id)) {
+            if recipient_ids.is_empty()
+                || message.recipients.iter().all(|recipient| recipient_ids.contains(&recipient.id))
+            {
                 return Err(Error::Invalid("a fork must take some recipients and leave some".into()));
             }
             let mut fork = message.clone();
@@ -361,7 +364,8 @@ impl Recipient {
     }
     pub(crate) fn set_notify(&self, notify: &[String]) -> Result<(), Error> {
         let never_alone = notify.len() == 1 || !notify.iter().any(|word| word == "NEVER");
-        if !never_alone || notify.iter().any(|word| !["NEVER", "SUCCESS", "FAILURE", "DELAY"].contains(&word.as_str())) {
+        if !never_alone || notify.iter().any(|word| !["NEVER", "SUCCESS", "FAILURE", "DELAY"].contains(&word.as_str()))
+        {
             return Err(Error::Invalid("NOTIFY".into()));
         }
         self.edit(|recipient| recipient.notify = notify.to_vec())

@@ -145,6 +145,8 @@ pub(crate) mod message_auth {
     }
 
     pub(crate) fn verify(_msg: &MailMsg, method: &str) -> Result<Vec<AuthResult>, Error> {
-        panic!("basin_sink::testing verifies no signatures, so verify(_, {method:?}) has no answer here; test this against a server")
+        panic!(
+            "basin_sink::testing verifies no signatures, so verify(_, {method:?}) has no answer here; test this against a server"
+        )
     }
 }

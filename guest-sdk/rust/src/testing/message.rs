@@ -4,8 +4,8 @@ use super::ask::raises;
 use super::session::{Session, out_command, out_session, session, set_command, set_out_line, the_command};
 use crate::raw::{self, MessageState, RecipientState, World, outbound, transport};
 use crate::{
-    CommandVerdict, DataVerdict, Datetime, Delivery, Destination, MessageVerdict, NotificationVerdict, OutVerdict, Recipient, Reply,
-    Resolution, ResponseVerdict, RouteVerdict, ServerResponse, SizeVerdict, TrackRecord,
+    CommandVerdict, DataVerdict, Datetime, Delivery, Destination, MessageVerdict, NotificationVerdict, OutVerdict,
+    Recipient, Reply, Resolution, ResponseVerdict, RouteVerdict, ServerResponse, SizeVerdict, TrackRecord,
 };
 use std::ops::{Deref, DerefMut};
 
@@ -293,6 +293,7 @@ fn recipient(address: &str) -> Recipient {
 
 #[track_caller]
 fn expect_recipient(world: &World, address: &str) {
-    let known = world.messages.iter().flat_map(|message| &message.recipients).any(|recipient| recipient.address == address);
+    let known =
+        world.messages.iter().flat_map(|message| &message.recipients).any(|recipient| recipient.address == address);
     assert!(known, "the message of this test has no recipient {address:?}");
 }

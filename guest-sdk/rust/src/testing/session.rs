@@ -4,8 +4,8 @@ use super::ask::raises;
 use crate::log::Level;
 use crate::raw::{World, inbound, outbound, transport};
 use crate::{
-    Command, CommandVerdict, ConnectVerdict, Datetime, Destination, DnsVerdict, Endpoint, OutCommand, OutSession, OutVerdict,
-    Reply,
+    Command, CommandVerdict, ConnectVerdict, Datetime, Destination, DnsVerdict, Endpoint, OutCommand, OutSession,
+    OutVerdict, Reply,
 };
 use std::time::Duration;
 
