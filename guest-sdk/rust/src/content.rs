@@ -189,7 +189,7 @@ impl Write for BodyWriter {
     }
 }
 
-/// A message in the making, for [`submit`]. Grant `submit`.
+/// A message in the making, for [`NewMessage::submit`]. Grant `submit`.
 #[derive(Debug)]
 pub struct NewMessage {
     raw: raw::NewMessage,
