@@ -239,3 +239,6 @@ fn returned_header(header: &HeaderBlock) -> Vec<u8> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;
