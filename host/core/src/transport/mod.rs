@@ -14,3 +14,6 @@ pub use delivery::{Delivering, Job};
 pub use directory::{Directory, DirectoryError, Lookup, Tables};
 pub use machine::{End, Notifying, Repeat, Saving, Transport, TransportPolicy, Waiting, Work};
 pub use stage::{Stage, State};
+
+#[cfg(test)]
+mod tests;
