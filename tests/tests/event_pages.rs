@@ -32,7 +32,8 @@ fn facts(event: EventKind) -> String {
     let words = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
     let kind = if event.is_notice() { "notice: nobody waits" } else { "question: somebody waits for the verdict" };
     let raised = if event.is_raised() { "yes" } else { "not yet: a binding is refused" };
-    let verdicts = verdicts().iter().filter(|verdict| event.allows(verdict)).map(|v| format!("`{}`", v.word())).collect();
+    let verdicts =
+        verdicts().iter().filter(|verdict| event.allows(verdict)).map(|v| format!("`{}`", v.word())).collect();
     let policies = event.policies().iter().enumerate();
     let policies = policies.map(|(index, policy)| {
         let word = format!("`{}`", policy.word());

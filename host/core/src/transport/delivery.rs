@@ -79,30 +79,29 @@ fn outcome(result: Result<(), Reply>, now: Timestamp, until: Timestamp, is_expir
 }
 
 impl Transport {
-    pub(super) fn deliver(self, now: Timestamp) -> Work {
-        let mut transport = match self.notify(now) {
-            Ok(work) => return work,
-            Err(transport) => transport,
-        };
-        if transport.is_over() {
-            return transport.remove();
+    pub(super) fn deliver(mut self, now: Timestamp) -> Work {
+        if let Some((notification, about)) = self.notification(now) {
+            return self.notify(notification, about);
         }
-        let later = [transport.state.not_before, transport.message.deliver_after];
+        if self.is_over() {
+            return self.remove();
+        }
+        let later = [self.state.not_before, self.message.deliver_after];
         if let Some(until) = later.into_iter().flatten().max().filter(|until| *until > now) {
             return Work::Wait(until);
         }
-        let due = transport.due(now);
+        let due = self.due(now);
         if due.is_empty() {
-            return transport.rest();
+            return self.rest();
         }
-        transport.expand_aliases(&due);
-        let jobs = transport.resolve(now);
+        self.expand_aliases(&due);
+        let jobs = self.resolve(now);
         if jobs.is_empty() {
             // Nobody of them is to be found here; that is an attempt too, with a notification of its own.
-            transport.state.attempts = transport.state.attempts.saturating_add(1);
-            return transport.tried(now);
+            self.state.attempts = self.state.attempts.saturating_add(1);
+            return self.tried(now);
         }
-        Work::Deliver(Delivering { transport, jobs, results: BTreeMap::new() })
+        Work::Deliver(Delivering { transport: self, jobs, results: BTreeMap::new() })
     }
 
     /// After an attempt: the next one is at the earliest time that a recipient waits for.

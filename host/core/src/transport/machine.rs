@@ -175,20 +175,20 @@ impl Transport {
         recipients.filter(failed).filter(wants).filter(|r| !told(r)).map(|recipient| recipient.id).collect()
     }
 
-    /// The work of telling the sender about failures that are saved and not told; none where there is none.
-    pub(super) fn notify(self, now: Timestamp) -> Result<Work, Self> {
+    /// The notification about failures that are saved and not told yet, and whom it is about; `None` where
+    /// there is nothing to tell or nobody to tell it to.
+    pub(super) fn notification(&self, now: Timestamp) -> Option<(Message, Vec<RecipientId>)> {
         let ids = self.to_notify();
         let failed: Vec<&Recipient> = ids.iter().filter_map(|id| self.message.envelope.recipient(*id)).collect();
         if failed.is_empty() {
-            return Err(self);
+            return None;
         }
         let maker = dsn::Maker { id: self.notification_id(), host_name: &self.policy.host_name, now };
-        match maker.failed(&self.message, &failed) {
-            Some(notification) => {
-                Ok(Work::Notify(Notifying { transport: self, ids }, Box::new(notification), State::default()))
-            }
-            None => Err(self),
-        }
+        Some((maker.failed(&self.message, &failed)?, ids))
+    }
+
+    pub(super) fn notify(self, notification: Message, ids: Vec<RecipientId>) -> Work {
+        Work::Notify(Notifying { transport: self, ids }, Box::new(notification), State::default())
     }
 
     // The same for every repetition after a crash, another one for every attempt. Long ids, which only a

@@ -47,3 +47,10 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notified: Vec<RecipientId>,
 }
+
+impl State {
+    /// The state of a message that is held as it is accepted: on release it goes its whole way.
+    pub fn held(reason: String) -> Self {
+        Self { stage: Stage::Held { reason, then: Box::new(Stage::Submission) }, ..Self::default() }
+    }
+}

@@ -1,3 +1,5 @@
+#![allow(clippy::panic, clippy::wildcard_enum_match_arm, reason = "work that was not expected is a failed test")]
+
 use core::time::Duration;
 use std::sync::Arc;
 
