@@ -1,0 +1,187 @@
+//! Where each message is, in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
+
+use basin_core::mail::{Body, MessageId, ReadAt};
+
+use crate::storage::StorageFile;
+
+/// Where the newest record of a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+/// Where the body of a message is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BodyPlace {
+    /// In a record, which need not be the newest.
+    Inline { segment: u64, offset: u64, len: u64, crc: u32 },
+    /// In a file below `bodies`.
+    File { name: Arc<str>, start: u64, len: u64, file_len: u64, crc: u32 },
+}
+
+impl BodyPlace {
+    /// Length and checksum, by which a later record says that the body is unchanged.
+    pub(crate) fn proof(&self) -> (u64, u32) {
+        match *self {
+            Self::Inline { len, crc, .. } | Self::File { len, crc, .. } => (len, crc),
+        }
+    }
+
+    /// The name of the body file.
+    pub(crate) fn file(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::File { name, .. } => Some(name),
+            Self::Inline { .. } => None,
+        }
+    }
+}
+
+/// A body as the caller gave it; the same window onto the same source need not be written again.
+///
+/// The weak reference keeps no octets alive, but it keeps their address from being used for others.
+#[derive(Clone)]
+pub(crate) struct SeenBody {
+    source: Weak<dyn ReadAt>,
+    start: u64,
+    len: u64,
+}
+
+impl SeenBody {
+    pub(crate) fn of(body: &Body) -> Self {
+        Self { source: Arc::downgrade(body.source()), start: body.start(), len: body.len() }
+    }
+
+    pub(crate) fn is(&self, body: &Body) -> bool {
+        let is_same_source = std::ptr::addr_eq(self.source.as_ptr(), Arc::as_ptr(body.source()));
+        is_same_source && self.start == body.start() && self.len == body.len()
+    }
+}
+
+/// What is known of a message without reading it.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) record: Place,
+    pub(crate) body: BodyPlace,
+    pub(crate) seen: Option<SeenBody>,
+    /// The first segment that may still have a record of it: a remove record has to outlive that one.
+    pub(crate) earliest: u64,
+}
+
+impl Entry {
+    /// Whether the message keeps that segment.
+    pub(crate) fn needs(&self, segment: u64) -> bool {
+        self.charges().any(|(number, _)| number == segment)
+    }
+
+    // Segments that this message keeps, with the octets it keeps there.
+    fn charges(&self) -> impl Iterator<Item = (u64, u64)> {
+        let record = (self.record.segment, self.record.len);
+        let body = match self.body {
+            BodyPlace::Inline { segment, offset, len, .. } => {
+                let end = self.record.offset + self.record.len;
+                let is_in_record = segment == self.record.segment && (self.record.offset..end).contains(&offset);
+                (!is_in_record).then_some((segment, len))
+            }
+            BodyPlace::File { .. } => None,
+        };
+        [record].into_iter().chain(body)
+    }
+}
+
+/// A removed message whose older records may come up again unless its remove record is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tombstone {
+    pub(crate) id: MessageId,
+    pub(crate) earliest: u64,
+}
+
+/// One segment file.
+pub(crate) struct Segment {
+    pub(crate) file: Arc<dyn StorageFile>,
+    /// How many messages need it.
+    pub(crate) live: u64,
+    /// Octets that they need.
+    pub(crate) live_bytes: u64,
+    /// Remove records in it that older segments make necessary.
+    pub(crate) tombstones: Vec<Tombstone>,
+    /// Has octets that could not be read or set aside: it is never deleted.
+    pub(crate) is_kept: bool,
+    /// Has damage that was set aside: its messages move on, so that nobody has to look at it again.
+    pub(crate) is_left: bool,
+}
+
+impl Segment {
+    pub(crate) fn new(file: Arc<dyn StorageFile>) -> Self {
+        Self { file, live: 0, live_bytes: 0, tombstones: Vec::new(), is_kept: false, is_left: false }
+    }
+}
+
+/// Messages and segments.
+#[derive(Default)]
+pub(crate) struct Index {
+    pub(crate) messages: HashMap<MessageId, Entry>,
+    pub(crate) segments: BTreeMap<u64, Segment>,
+}
+
+impl Index {
+    /// Takes a message in, or the newer record of one; returns what was known before.
+    pub(crate) fn put(&mut self, id: MessageId, mut entry: Entry) -> Option<Entry> {
+        self.charge(&entry);
+        if let Some(before) = self.messages.get(&id) {
+            entry.earliest = entry.earliest.min(before.earliest);
+        }
+        let before = self.messages.insert(id, entry)?;
+        self.discharge(&before);
+        Some(before)
+    }
+
+    /// Forgets a message whose remove record is in `segment`.
+    pub(crate) fn remove(&mut self, id: &MessageId, segment: u64) -> Option<Entry> {
+        let entry = self.messages.remove(id)?;
+        self.discharge(&entry);
+        self.bury(Tombstone { id: id.clone(), earliest: entry.earliest }, segment);
+        Some(entry)
+    }
+
+    /// Notes a remove record in `segment`, where older segments make it necessary.
+    pub(crate) fn bury(&mut self, tombstone: Tombstone, segment: u64) {
+        if tombstone.earliest < segment
+            && let Some(segment) = self.segments.get_mut(&segment)
+        {
+            segment.tombstones.push(tombstone);
+        }
+    }
+
+    /// Messages that need `segment`.
+    pub(crate) fn needing(&self, segment: u64) -> Vec<MessageId> {
+        self.messages.iter().filter(|(_, entry)| entry.needs(segment)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Octets that live messages need.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.segments.values().map(|segment| segment.live_bytes).sum()
+    }
+
+    fn charge(&mut self, entry: &Entry) {
+        for (number, octets) in entry.charges() {
+            if let Some(segment) = self.segments.get_mut(&number) {
+                segment.live += 1;
+                segment.live_bytes += octets;
+            }
+        }
+    }
+
+    fn discharge(&mut self, entry: &Entry) {
+        for (number, octets) in entry.charges() {
+            if let Some(segment) = self.segments.get_mut(&number) {
+                segment.live = segment.live.saturating_sub(1);
+                segment.live_bytes = segment.live_bytes.saturating_sub(octets);
+            }
+        }
+    }
+}

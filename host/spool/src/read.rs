@@ -1,0 +1,139 @@
+//! Reads messages back.
+
+use std::sync::Arc;
+
+use basin_core::mail::{Body, HeaderBlock, Message, MessageId};
+use basin_core::transport::State;
+use bytes::Bytes;
+
+use crate::body::StoredBody;
+use crate::error::SpoolFault;
+use crate::index::{BodyPlace, Entry, Place};
+use crate::record::{FRAME_BYTES, Frame, Meta, Record};
+use crate::shared::Shared;
+use crate::storage::{StorageFile, read_exactly};
+
+/// Octets of a large body checked at a time.
+const CHECK_BYTES: usize = 256 * 1024;
+
+/// What of a message is in its newest record.
+pub(crate) struct Head {
+    pub(crate) meta: Meta<'static>,
+    pub(crate) header: Bytes,
+}
+
+/// The entry of a message with its segment files, taken together so that they fit.
+pub(crate) struct Found {
+    pub(crate) id: MessageId,
+    pub(crate) entry: Entry,
+    record_file: Option<Arc<dyn StorageFile>>,
+    body_file: Option<Arc<dyn StorageFile>>,
+}
+
+/// Looks a message up.
+pub(crate) fn find(shared: &Shared, id: &MessageId) -> Option<Found> {
+    let index = shared.index();
+    let entry = index.messages.get(id)?.clone();
+    let file = |segment: u64| index.segments.get(&segment).map(|segment| Arc::clone(&segment.file));
+    let record_file = file(entry.record.segment);
+    let body_file = match entry.body {
+        BodyPlace::Inline { segment, .. } => file(segment),
+        BodyPlace::File { .. } => None,
+    };
+    Some(Found { id: id.clone(), entry, record_file, body_file })
+}
+
+impl Found {
+    /// Reads the newest record but for its body.
+    pub(crate) fn head(&self) -> Result<Head, SpoolFault> {
+        let Place { segment, offset, len } = self.entry.record;
+        let file = self.record_file.as_ref().ok_or_else(|| self.damaged("its segment is not there"))?;
+        let failed = |error| SpoolFault::of(format!("read segment {segment} at {offset}"), &error);
+        let start = read_exactly(file.as_ref(), offset, FRAME_BYTES).map_err(failed)?;
+        let frame = Frame::parse(&start, None).map(|(frame, _)| frame).filter(|frame| frame.len() == len);
+        let frame = frame.ok_or_else(|| self.damaged("its record does not start where it did"))?;
+        let head_len = usize::try_from(frame.head_len()).map_err(|_| self.damaged("its record is too long"))?;
+        let head = read_exactly(file.as_ref(), offset, head_len).map_err(failed)?;
+        let record = Record::parse(&head, frame).ok_or_else(|| self.damaged("the checksum of its record is wrong"))?;
+        let meta = serde_json::from_slice(record.meta).map_err(|error| self.damaged(&error.to_string()))?;
+        Ok(Head { meta, header: Bytes::copy_from_slice(record.header) })
+    }
+
+    /// Opens the body; it is read when somebody reads it.
+    pub(crate) fn body(&self, shared: &Shared) -> Result<StoredBody, SpoolFault> {
+        let (file, start) = match &self.entry.body {
+            BodyPlace::Inline { offset, .. } => {
+                let file =
+                    self.body_file.as_ref().ok_or_else(|| self.damaged("the segment of its body is not there"))?;
+                (Arc::clone(file), *offset)
+            }
+            BodyPlace::File { name, start, .. } => {
+                let opened = shared.storage.open(&shared.layout.bodies.join(name.as_ref()));
+                let file = opened.map_err(|error| match error.kind() {
+                    std::io::ErrorKind::NotFound => self.damaged(&format!("its body file bodies/{name} is not there")),
+                    _ => SpoolFault::of(format!("open body {name}"), &error),
+                })?;
+                (file, *start)
+            }
+        };
+        let (len, crc) = self.entry.body.proof();
+        Ok(StoredBody { id: self.id.clone(), file, start, len, crc })
+    }
+
+    /// Reads all octets that the checksum of the body covers and compares.
+    pub(crate) fn check_body(&self, body: &StoredBody) -> Result<(), SpoolFault> {
+        let (start, end) = match self.entry.body {
+            BodyPlace::Inline { offset, len, .. } => (offset, offset + len),
+            BodyPlace::File { file_len, .. } => (0, file_len),
+        };
+        let mut crc = crc32fast::Hasher::new();
+        let mut at = start;
+        while at < end {
+            let count = usize::try_from(end - at).unwrap_or(CHECK_BYTES).min(CHECK_BYTES);
+            let octets = read_exactly(body.file.as_ref(), at, count).map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => self.damaged("its body is shorter than it was"),
+                _ => SpoolFault::of(format!("read the body of message {}", self.id), &error),
+            })?;
+            crc.update(&octets);
+            at += count as u64;
+        }
+        if crc.finalize() == body.crc { Ok(()) } else { Err(self.damaged("the checksum of its body is wrong")) }
+    }
+
+    pub(crate) fn damaged(&self, what: &str) -> SpoolFault {
+        SpoolFault::Damaged { id: self.id.to_string(), what: what.to_owned() }
+    }
+}
+
+/// Reads a message; its body stays on disk, but its checksum was compared.
+pub(crate) fn load(shared: &Shared, id: &MessageId) -> Result<Option<(Message, State)>, SpoolFault> {
+    let Some(found) = find(shared, id) else { return Ok(None) };
+    let result = found.head().and_then(|head| {
+        let body = found.body(shared)?;
+        found.check_body(&body)?;
+        assemble(&found, head, body)
+    });
+    match result {
+        Ok(loaded) => Ok(Some(loaded)),
+        // It was removed meanwhile, and its body file with it.
+        Err(SpoolFault::Damaged { .. }) if find(shared, id).is_none() => Ok(None),
+        Err(fault) => Err(shared.note(fault)),
+    }
+}
+
+fn assemble(found: &Found, head: Head, body: StoredBody) -> Result<(Message, State), SpoolFault> {
+    let Head { meta, header } = head;
+    let header = HeaderBlock::parse(&header).map_err(|error| found.damaged(&error.to_string()))?;
+    let len = body.len;
+    let message = Message {
+        id: meta.id.into_owned(),
+        arrival: Arc::new(meta.arrival.into_owned()),
+        envelope: Arc::new(meta.envelope.into_owned()),
+        header: Arc::new(header),
+        body: Body::window(Arc::new(body), 0, len),
+        properties: Arc::new(meta.properties.into_owned()),
+        priority: meta.priority,
+        deliver_after: meta.deliver_after,
+    };
+    Ok((message, meta.state.into_owned()))
+}

@@ -1,0 +1,301 @@
+//! Start: reads the log and finds out what is there.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use basin_core::mail::MessageId;
+
+use crate::damage::{Damage, DamageKind, SetAside};
+use crate::error::OpenError;
+use crate::index::{BodyPlace, Entry, Index, Place, Segment, Tombstone};
+use crate::layout::{Layout, body_number, segment_number};
+use crate::record::{BodyNote, Kind, Meta, Record, Removed};
+use crate::segment::{FORMAT_VERSION, Header, Piece, Pieces, SEGMENT_HEADER_BYTES, mark_of_first_record, parse_header};
+use crate::storage::{Storage, StorageFile, read_exactly};
+
+/// Octets of a segment read at a time.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// What the start found.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// Messages that are there.
+    pub messages: usize,
+    /// Segments that were read.
+    pub segments: usize,
+    /// What is damaged: all of it was set aside or left where it is, nothing was deleted.
+    pub damaged: Vec<Damage>,
+    /// Octets of unfinished writes at the ends of segments. A crash leaves them; nobody was promised them.
+    pub torn_bytes: u64,
+    /// Drafts of sessions that ended with the process; removed.
+    pub drafts_removed: usize,
+    /// Large bodies whose message was not stored any more; set aside.
+    pub orphan_bodies: Vec<PathBuf>,
+}
+
+/// The outcome of reading everything.
+pub(crate) struct Replayed {
+    pub(crate) index: Index,
+    pub(crate) recovery: Recovery,
+    pub(crate) next_segment: u64,
+    pub(crate) next_file: u64,
+}
+
+// A record whose body is not known: in an order that only damage or a removed segment brings about.
+struct Unresolved {
+    place: Place,
+    earliest: u64,
+}
+
+struct Replay<'a> {
+    storage: &'a dyn Storage,
+    layout: &'a Layout,
+    aside: SetAside<'a>,
+    index: Index,
+    unresolved: HashMap<MessageId, Unresolved>,
+    removed: HashSet<MessageId>,
+    recovery: Recovery,
+}
+
+/// Reads the log below `layout`.
+pub(crate) fn replay(storage: &dyn Storage, layout: &Layout) -> Result<Replayed, OpenError> {
+    let directory = |doing, path: &PathBuf| {
+        let path = path.clone();
+        move |source| OpenError::Directory { doing, path, source }
+    };
+    let mut replay = Replay {
+        storage,
+        layout,
+        aside: SetAside::new(storage, layout).map_err(directory("list", &layout.damaged))?,
+        index: Index::default(),
+        unresolved: HashMap::new(),
+        removed: HashSet::new(),
+        recovery: Recovery::default(),
+    };
+    let files = storage.list(&layout.segments).map_err(directory("list", &layout.segments))?;
+    let numbers: Vec<u64> = files.iter().filter_map(|entry| segment_number(&entry.name)).collect();
+    for &number in &numbers {
+        replay.segment(number)?;
+    }
+    replay.set_unresolved_aside();
+    let bodies = storage.list(&layout.bodies).map_err(directory("list", &layout.bodies))?;
+    let bodies: BTreeMap<String, u64> = bodies.into_iter().map(|entry| (entry.name, entry.len)).collect();
+    replay.check_body_files(&bodies);
+    replay.bury_orphans(&bodies);
+    let drafts = storage.list(&layout.drafts).map_err(directory("list", &layout.drafts))?;
+    for draft in &drafts {
+        // One that cannot be removed harms nobody; the next start tries again.
+        let is_removed = storage.remove(&layout.drafts.join(&draft.name)).is_ok();
+        replay.recovery.drafts_removed += usize::from(is_removed);
+    }
+    let used = bodies.keys().filter_map(|name| body_number(name));
+    let used = used.chain(drafts.iter().filter_map(|draft| draft.name.parse().ok()));
+    replay.recovery.messages = replay.index.messages.len();
+    replay.recovery.segments = numbers.len();
+    replay.recovery.damaged = replay.aside.into_damaged();
+    Ok(Replayed {
+        index: replay.index,
+        recovery: replay.recovery,
+        next_segment: numbers.iter().max().map_or(1, |number| number + 1),
+        next_file: used.max().map_or(1, |number| number + 1),
+    })
+}
+
+impl Replay<'_> {
+    fn segment(&mut self, number: u64) -> Result<(), OpenError> {
+        let path = self.layout.segment(number);
+        let opened = self.storage.open(&path);
+        let file = opened.map_err(|source| OpenError::Directory { doing: "open", path: path.clone(), source })?;
+        let (octets, failed) = read_all(file.as_ref());
+        self.index.segments.insert(number, Segment::new(Arc::clone(&file)));
+        if let Some(error) = failed {
+            self.aside.unreadable(&path, octets.len() as u64, &error);
+            self.keep(number);
+        }
+        let mark = match parse_header(&octets, number) {
+            Header::Known { mark } => Some(mark),
+            Header::Newer(found) => return Err(OpenError::NewerFormat { path, found, known: FORMAT_VERSION }),
+            Header::Damaged => mark_of_first_record(&octets).inspect(|_| {
+                let header = octets.get(..SEGMENT_HEADER_BYTES).unwrap_or_default();
+                self.set_aside(number, 0, header, DamageKind::SegmentHeader, None);
+            }),
+        };
+        let Some(mark) = mark else {
+            // A crash while the segment was made leaves it short or empty; then nothing is lost.
+            let kind = if octets.len() > SEGMENT_HEADER_BYTES { DamageKind::Segment } else { DamageKind::TornTail };
+            self.set_aside(number, 0, &octets, kind, None);
+            return Ok(());
+        };
+        for piece in Pieces::new(&octets, mark) {
+            self.piece(number, &octets, piece, file.as_ref());
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, number: u64, octets: &[u8], piece: Piece<'_>, file: &dyn StorageFile) {
+        let slice = |offset: usize, len: usize| octets.get(offset..offset + len).unwrap_or_default();
+        match piece {
+            Piece::Whole { offset, record } => {
+                if self.apply(number, offset as u64, &record).is_none() {
+                    let len = usize::try_from(record.frame.len()).unwrap_or(0);
+                    self.set_aside(number, offset, slice(offset, len), DamageKind::Record, id_of(&record));
+                }
+            }
+            Piece::Broken { offset, len, record } => {
+                let id = record.as_ref().and_then(id_of);
+                self.set_aside(number, offset, slice(offset, len), DamageKind::Record, id);
+            }
+            Piece::Gap { offset, len } => {
+                self.set_aside(number, offset, slice(offset, len), DamageKind::Record, None);
+            }
+            Piece::Tail { offset, len } => {
+                self.recovery.torn_bytes += len as u64;
+                let is_safe = self.set_aside(number, offset, slice(offset, len), DamageKind::TornTail, None);
+                if is_safe {
+                    // Uncut, it is found again by the next start and known by its name.
+                    drop(file.set_len(offset as u64));
+                }
+            }
+        }
+    }
+
+    // Takes a record in; `None` where it makes no sense although its checksums are right.
+    fn apply(&mut self, segment: u64, offset: u64, record: &Record<'_>) -> Option<()> {
+        if record.frame.kind == Kind::Remove {
+            let Removed { id } = serde_json::from_slice(record.meta).ok()?;
+            self.index.remove(&id, segment);
+            if let Some(Unresolved { earliest, .. }) = self.unresolved.remove(&id) {
+                self.index.bury(Tombstone { id: id.clone(), earliest }, segment);
+            }
+            self.removed.insert(id);
+            return Some(());
+        }
+        let meta: Meta<'static> = serde_json::from_slice(record.meta).ok()?;
+        let id = meta.id.into_owned();
+        let place = Place { segment, offset, len: record.frame.len() };
+        let body = match (record.frame.kind, meta.body) {
+            (Kind::Message, BodyNote::Here) => BodyPlace::Inline {
+                segment,
+                offset: offset + record.frame.head_len(),
+                len: u64::from(record.frame.body_len),
+                crc: record.frame.body_crc,
+            },
+            (Kind::Message, BodyNote::File { name, start, len, file_len, file_crc }) => {
+                BodyPlace::File { name: name.into(), start, len, file_len, crc: file_crc }
+            }
+            (Kind::State, BodyNote::Same { len, crc }) => {
+                let known = self.index.messages.get(&id).filter(|entry| entry.body.proof() == (len, crc));
+                match known {
+                    Some(entry) => entry.body.clone(),
+                    None => {
+                        let earliest = self.unresolved.get(&id).map_or(segment, |before| before.earliest);
+                        self.unresolved.insert(id, Unresolved { place, earliest });
+                        return Some(());
+                    }
+                }
+            }
+            _ => return None,
+        };
+        let earliest = self.unresolved.remove(&id).map_or(segment, |before| before.earliest);
+        self.index.put(id, Entry { record: place, body, seen: None, earliest });
+        Some(())
+    }
+
+    fn set_unresolved_aside(&mut self) {
+        for (id, Unresolved { place, .. }) in std::mem::take(&mut self.unresolved) {
+            self.set_record_aside(&id, place, DamageKind::BodyMissing);
+        }
+    }
+
+    // Messages whose body file is not there or too short.
+    fn check_body_files(&mut self, bodies: &BTreeMap<String, u64>) {
+        let is_damaged = |entry: &Entry| match &entry.body {
+            BodyPlace::File { name, file_len, .. } => bodies.get(name.as_ref()).is_none_or(|len| len < file_len),
+            BodyPlace::Inline { .. } => false,
+        };
+        let damaged = self.index.messages.iter().filter(|(_, entry)| is_damaged(entry));
+        let damaged: Vec<(MessageId, Place)> = damaged.map(|(id, entry)| (id.clone(), entry.record)).collect();
+        for (id, place) in damaged {
+            self.set_record_aside(&id, place, DamageKind::BodyMissing);
+            self.index.remove(&id, place.segment);
+        }
+    }
+
+    // Body files that no message has.
+    fn bury_orphans(&mut self, bodies: &BTreeMap<String, u64>) {
+        let used: HashSet<&str> =
+            self.index.messages.values().filter_map(|entry| entry.body.file()).map(AsRef::as_ref).collect();
+        for name in bodies.keys().filter(|name| !used.contains(name.as_str())) {
+            let path = self.layout.bodies.join(name);
+            let id = name.rsplit_once('.').and_then(|(id, _)| MessageId::parse(id));
+            let is_superseded =
+                id.is_some_and(|id| self.removed.contains(&id) || self.index.messages.contains_key(&id));
+            if is_superseded {
+                // The log says that it is not needed; a crash came before its removal.
+                drop(self.storage.remove(&path));
+            } else {
+                let to = self.layout.damaged.join(format!("body-{name}"));
+                let is_moved = self.storage.rename(&path, &to).is_ok();
+                self.recovery.orphan_bodies.push(if is_moved { to } else { path });
+            }
+        }
+    }
+
+    fn set_record_aside(&mut self, id: &MessageId, place: Place, kind: DamageKind) {
+        let file = self.index.segments.get(&place.segment).map(|segment| Arc::clone(&segment.file));
+        let len = usize::try_from(place.len).unwrap_or(0);
+        let octets = file.and_then(|file| read_exactly(file.as_ref(), place.offset, len).ok());
+        let offset = usize::try_from(place.offset).unwrap_or(0);
+        match octets {
+            Some(octets) => drop(self.set_aside(place.segment, offset, &octets, kind, Some(id.to_string()))),
+            None => self.keep(place.segment),
+        }
+    }
+
+    // Says whether the octets are safe elsewhere; if so, the live messages of the segment move out of it.
+    fn set_aside(
+        &mut self,
+        number: u64,
+        offset: usize,
+        octets: &[u8],
+        kind: DamageKind,
+        message: Option<String>,
+    ) -> bool {
+        let is_safe = self.aside.set_aside(number, offset as u64, octets, kind, message);
+        if !is_safe {
+            self.keep(number);
+        }
+        if let Some(segment) = self.index.segments.get_mut(&number) {
+            segment.is_left |= kind != DamageKind::TornTail;
+        }
+        is_safe
+    }
+
+    fn keep(&mut self, number: u64) {
+        if let Some(segment) = self.index.segments.get_mut(&number) {
+            segment.is_kept = true;
+        }
+    }
+}
+
+fn id_of(record: &Record<'_>) -> Option<String> {
+    serde_json::from_slice::<Removed>(record.meta).ok().map(|record| record.id.to_string())
+}
+
+// The octets of a file up to where it cannot be read.
+fn read_all(file: &dyn StorageFile) -> (Vec<u8>, Option<io::Error>) {
+    let mut octets = Vec::new();
+    loop {
+        let filled = octets.len();
+        octets.resize(filled + READ_BYTES, 0);
+        let read = file.read_at(filled as u64, octets.get_mut(filled..).unwrap_or_default());
+        octets.truncate(filled + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => return (octets, None),
+            Ok(_) => {}
+            Err(error) => return (octets, Some(error)),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the spool through its public face.
+#![allow(clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
+
+mod life;
+mod support;
