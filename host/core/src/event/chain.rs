@@ -182,7 +182,7 @@ fn checked(event: EventKind, answer: Answer) -> Answer {
         Answer::Verdict(verdict, _) if !event.allows(verdict) => {
             format!("{event} does not allow the verdict {}", verdict.word())
         }
-        Answer::Verdict(verdict, _) if !verdict.has_fitting_reply() => {
+        Answer::Verdict(verdict, _) if !verdict.has_fitting_reply(event) => {
             format!("the reply of the verdict {} is of the wrong class", verdict.word())
         }
         Answer::Verdict(..) | Answer::Failed(_) => return answer,

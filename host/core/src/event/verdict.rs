@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Overlay;
+use crate::event::{EventKind, Overlay};
 use crate::reply::{Class, Reply};
 
 /// Not now: the reply where somebody waits for one, and when to try again.
@@ -67,11 +67,13 @@ impl Verdict {
         }
     }
 
-    /// Whether the reply that comes with it has a class that makes sense: a refusal that says 250 would tell
-    /// the client that its mail was taken.
-    pub fn has_fitting_reply(&self) -> bool {
+    /// Whether the reply that comes with it is one that the contract allows there: a refusal that says 250
+    /// would tell the client that its mail was taken, and a stored message has nobody to come back to 4yz.
+    pub fn has_fitting_reply(&self, event: EventKind) -> bool {
         match self {
-            Self::Refuse(reply) | Self::DropSession(reply) => reply.is_refusal(),
+            Self::Refuse(reply) if event.is_transport() => reply.class() == Class::Permanent,
+            Self::Refuse(reply) => reply.is_refusal(),
+            Self::DropSession(reply) => reply.class() == Class::Permanent || reply.code() == 421,
             Self::Defer(later) => later.reply.class() == Class::Transient,
             Self::AwaitInput(reply) | Self::AwaitOctets(reply, _) => reply.class() == Class::Continue,
             Self::Consume(reply) => reply.class() != Class::Continue,

@@ -248,6 +248,8 @@ fn a_verdict_that_the_event_does_not_allow_is_a_failure_of_the_sink() {
         (EventKind::OnEndOfData, Verdict::Accept),
         (EventKind::OnSubmission, Verdict::DropSession(Reply::with(554, 7, 1, "go"))),
         (EventKind::OnEndOfData, Verdict::Refuse(Reply::new(250, None, "taken, not"))),
+        (EventKind::OnSubmission, Verdict::Refuse(Reply::with(451, 7, 1, "nobody waits for this"))),
+        (EventKind::OnEndOfData, Verdict::DropSession(Reply::with(451, 7, 1, "neither 421 nor 5yz"))),
         (EventKind::OnInboundCommand, Verdict::AwaitInput(Reply::new(250, None, "go on"))),
         (EventKind::OnInboundCommand, Verdict::Consume(Reply::new(354, None, "go on"))),
     ] {
