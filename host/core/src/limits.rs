@@ -113,11 +113,9 @@ pub const QUEUE_LIFETIME_DEFAULT: Duration = Duration::from_secs(5 * 24 * 3_600)
 /// Wait before the storage is asked again to write what it could not. A full disk is rarely emptied sooner.
 pub const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// Shortest time for which a sink can defer a stored message; less would be a loop.
-pub const SINK_DEFER_MIN: Duration = Duration::from_secs(10);
-
-/// Longest time for which a sink can defer a stored message at once. It may do so again.
-pub const SINK_DEFER_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Shortest time for which a sink can defer a stored message; less would be a loop. The end of the message's
+/// life is the longest.
+pub const SINK_DEFER_MIN: Duration = Duration::from_secs(1);
 
 /// Times that a sink may fail over one stored message before the message is held: about an hour of retries.
 pub const SINK_FAILURES_BEFORE_HOLD: u32 = 12;

@@ -53,7 +53,7 @@ impl Delivering {
         let Self { mut transport, jobs, mut results } = self;
         transport.state.attempts = transport.state.attempts.saturating_add(1);
         let until = now.plus(retry_after(transport.state.attempts, random));
-        let is_expired = transport.is_expired(now);
+        let is_expired = now >= transport.end_of_life();
         let envelope = Arc::make_mut(&mut transport.message.envelope);
         for id in jobs.iter().flat_map(|job| &job.recipients) {
             let result = results.remove(id).unwrap_or_else(|| Err(interrupted()));

@@ -153,11 +153,11 @@ impl Transport {
         Work::Remove(self.message.id, end)
     }
 
-    /// Whether the message has been here for as long as messages may be.
-    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+    /// When the message has been here for as long as messages may be.
+    pub(super) fn end_of_life(&self) -> Timestamp {
         // Whoever asked for a later delivery gets the whole lifetime after it.
         let since = self.message.deliver_after.map_or(self.message.arrival.at, |at| at.max(self.message.arrival.at));
-        now.since(since) >= self.policy.lifetime
+        since.plus(self.policy.lifetime)
     }
 
     /// Failed recipients whose failure the sender is still to be told, in their order.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::machine::{End, Transport, Waiting, Work};
 use crate::event::{Decision, EventKind, FailureKind, Later, Occasion, Overlay, Question, Verdict};
-use crate::limits::{SINK_DEFER_MAX, SINK_DEFER_MIN, SINK_FAILURES_BEFORE_HOLD};
+use crate::limits::{SINK_DEFER_MIN, SINK_FAILURES_BEFORE_HOLD};
 use crate::mail::{Message, Outcome};
 use crate::reply::Reply;
 use crate::time::Timestamp;
@@ -55,11 +55,12 @@ impl Transport {
     }
 
     fn defer(mut self, later: &Later, now: Timestamp) -> Work {
-        if self.is_expired(now) {
+        let end = self.end_of_life();
+        if now >= end {
             return self.refuse(&expired(&later.reply), now);
         }
         self.state.raised = self.state.raised.saturating_add(1);
-        self.state.not_before = Some(now.plus(later.after.clamp(SINK_DEFER_MIN, SINK_DEFER_MAX)));
+        self.state.not_before = Some(now.plus(later.after.max(SINK_DEFER_MIN)).min(end));
         self.save(now)
     }
 

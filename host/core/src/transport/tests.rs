@@ -169,6 +169,9 @@ fn a_deferral_is_bounded_below_and_ends_with_the_lifetime() {
     let work = decide(from_a(&["a@basin.example"]), State::default(), at_once.clone(), None, START);
     assert_eq!(saved(work).2.not_before, Some(START.plus(SINK_DEFER_MIN)));
     let end = START.plus(QUEUE_LIFETIME_DEFAULT);
+    let never = Verdict::Defer(Later { reply: Reply::with(451, 7, 1, "later"), after: QUEUE_LIFETIME_DEFAULT * 9 });
+    let work = decide(from_a(&["a@basin.example"]), State::default(), never, None, later(5));
+    assert_eq!(saved(work).2.not_before, Some(end), "then it is asked a last time");
     let (_, message, _) = saved(decide(from_a(&["a@basin.example"]), State::default(), at_once, None, end));
     let outcome = message.envelope.recipients.first().map(|recipient| recipient.outcome.clone());
     let Some(Outcome::Failed { reply }) = outcome else { panic!("it failed") };
