@@ -1,0 +1,132 @@
+//! The server's end of the control socket.
+
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use basin_core::mail::MessageId;
+use serde::Serialize;
+use thiserror::Error;
+use tokio::net::UnixListener;
+
+use crate::control::report::{Complaint, RegistryState};
+use crate::control::{ChangeError, ServerState};
+
+/// Why there is no control socket.
+#[derive(Debug, Error)]
+pub enum SocketError {
+    /// Another server answers there.
+    #[error("cannot make the control socket {}: another server runs on this spool", .0.display())]
+    InUse(PathBuf),
+    /// The system refused.
+    #[error("cannot make the control socket {}: {source}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Makes the socket, with mode 0600 from the moment that it can be reached.
+///
+/// # Errors
+/// Another server answers there, or the system refused.
+pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+    let io = |source| SocketError::Io { path: path.to_owned(), source };
+    // A server that was killed leaves its socket behind; only a living one answers.
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(SocketError::InUse(path.to_owned()));
+    }
+    // Bound under another name and renamed when its mode is right: between bind and chmod anybody could connect.
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&new).map_err(io)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).map_err(io)?;
+    fs::rename(&new, path).map_err(io)?;
+    Ok(listener)
+}
+
+/// Answers until `shutdown` is over, then takes the socket away.
+///
+/// # Errors
+/// The socket failed.
+pub async fn serve(
+    listener: UnixListener,
+    path: PathBuf,
+    server: Arc<dyn ServerState>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), SocketError> {
+    let served = axum::serve(listener, router(server)).with_graceful_shutdown(shutdown).await;
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "the control socket {} could not be removed", path.display());
+        }
+        Ok(()) | Err(_) => {}
+    }
+    served.map_err(|source| SocketError::Io { path, source })
+}
+
+fn router(server: Arc<dyn ServerState>) -> Router {
+    Router::new()
+        .route("/v1/registry", get(registry))
+        .route("/v1/queue/{id}/release", post(release))
+        .route("/v1/queue/{id}/delete", post(delete))
+        .with_state(server)
+}
+
+type Shared = State<Arc<dyn ServerState>>;
+
+async fn registry(State(server): Shared) -> Response {
+    json(StatusCode::OK, &RegistryState::of(server.as_ref()))
+}
+
+async fn release(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
+    match MessageId::parse(&id) {
+        Some(id) => changed(server.release(id).await),
+        None => no_id(&id),
+    }
+}
+
+async fn delete(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
+    match MessageId::parse(&id) {
+        Some(id) => changed(server.delete(id).await),
+        None => no_id(&id),
+    }
+}
+
+fn changed(result: Result<(), ChangeError>) -> Response {
+    let status = match &result {
+        Ok(()) => return json(StatusCode::OK, &serde_json::json!({})),
+        Err(ChangeError::Unknown(_)) => StatusCode::NOT_FOUND,
+        Err(ChangeError::Busy(_)) => StatusCode::CONFLICT,
+        Err(ChangeError::Storage { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    complaint(status, result.err().map(|error| error.to_string()).unwrap_or_default())
+}
+
+fn no_id(id: &str) -> Response {
+    complaint(StatusCode::BAD_REQUEST, format!("{id:?} is no message id; `basin queue list` shows them"))
+}
+
+fn complaint(status: StatusCode, error: String) -> Response {
+    json(status, &Complaint { error })
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

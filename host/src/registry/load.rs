@@ -1,0 +1,177 @@
+//! From the directory to what the server calls: the registry of the machines and its compiled components.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use basin_core::event::{Binding, Failure, FailureKind, Registry};
+use basin_core::time::Timestamp;
+use basin_sinks::{Component, Engine};
+
+use crate::registry::{RegistryFile, Store, StoreError};
+
+/// Why the file on disk is not the registry in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Since when the server knows.
+    pub since: Timestamp,
+    /// File, line and what is wrong.
+    pub why: String,
+}
+
+/// A registry in force, with the code of its sinks. Never changes; a reload puts another in its place.
+#[derive(Clone)]
+pub struct Loaded {
+    /// Sinks and bindings.
+    pub registry: Arc<Registry>,
+    /// When it came into force.
+    pub since: Timestamp,
+    /// Why the file on disk is another and was not taken; `None` where the two agree.
+    pub broken: Option<Broken>,
+    components: BTreeMap<String, Arc<Component>>,
+    failures: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |map: &mut dyn Iterator<Item = &String>| map.cloned().collect::<Vec<_>>();
+        f.debug_struct("Loaded")
+            .field("generation", &self.registry.generation())
+            .field("components", &names(&mut self.components.keys()))
+            .field("failures", &self.failures)
+            .field("broken", &self.broken)
+            .finish()
+    }
+}
+
+impl Loaded {
+    /// A registry without sinks; what a server has before its first load.
+    pub fn empty(now: Timestamp) -> Self {
+        Self {
+            registry: Arc::new(Registry::default()),
+            since: now,
+            broken: None,
+            components: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// The code to call for a binding.
+    ///
+    /// # Errors
+    /// The failure that the binding's policy decides about: its sink could not be loaded, or does not answer
+    /// the event.
+    pub fn component(&self, binding: &Binding) -> Result<&Arc<Component>, Failure> {
+        let failed = |detail: String| Failure {
+            kind: FailureKind::Load,
+            detail,
+            backtrace: Vec::new(),
+            stderr: String::new(),
+            fuel: 0,
+        };
+        match self.components.get(&binding.sink) {
+            Some(component) if component.events().contains(&binding.event) => Ok(component),
+            Some(_) => Err(failed(format!("the component of sink {} does not export {}", binding.sink, binding.event))),
+            None => Err(failed(
+                self.failures
+                    .get(&binding.sink)
+                    .cloned()
+                    .unwrap_or_else(|| format!("sink {} is switched off, so it was not loaded", binding.sink)),
+            )),
+        }
+    }
+
+    /// The code of a sink, where it was loaded.
+    pub fn component_of(&self, sink: &str) -> Option<&Arc<Component>> {
+        self.components.get(sink)
+    }
+
+    /// Sinks that could not be loaded, and why.
+    pub fn failures(&self) -> &BTreeMap<String, String> {
+        &self.failures
+    }
+
+    /// What an operator should know, one line each: a file that was not taken, sinks that were not loaded,
+    /// bindings to events that their component does not answer.
+    pub fn problems(&self) -> Vec<String> {
+        let broken = self.broken.iter().map(|broken| {
+            let since = broken.since.to_rfc3339();
+            format!("the registry file is not in force since {since}, the one before it is: {}", broken.why)
+        });
+        let failures = self.failures.values().cloned();
+        let unanswered = self.registry.bindings().filter(|binding| self.components.contains_key(&binding.sink));
+        let unanswered = unanswered.filter_map(|binding| self.component(binding).err()).map(|failure| failure.detail);
+        broken.chain(failures).chain(unanswered).collect()
+    }
+}
+
+/// Loads the registry of one directory.
+#[derive(Clone)]
+pub struct Loader {
+    store: Store,
+    engine: Engine,
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Loader {
+    /// Names the directory and the engine that compiles.
+    pub fn new(store: Store, engine: Engine) -> Self {
+        Self { store, engine }
+    }
+
+    /// The directory.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Reads the file and loads every sink that is switched on. Code that `before` has is taken from there,
+    /// so that a change of a rule compiles nothing. Compiling takes up to seconds: call it off the threads
+    /// that serve clients.
+    ///
+    /// A sink that cannot be loaded does not keep the others from coming into force: its bindings follow
+    /// their failure policy.
+    ///
+    /// # Errors
+    /// The file cannot be read or is wrong; nothing comes into force then.
+    pub fn load(&self, before: &Loaded, now: Timestamp) -> Result<Loaded, StoreError> {
+        let file = self.store.read()?;
+        let generation = before.registry.generation() + 1;
+        let registry = file.to_registry(generation).map_err(|error| {
+            let path = self.store.file_path();
+            StoreError::File(crate::registry::FileError { path, line: 1, problem: error.to_string() })
+        })?;
+        let mut loaded = Loaded { registry: Arc::new(registry), ..Loaded::empty(now) };
+        self.load_components(&file, before, &mut loaded);
+        Ok(loaded)
+    }
+
+    fn load_components(&self, file: &RegistryFile, before: &Loaded, loaded: &mut Loaded) {
+        let mut by_digest: BTreeMap<String, Arc<Component>> =
+            before.components.values().map(|component| (component.digest().to_owned(), component.clone())).collect();
+        for sink in file.sinks.iter().filter(|sink| sink.is_enabled) {
+            if let Some(component) = by_digest.get(&sink.digest) {
+                loaded.components.insert(sink.name.clone(), component.clone());
+                continue;
+            }
+            match self.load_component(&sink.digest) {
+                Ok(component) => {
+                    by_digest.insert(sink.digest.clone(), component.clone());
+                    loaded.components.insert(sink.name.clone(), component);
+                }
+                Err(why) => {
+                    loaded.failures.insert(sink.name.clone(), format!("cannot load sink {}: {why}", sink.name));
+                }
+            }
+        }
+    }
+
+    fn load_component(&self, digest: &str) -> Result<Arc<Component>, String> {
+        let octets = self.store.component(digest).map_err(|error| error.to_string())?;
+        self.engine.load(&octets).map_err(|error| error.to_string())
+    }
+}

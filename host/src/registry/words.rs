@@ -1,0 +1,218 @@
+//! The words and numbers of the registry, checked alike in the file and on the command line.
+
+use std::str::FromStr;
+
+use basin_core::event::binding::PRIORITY_MAX;
+use basin_core::event::budget::{FUEL_MAX, MEMORY_MAX, TIME_MAX};
+use basin_core::event::registry::is_sink_name;
+use basin_core::event::{EventKind, FailurePolicy, Grant, GrantError, Mode};
+use basin_core::limits::{BINDING_NAME_BYTES_MAX, SINK_NAME_BYTES_MAX};
+use basin_core::time::Timestamp;
+
+use crate::registry::{quantity, suggest};
+
+/// Longest name of a configuration key, in characters.
+const CONFIG_KEY_CHARACTERS_MAX: usize = 128;
+/// Longest value of a configuration key, in octets. Sinks read it whole; what is longer belongs into a file.
+const CONFIG_VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Checks the name of a sink.
+///
+/// # Errors
+/// Says what form a name has.
+pub fn check_sink_name(name: &str) -> Result<(), String> {
+    if is_sink_name(name) {
+        return Ok(());
+    }
+    let form = format!("write 1 to {SINK_NAME_BYTES_MAX} characters out of a-z 0-9 -, beginning with a letter");
+    Err(format!("{name:?} is no name for a sink; {form}"))
+}
+
+/// Checks the name of a binding.
+///
+/// # Errors
+/// Says what form a name has.
+pub fn check_binding_name(name: &str) -> Result<(), String> {
+    if (1..=BINDING_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(|octet| octet.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let form = format!("write 1 to {BINDING_NAME_BYTES_MAX} printable ASCII characters without space");
+    Err(format!("{name:?} is no name for a binding; {form}"))
+}
+
+/// Reads an event that this version raises.
+///
+/// # Errors
+/// No such event, or one of the contract that this version does not raise.
+pub fn parse_event(name: &str) -> Result<EventKind, String> {
+    let event = parse_any_event(name)?;
+    if event.is_raised() {
+        return Ok(event);
+    }
+    let raised: Vec<_> = EventKind::ALL.iter().filter(|event| event.is_raised()).map(|event| event.name()).collect();
+    Err(format!(
+        "{event} is in the contract and not raised by basin {}, so the sink would never be called; raised are {}",
+        env!("CARGO_PKG_VERSION"),
+        raised.join(", ")
+    ))
+}
+
+/// Reads an event of the contract, raised or not.
+///
+/// # Errors
+/// No such event.
+pub fn parse_any_event(name: &str) -> Result<EventKind, String> {
+    EventKind::from_str(name).map_err(|_| {
+        let hint = suggest::hint(name, EventKind::ALL.iter().map(|event| event.name()));
+        format!("there is no event {name:?}{hint}; `basin sink inspect --events` lists them")
+    })
+}
+
+/// Reads a grant that this version gives.
+///
+/// # Errors
+/// No such grant, or one of the contract that this version does not give.
+pub fn parse_grant(name: &str) -> Result<Grant, String> {
+    name.parse().map_err(|error: GrantError| match &error {
+        GrantError::NotYet { .. } => error.to_string(),
+        GrantError::Unknown { .. } => {
+            let known: Vec<_> = Grant::ALL.iter().map(|grant| grant.name()).collect();
+            let hint = suggest::hint(name, known.iter().copied());
+            format!("there is no grant {name:?}{hint}; known are {}", known.join(", "))
+        }
+    })
+}
+
+/// Reads a mode.
+///
+/// # Errors
+/// Says which there are.
+pub fn parse_mode(word: &str) -> Result<Mode, String> {
+    match word {
+        "decide" => Ok(Mode::Decide),
+        "observe" => Ok(Mode::Observe),
+        _ => Err(format!("there is no mode {word:?}; write decide or observe")),
+    }
+}
+
+/// The word of a mode.
+pub fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Decide => "decide",
+        Mode::Observe => "observe",
+    }
+}
+
+/// What happens at an event when a sink fails and nobody said what should.
+pub fn default_policy(event: EventKind) -> FailurePolicy {
+    event.policies().first().copied().unwrap_or(FailurePolicy::Skip)
+}
+
+/// Reads a failure policy that the event has.
+///
+/// # Errors
+/// Says which the event has.
+pub fn parse_policy(word: &str, event: EventKind) -> Result<FailurePolicy, String> {
+    let policies = event.policies();
+    policies.iter().copied().find(|policy| policy.word() == word).ok_or_else(|| {
+        let words: Vec<_> = policies.iter().map(|policy| policy.word()).collect();
+        format!("{event} has no failure policy {word:?}; it has {} (the first is the default)", words.join(", "))
+    })
+}
+
+/// Checks a priority.
+///
+/// # Errors
+/// Says the range.
+pub fn check_priority(number: i64) -> Result<u16, String> {
+    u16::try_from(number)
+        .ok()
+        .filter(|priority| *priority <= PRIORITY_MAX)
+        .ok_or_else(|| format!("priority {number} is out of range; write 0 (first) to {PRIORITY_MAX} (last)"))
+}
+
+/// Checks a number of firings.
+///
+/// # Errors
+/// It is not positive.
+pub fn check_firings(number: i64) -> Result<u64, String> {
+    u64::try_from(number)
+        .ok()
+        .filter(|firings| *firings > 0)
+        .ok_or_else(|| format!("max-firings {number} is out of range; write 1 or more, or leave it out for no limit"))
+}
+
+/// Checks fuel.
+///
+/// # Errors
+/// Says the range.
+pub fn check_fuel(number: i64) -> Result<u64, String> {
+    u64::try_from(number)
+        .ok()
+        .filter(|fuel| (1..=FUEL_MAX).contains(fuel))
+        .ok_or_else(|| format!("fuel {number} is out of range; write 1 to {FUEL_MAX}"))
+}
+
+/// Reads the memory of a call, in octets.
+///
+/// # Errors
+/// Says the form or the range.
+pub fn parse_memory(text: &str) -> Result<u64, String> {
+    let octets = quantity::size(text)?;
+    if (1..=MEMORY_MAX).contains(&octets) {
+        return Ok(octets);
+    }
+    Err(format!("memory {text} is out of range; write 64KiB to {}", quantity::show_size(MEMORY_MAX)))
+}
+
+/// Reads the deadline of a call, in milliseconds.
+///
+/// # Errors
+/// Says the form or the range.
+pub fn parse_deadline(text: &str) -> Result<u64, String> {
+    let deadline = quantity::duration(text)?;
+    if deadline.is_zero() || deadline > TIME_MAX {
+        return Err(format!("deadline {text} is out of range; write 1ms to {}s", TIME_MAX.as_secs()));
+    }
+    u64::try_from(deadline.as_millis()).map_err(|_| format!("deadline {text} is out of range"))
+}
+
+/// Reads a moment in the form of RFC 3339.
+///
+/// # Errors
+/// Says the form.
+pub fn parse_moment(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse_rfc3339(text)
+        .ok_or_else(|| format!("{text:?} is no moment; write date, time and offset, as in 2030-01-31T12:00:00Z"))
+}
+
+/// Checks a key and a value of a sink's configuration.
+///
+/// # Errors
+/// Says what is wrong with either.
+pub fn check_config(key: &str, value: &str) -> Result<(), String> {
+    let is_inner = |octet: u8| octet.is_ascii_graphic() && octet != b'=' && octet != b'"';
+    if !(1..=CONFIG_KEY_CHARACTERS_MAX).contains(&key.len()) || !key.bytes().all(is_inner) {
+        return Err(format!(
+            "{key:?} is no configuration key; write 1 to {CONFIG_KEY_CHARACTERS_MAX} printable ASCII characters \
+             without space, = and quotes"
+        ));
+    }
+    if value.len() > CONFIG_VALUE_BYTES_MAX {
+        let octets = value.len();
+        return Err(format!("the value of {key} has {octets} octets; {CONFIG_VALUE_BYTES_MAX} are the most"));
+    }
+    Ok(())
+}
+
+/// Cuts `key=value`.
+///
+/// # Errors
+/// Says the form.
+pub fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is no setting; write key=value, as in --set field=X-Stamp"))?;
+    check_config(key, value)?;
+    Ok((key.to_owned(), value.to_owned()))
+}
