@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod client;
+pub mod queue;
 pub mod report;
 pub mod server;
 pub mod state;

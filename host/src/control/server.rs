@@ -12,11 +12,11 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use basin_core::mail::MessageId;
 use serde::Serialize;
 use thiserror::Error;
 use tokio::net::UnixListener;
 
+use crate::control::queue::{self, LookupError};
 use crate::control::report::{Complaint, RegistryState};
 use crate::control::{ChangeError, ServerState};
 
@@ -81,6 +81,9 @@ pub async fn serve(
 fn router(server: Arc<dyn ServerState>) -> Router {
     Router::new()
         .route("/v1/registry", get(registry))
+        .route("/v1/queue", get(list))
+        .route("/v1/queue/{id}", get(message))
+        .route("/v1/queue/{id}/content", get(content))
         .route("/v1/queue/{id}/release", post(release))
         .route("/v1/queue/{id}/delete", post(delete))
         .with_state(server)
@@ -92,17 +95,48 @@ async fn registry(State(server): Shared) -> Response {
     json(StatusCode::OK, &RegistryState::of(server.as_ref()))
 }
 
+async fn list(State(server): Shared) -> Response {
+    blocking(move || json(StatusCode::OK, &queue::rows(server.spool()))).await
+}
+
+async fn message(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
+    blocking(move || answer(queue::message(server.spool(), &id), |message| json(StatusCode::OK, &message))).await
+}
+
+async fn content(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
+    let as_message = |octets| ([(header::CONTENT_TYPE, "message/rfc822")], octets).into_response();
+    blocking(move || answer(queue::content(server.spool(), &id), as_message)).await
+}
+
+// The spool reads files; the threads that serve clients must not wait for them.
+async fn blocking(work: impl FnOnce() -> Response + Send + 'static) -> Response {
+    let failed = |error: tokio::task::JoinError| complaint(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
+}
+
+fn answer<T>(result: Result<T, LookupError>, with: impl FnOnce(T) -> Response) -> Response {
+    let status = match &result {
+        Ok(_) | Err(LookupError::Storage { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+        Err(LookupError::NoId(_)) => StatusCode::BAD_REQUEST,
+        Err(LookupError::Unknown(_)) => StatusCode::NOT_FOUND,
+    };
+    match result {
+        Ok(value) => with(value),
+        Err(error) => complaint(status, error.to_string()),
+    }
+}
+
 async fn release(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
-    match MessageId::parse(&id) {
-        Some(id) => changed(server.release(id).await),
-        None => no_id(&id),
+    match queue::parse_id(&id) {
+        Ok(id) => changed(server.release(id).await),
+        Err(error) => complaint(StatusCode::BAD_REQUEST, error.to_string()),
     }
 }
 
 async fn delete(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
-    match MessageId::parse(&id) {
-        Some(id) => changed(server.delete(id).await),
-        None => no_id(&id),
+    match queue::parse_id(&id) {
+        Ok(id) => changed(server.delete(id).await),
+        Err(error) => complaint(StatusCode::BAD_REQUEST, error.to_string()),
     }
 }
 
@@ -116,10 +150,6 @@ fn changed(result: Result<(), ChangeError>) -> Response {
     complaint(status, result.err().map(|error| error.to_string()).unwrap_or_default())
 }
 
-fn no_id(id: &str) -> Response {
-    complaint(StatusCode::BAD_REQUEST, format!("{id:?} is no message id; `basin queue list` shows them"))
-}
-
 fn complaint(status: StatusCode, error: String) -> Response {
     json(status, &Complaint { error })
 }
@@ -130,3 +160,6 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,9 @@ pub trait ServerState: Send + Sync + 'static {
     /// What the bindings did.
     fn activity(&self) -> &Activity;
 
+    /// The spool.
+    fn spool(&self) -> &basin_spool::Spool;
+
     /// Releases a message: what was held goes on, what waits is tried now (`Transport::release`).
     fn release(&self, id: MessageId) -> Changing<'_>;
 

@@ -175,7 +175,7 @@ impl Request {
     }
 
     /// What sinks are shown of it.
-    pub(super) fn describe(&self, line: &[u8]) -> event::Command {
+    pub fn describe(&self, line: &[u8]) -> event::Command {
         let argument = split_verb(trim_end(line)).1;
         let (path, parameters) = match self {
             Self::Mail(sender, parameters) => {

@@ -154,8 +154,8 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         "an unknown event",
         "version = 1\n[[sink]]\nname = \"a\"\ndigest = \"DIGEST\"\n[[binding]]\nsink = \"a\"\nevent = \"on-conect\"\n",
-        "registry.toml:7: binding \"a\": there is no event \"on-conect\"; `basin sink inspect --events` lists them; \
-         did you mean \"on-connect\"?",
+        "registry.toml:7: binding \"a\": there is no event \"on-conect\", did you mean \"on-connect\"?; `basin sink \
+         inspect --events` lists them",
     ),
     (
         "an event that is not raised",
