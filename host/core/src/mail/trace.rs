@@ -21,7 +21,7 @@ pub fn received(
     only_recipient: Option<&Address>,
     now: Timestamp,
 ) -> Result<Field, FieldError> {
-    let address = arrival.client.map_or_else(|| "unknown".to_owned(), |client| literal(client));
+    let address = arrival.client.map_or_else(|| "unknown".to_owned(), literal);
     let helo = arrival.helo.as_deref().unwrap_or_default();
     let from = if check_domain(helo).is_ok() {
         format!("{helo} ({address})")

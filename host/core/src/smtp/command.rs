@@ -177,12 +177,12 @@ impl Request {
     /// What sinks are shown of it.
     pub fn describe(&self, line: &[u8]) -> event::Command {
         let argument = split_verb(trim_end(line)).1;
-        let (path, parameters) = match self {
-            Self::Mail(sender, parameters) => {
-                (Some(sender.as_ref().map(ToString::to_string).unwrap_or_default()), parameters.clone())
-            }
-            Self::Rcpt(recipient, parameters) => (Some(recipient.to_string()), parameters.clone()),
-            _ => (None, Parameters::new()),
+        let (path, parameters) = if let Self::Mail(sender, parameters) = self {
+            (Some(sender.as_ref().map(ToString::to_string).unwrap_or_default()), parameters.clone())
+        } else if let Self::Rcpt(recipient, parameters) = self {
+            (Some(recipient.to_string()), parameters.clone())
+        } else {
+            (None, Parameters::new())
         };
         event::Command {
             keyword: self.keyword().to_owned(),
@@ -294,4 +294,77 @@ fn mailbox(path: &str) -> Result<Address, AddressError> {
         check_domain(hop.strip_prefix('@').ok_or(AddressError::Form)?)?;
     }
     Address::parse(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path(line: &str) -> Result<String, CommandError> {
+        Request::parse(line.as_bytes()).map(|request| request.describe(line.as_bytes()).path.unwrap_or_default())
+    }
+
+    #[test]
+    fn verbs_and_keywords_have_no_case() {
+        assert_eq!(path("mAiL fRoM:<a@B.example>"), Ok("a@B.example".into()));
+        assert_eq!(path("rcpt to:<PostMaster>  \t"), Ok("PostMaster".into()));
+        assert_eq!(Request::parse(b"data"), Ok(Request::Data));
+        assert_eq!(Request::parse(b"x-Own arg"), Ok(Request::Unknown("X-OWN".into())));
+    }
+
+    #[test]
+    fn source_routes_are_taken_off() {
+        assert_eq!(path("RCPT TO:<@a.example,@b.example:c@d.example>"), Ok("c@d.example".into()));
+        for route in ["@", "@a.example", "@a.example:", "@a.example,:c@d", "@a b:c@d", "@a,b:c@d", "@a:@b:c@d"] {
+            let line = format!("RCPT TO:<{route}>");
+            assert!(matches!(path(&line), Err(CommandError::Recipient(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_bracket_inside_quotes_does_not_close_the_path() {
+        assert_eq!(path(r#"MAIL FROM:<"a>\">b"@c.example> SIZE=1"#), Ok(r#""a>\">b"@c.example"#.into()));
+    }
+
+    #[test]
+    fn what_sinks_see_is_what_came() {
+        let line = b"MAIL FROM:<a@b.example> size=5 BODY=7bit ";
+        let command = Request::parse(line).expect("valid").describe(line);
+        assert_eq!((command.keyword.as_str(), command.line.as_slice()), ("MAIL", &line[..]));
+        assert_eq!(command.argument, "FROM:<a@b.example> size=5 BODY=7bit");
+        let parameters: Vec<_> = command.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(parameters, ["BODY=7bit", "SIZE=5"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_upsets_the_parser(line in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(request) = Request::parse(&line) {
+                prop_assert!(!line.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)));
+                let _described = request.describe(&line);
+            }
+        }
+
+        #[test]
+        fn no_path_upsets_the_parser(verb in "MAIL FROM:|RCPT TO:", rest in "[<>\"\\\\@:,a.% =!()é\r\0-]{0,40}") {
+            let line = format!("{verb}<{rest}>");
+            if let Ok(request) = Request::parse(line.as_bytes()) {
+                // What was accepted is printable, and reads back as itself.
+                let path = request.describe(line.as_bytes()).path.unwrap_or_default();
+                prop_assert!(path.bytes().all(|octet| (b' '..=b'~').contains(&octet)));
+                let again = format!("{verb}<{path}>");
+                prop_assert_eq!(self::path(&again), Ok(path));
+            }
+        }
+
+        #[test]
+        fn errors_have_replies_of_their_class(line in prop::collection::vec(any::<u8>(), 0..60)) {
+            if let Err(error) = Request::parse(&line) {
+                let reply = error.reply();
+                prop_assert!(matches!(reply.code(), 500 | 501 | 553 | 555));
+            }
+        }
+    }
 }

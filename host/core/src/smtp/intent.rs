@@ -92,10 +92,7 @@ impl Intent {
 
     /// The message that MAIL begins.
     pub(super) fn message(&self) -> Option<&Message> {
-        match &self.action {
-            Action::Begin(transaction) => Some(&transaction.message),
-            _ => None,
-        }
+        if let Action::Begin(transaction) = &self.action { Some(&transaction.message) } else { None }
     }
 
     /// Whether a failing sink may keep the client from it. Never from leaving or starting afresh.

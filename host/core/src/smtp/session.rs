@@ -133,8 +133,8 @@ impl Session {
     }
 
     /// Whether input that has arrived already cannot be a command: DATA was refused a moment ago, and who
-    /// did not wait for that has sent a message, whose text must not run as commands. The shell calls
-    /// [`Session::early_input`] then.
+    /// did not wait for that has sent a message, whose text must not run as commands. The shell asks this
+    /// once, when it gets the session back, and calls [`Session::early_input`] where it has input left.
     pub fn forbids_early_input(&self) -> bool {
         self.0.has_refused_data
     }
@@ -214,7 +214,7 @@ impl Live {
 
     /// Sends a last reply and ends the session.
     pub(super) fn close(
-        mut self: Box<Self>,
+        mut self,
         reply: Reply,
         reason: EndReason,
         line: &[u8],
@@ -227,7 +227,7 @@ impl Live {
     }
 
     /// Ends the session without another word.
-    pub(super) fn end(mut self: Box<Self>, reason: EndReason, now: Timestamp) -> Step {
+    pub(super) fn end(mut self, reason: EndReason, now: Timestamp) -> Step {
         Arc::make_mut(&mut self.facts).end_reason = Some(reason.word());
         let notice = self.interest.has(EventKind::OnDisconnect).then(|| {
             let overlay = Overlay { session_bag: self.bag.clone(), ..Overlay::default() };

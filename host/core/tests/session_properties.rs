@@ -1,0 +1,262 @@
+//! Properties of the session machine that hold for any client, whatever it sends.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test says what went wrong")]
+
+use std::sync::Arc;
+
+use basin_core::addr::Address;
+use basin_core::event::{Decision, EventSet, Verdict};
+use basin_core::mail::{Content, MessageId};
+use basin_core::reply::Reply;
+use basin_core::smtp::{Connection, Disposition, ListenerPolicy, Outbox, ProofOfStorage, Session, Step};
+use basin_core::time::Timestamp;
+use basin_core::transport::{Directory, Tables};
+use bytes::Bytes;
+use proptest::prelude::*;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
+
+struct Stored(MessageId);
+
+impl ProofOfStorage for Stored {
+    fn id(&self) -> &MessageId {
+        &self.0
+    }
+}
+
+fn policy() -> Arc<ListenerPolicy> {
+    let alice = Address::parse("alice@basin.example").expect("valid");
+    let tables = Tables {
+        domains: vec!["basin.example".into()],
+        mailboxes: vec![(alice, "alice".into())],
+        postmaster: "alice".into(),
+        ..Tables::default()
+    };
+    let directory = Directory::new(tables).expect("the tables are right");
+    let mut policy = ListenerPolicy::new("mx", "basin.example", Arc::new(directory));
+    policy.message_bytes_max = 200;
+    policy.recipients_max = 3;
+    policy.errors_max = 12;
+    Arc::new(policy)
+}
+
+/// What came of a session.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    wire: Vec<u8>,
+    questions: usize,
+    stored: Vec<Vec<u8>>,
+    is_closed: bool,
+}
+
+/// Plays a whole input that arrives in chunks; sinks answer in turn from `verdicts`.
+fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) -> Outcome {
+    let connection = Connection {
+        id: "s".into(),
+        client: "192.0.2.7:4".parse().expect("an address"),
+        server: "192.0.2.1:25".parse().expect("an address"),
+        started: NOW,
+        random: 1,
+    };
+    let (mut outbox, mut outcome) = (Outbox::new(), Outcome::default());
+    let (mut at, mut arrived, mut draft) = (0, 0, Vec::new());
+    let mut step = Session::start(policy(), connection, interest, &mut outbox);
+    loop {
+        step = match step {
+            Step::Read(session) => match input[at..arrived].windows(2).position(|pair| pair == b"\r\n") {
+                Some(len) => {
+                    let line = &input[at..at + len];
+                    at += len + 2;
+                    session.line(line, NOW, interest, &mut outbox)
+                }
+                None if arrived < input.len() => {
+                    arrived = arrived.saturating_add(chunk).min(input.len());
+                    Step::Read(session)
+                }
+                None => break,
+            },
+            Step::Ask(paused, question) => {
+                let verdict = verdicts.get(outcome.questions % verdicts.len().max(1)).cloned().unwrap_or(Verdict::Next);
+                assert!(question.occasion.session.is_some());
+                outcome.questions += 1;
+                let decision = Decision { verdict, by: None, overlay: question.overlay, failures: Vec::new() };
+                paused.resume(decision, NOW, &mut outbox)
+            }
+            Step::Receive(mut receiving) => {
+                let fed = receiving.feed(&input[at..arrived], &mut draft);
+                at += fed.consumed;
+                if fed.is_end {
+                    let octets = Bytes::from(core::mem::take(&mut draft));
+                    let content = Content { len: octets.len() as u64, octets: Arc::new(octets) };
+                    let content = (!receiving.is_refused()).then_some(content);
+                    receiving.finish(content, NOW, &mut outbox)
+                } else if arrived < input.len() {
+                    arrived = arrived.saturating_add(chunk).min(input.len());
+                    Step::Receive(receiving)
+                } else {
+                    break;
+                }
+            }
+            Step::Store(storing, message, disposition) => {
+                let body = message.body.read(0, usize::MAX).expect("memory");
+                outcome.stored.push([message.header.to_bytes(), b"\r\n".to_vec(), body].concat());
+                match disposition {
+                    Disposition::Discard => storing.discarded(NOW, &mut outbox),
+                    Disposition::Accept | Disposition::Hold(_) => {
+                        storing.stored(&Stored(message.id.clone()), NOW, &mut outbox)
+                    }
+                }
+            }
+            Step::Close(ended) => {
+                assert!(ended.facts().end_reason.is_some());
+                outcome.is_closed = true;
+                break;
+            }
+        };
+    }
+    outcome.wire = outbox.bytes;
+    outcome
+}
+
+/// The codes of the replies in order; fails where the wire is not well formed.
+fn codes(wire: &[u8]) -> Vec<u16> {
+    assert!(wire.is_empty() || wire.ends_with(b"\r\n"));
+    let text = core::str::from_utf8(wire).expect("replies are ASCII");
+    let mut codes = Vec::new();
+    for line in text.split_terminator("\r\n") {
+        assert!(line.len() <= 510 && line.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "{line:?}");
+        let code = line.get(..3).expect("a code").parse().expect("a number");
+        match line.as_bytes()[3] {
+            b' ' => codes.push(code),
+            b'-' => {}
+            other => panic!("{other} behind the code"),
+        }
+    }
+    codes
+}
+
+fn lines() -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(vec![
+        "EHLO client.example",
+        "HELO client.example",
+        "MAIL FROM:<a@b.example>",
+        "MAIL FROM:<> SIZE=100",
+        "MAIL FROM:<a@b.example> SIZE=201",
+        "RCPT TO:<alice@basin.example>",
+        "RCPT TO:<x@basin.example>",
+        "RCPT TO:<postmaster>",
+        "RCPT TO:<x@far.example>",
+        "DATA",
+        "DATA",
+        "RSET",
+        "NOOP x",
+        "VRFY alice",
+        "HELP",
+        "EXPN x",
+        "BOGUS",
+        "BDAT 5",
+        ".",
+        ".",
+        "",
+        "Subject: x",
+        "..",
+        "text",
+        "NO\rOP",
+        "NO\nOP",
+        "a\0b",
+        "MAIL FROM:<\u{e9}@b>",
+        "QUIT",
+    ]);
+    prop_oneof![
+        12 => known.prop_map(|line| line.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..20),
+    ]
+}
+
+fn inputs() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(lines(), 0..40).prop_map(|lines| {
+        let mut input: Vec<u8> =
+            b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<alice@basin.example>\r\n".to_vec();
+        lines.iter().for_each(|line| {
+            input.extend_from_slice(line);
+            input.extend_from_slice(b"\r\n");
+        });
+        input
+    })
+}
+
+fn verdicts() -> impl Strategy<Value = Vec<Verdict>> {
+    let reply = |code| Reply::with(code, 7, 1, "a sink\r\n250 says so");
+    let verdict = prop::sample::select(vec![
+        Verdict::Next,
+        Verdict::Next,
+        Verdict::Next,
+        Verdict::Next,
+        Verdict::SkipRemaining,
+        Verdict::Accept,
+        Verdict::Consume(reply(250)),
+        Verdict::Consume(reply(354)),
+        Verdict::Refuse(reply(550)),
+        Verdict::Refuse(reply(250)),
+        Verdict::Refuse(reply(421)),
+        Verdict::DropSession(reply(554)),
+        Verdict::Discard,
+        Verdict::AwaitInput(reply(334)),
+        Verdict::Hold("look".into()),
+        Verdict::WaiveUpTo(9),
+        Verdict::BadMail("bad".into()),
+    ]);
+    prop::collection::vec(verdict, 1..12)
+}
+
+proptest! {
+    #[test]
+    fn where_the_input_is_cut_does_not_matter(input in inputs(), chunk in 1..50usize) {
+        let whole = play(&input, usize::MAX, EventSet::default(), &[]);
+        prop_assert_eq!(&play(&input, chunk, EventSet::default(), &[]), &whole);
+        codes(&whole.wire);
+    }
+
+    #[test]
+    fn sinks_that_say_next_change_nothing(input in inputs()) {
+        let alone = play(&input, usize::MAX, EventSet::default(), &[]);
+        let asked = play(&input, usize::MAX, EventSet::ALL, &[Verdict::Next]);
+        prop_assert_eq!(&asked.wire, &alone.wire);
+        prop_assert_eq!(&asked.stored, &alone.stored);
+    }
+
+    #[test]
+    fn no_verdict_breaks_the_wire(input in inputs(), verdicts in verdicts()) {
+        let outcome = play(&input, usize::MAX, EventSet::ALL, &verdicts);
+        let codes = codes(&outcome.wire);
+        // A message is stored, or recorded as dropped, before the client hears that it was taken.
+        prop_assert!(codes.iter().filter(|code| **code == 250).count() >= outcome.stored.len());
+    }
+
+    #[test]
+    fn any_octets_end_in_replies(input in prop::collection::vec(any::<u8>(), 0..400), chunk in 1..20usize) {
+        let outcome = play(&input, chunk, EventSet::ALL, &[]);
+        let commands = input.windows(2).filter(|pair| *pair == b"\r\n").count();
+        // The banner, one for each line, and perhaps none for text.
+        prop_assert!(codes(&outcome.wire).len() <= commands + 1);
+    }
+
+    #[test]
+    fn text_is_stored_octet_for_octet(
+        words in prop::collection::vec("[ -~\u{e9}]{0,30}", 0..20),
+        chunk in 1..40usize,
+    ) {
+        let text: String = words.iter().map(|line| format!("{line}\r\n")).collect();
+        prop_assume!(text.len() <= 198);
+        let stuffed: String = words.iter().map(|line| format!("{}{line}\r\n", if line.starts_with('.') { "." } else { "" })).collect();
+        let input = format!(
+            "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<alice@basin.example>\r\nDATA\r\n\r\n{stuffed}.\r\nQUIT\r\n"
+        );
+        let outcome = play(input.as_bytes(), chunk, EventSet::default(), &[]);
+        prop_assert!(outcome.is_closed);
+        prop_assert_eq!(outcome.stored.len(), 1);
+        let stored = String::from_utf8(outcome.stored[0].clone()).expect("UTF-8");
+        let (_, body) = stored.split_once("\r\n\r\n").expect("an empty line");
+        prop_assert_eq!(body, text);
+    }
+}
