@@ -9,6 +9,8 @@
 mod player;
 #[path = "transcripts/script.rs"]
 mod script;
+#[path = "transcripts/words.rs"]
+mod words;
 
 use std::path::{Path, PathBuf};
 

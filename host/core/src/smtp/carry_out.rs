@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::event::Overlay;
 use crate::reply::{Class, Enhanced, Reply};
 use crate::smtp::extension;
-use crate::smtp::intent::{Action, Intent, Tally};
+use crate::smtp::intent::{Action, Intent, Tally, no_recipients};
 use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::Outbox;
 use crate::smtp::receiving::Receiving;
@@ -73,7 +73,7 @@ impl Live {
             }
             Action::Reset => self.transaction = None,
             Action::Quit => return self.close(reply, EndReason::Quit, line, now, outbox),
-            Action::Receive => return self.receive(&reply, outbox),
+            Action::Receive => return self.receive(&reply, line, now, outbox),
             Action::Nothing | Action::Noop => {}
         }
         self.answer(Answer { reply, tally: tally(native_tally), line, must_close: false }, now, outbox)
@@ -123,16 +123,18 @@ impl Live {
         Step::Read(Session(self))
     }
 
-    fn receive(mut self: Box<Self>, reply: &Reply, outbox: &mut Outbox) -> Step {
+    fn receive(mut self: Box<Self>, reply: &Reply, line: &[u8], now: Timestamp, outbox: &mut Outbox) -> Step {
         match self.transaction.take() {
-            Some(transaction) => {
+            Some(transaction) if !transaction.message.envelope.recipients.is_empty() => {
                 outbox.send(reply);
                 Step::Receive(Receiving::new(self, transaction))
             }
-            // DATA has an intent only inside a transaction, and nothing in between ends one.
-            None => {
-                outbox.send(&out_of_order());
-                Step::Read(Session(self))
+            // DATA has an intent only where there are recipients; sinks took them away since.
+            transaction => {
+                self.transaction = transaction;
+                self.has_refused_data = true;
+                let answer = Answer { reply: no_recipients(), tally: Tally::Work, line, must_close: false };
+                self.answer(answer, now, outbox)
             }
         }
     }

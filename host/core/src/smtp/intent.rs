@@ -181,7 +181,7 @@ impl Live {
             // RFC 2920 §3.1: a client that pipelines sends DATA before it knows that no recipient was taken.
             // That is no fault of its.
             return Err(if transaction.has_refused_recipient {
-                OutOfSequence { reply: Reply::with(554, 5, 1, "no valid recipients"), tally: Tally::Work }
+                OutOfSequence { reply: no_recipients(), tally: Tally::Work }
             } else {
                 OutOfSequence::fault("send RCPT first")
             });
@@ -223,6 +223,11 @@ impl Live {
     pub(super) fn facts_mut(&mut self) -> &mut crate::event::SessionFacts {
         Arc::make_mut(&mut self.facts)
     }
+}
+
+/// The reply to a message for nobody.
+pub(super) fn no_recipients() -> Reply {
+    Reply::with(554, 5, 1, "no valid recipients")
 }
 
 /// The reply to a message over the size limit, declared or real (RFC 1870 §6).

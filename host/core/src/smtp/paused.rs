@@ -7,7 +7,7 @@ use crate::mail::Message;
 use crate::reply::{Class, Reply};
 use crate::smtp::carry_out::{Answer, Consent, answer_of_sink, out_of_order, refusal_of_sink};
 use crate::smtp::command::{CommandError, check_rewritten_mail, check_rewritten_rcpt};
-use crate::smtp::intent::{Action, Intent, Tally};
+use crate::smtp::intent::{Action, Intent, Tally, no_recipients};
 use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::Outbox;
 use crate::smtp::session::Step;
@@ -152,6 +152,13 @@ impl Live {
             | Verdict::BadMail(_)
             | Verdict::WaiveUpTo(_) => Err((out_of_order(), false)),
         };
+        let message = overlay.message.unwrap_or(message);
+        // Sinks may take recipients away, but 250 to a message for nobody would lose it without a word.
+        let is_for_nobody = message.envelope.recipients.is_empty();
+        let disposition = match disposition {
+            Ok(Disposition::Accept | Disposition::Hold(_)) if is_for_nobody => Err((no_recipients(), false)),
+            disposition => disposition,
+        };
         match disposition {
             Ok(disposition) => {
                 let mut reply = overlay.response.filter(|reply| reply.class() == Class::Success).map_or(native, |it| {
@@ -159,7 +166,6 @@ impl Live {
                     Reply::multi_line(250, it.enhanced().or(native_enhanced()), it.lines().to_vec())
                 });
                 overlay.appended.into_iter().for_each(|line| reply.push_line(line));
-                let message = overlay.message.unwrap_or(message);
                 let storing = Storing::new(self, message.id.clone(), disposition.clone(), reply);
                 Step::Store(storing, message, disposition)
             }

@@ -71,7 +71,10 @@ impl Session {
         live.has_refused_data = false;
         let request = match Request::parse(line) {
             Ok(request) => request,
-            Err(error) => return live.protocol_error(error, line, now, outbox),
+            Err(error) => {
+                live.has_refused_data = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA"));
+                return live.protocol_error(error, line, now, outbox);
+            }
         };
         if request == Request::Http {
             // A page in somebody's browser was made to post to this port, and the body of its request would
@@ -192,12 +195,12 @@ impl Live {
         self.answer(answer, now, outbox)
     }
 
-    pub(super) fn time_out(self: Box<Self>, now: Timestamp, outbox: &mut Outbox) -> Step {
-        self.close(Reply::with(421, 4, 2, "timeout; closing"), EndReason::Timeout, &[], now, outbox)
+    pub(super) fn time_out(self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.leave(&Reply::with(421, 4, 2, "timeout; closing"), EndReason::Timeout, now, outbox)
     }
 
-    pub(super) fn shut_down(self: Box<Self>, now: Timestamp, outbox: &mut Outbox) -> Step {
-        self.close(Reply::with(421, 3, 2, "server is shutting down"), EndReason::Shutdown, &[], now, outbox)
+    pub(super) fn shut_down(self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.leave(&Reply::with(421, 3, 2, "server is shutting down"), EndReason::Shutdown, now, outbox)
     }
 
     /// Refuses a command that came at the wrong time.
@@ -210,6 +213,13 @@ impl Live {
     ) -> Step {
         let OutOfSequence { reply, tally } = refusal;
         self.answer(Answer { reply, tally, line, must_close: false }, now, outbox)
+    }
+
+    /// Ends the session for a reason that no input gave: nothing was refused, so no sink hears of it.
+    fn leave(self, reply: &Reply, reason: EndReason, now: Timestamp, outbox: &mut Outbox) -> Step {
+        outbox.send(reply);
+        outbox.flush_now = true;
+        self.end(reason, now)
     }
 
     /// Sends a last reply and ends the session.

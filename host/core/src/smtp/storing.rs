@@ -77,3 +77,66 @@ impl Storing {
         live.answer(Answer { reply, tally: Tally::Work, line: b".", must_close: false }, now, outbox)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::EventSet;
+    use crate::smtp::policy::{Connection, ListenerPolicy};
+
+    const NOW: Timestamp = Timestamp::from_seconds(0);
+
+    struct Proof(MessageId);
+
+    impl ProofOfStorage for Proof {
+        fn id(&self) -> &MessageId {
+            &self.0
+        }
+    }
+
+    fn id(text: &str) -> MessageId {
+        MessageId::parse(text).expect("an id")
+    }
+
+    fn storing(disposition: Disposition) -> Storing {
+        let connection = Connection {
+            id: "s".into(),
+            client: "192.0.2.7:4".parse().expect("an address"),
+            server: "192.0.2.1:25".parse().expect("an address"),
+            started: NOW,
+            random: 0,
+        };
+        let policy = ListenerPolicy::new("mx", "basin.example", Arc::default());
+        let live = Box::new(Live::new(Arc::new(policy), connection, EventSet::default()));
+        Storing::new(live, id("1-1"), disposition, Reply::with(250, 0, 0, "queued"))
+    }
+
+    fn said(act: impl FnOnce(&mut Outbox) -> Step) -> String {
+        let mut outbox = Outbox::new();
+        assert!(matches!(act(&mut outbox), Step::Read(_)));
+        String::from_utf8(outbox.take_bytes()).expect("ASCII").chars().take(9).collect()
+    }
+
+    #[test]
+    fn only_the_proof_of_this_message_earns_250() {
+        assert_eq!(said(|outbox| storing(Disposition::Accept).stored(&Proof(id("1-1")), NOW, outbox)), "250 2.0.0");
+        assert_eq!(said(|outbox| storing(Disposition::Accept).stored(&Proof(id("1-2")), NOW, outbox)), "451 4.3.0");
+    }
+
+    #[test]
+    fn only_a_discarded_message_needs_no_proof() {
+        assert_eq!(said(|outbox| storing(Disposition::Discard).discarded(NOW, outbox)), "250 2.0.0");
+        assert_eq!(said(|outbox| storing(Disposition::Accept).discarded(NOW, outbox)), "451 4.3.0");
+        assert_eq!(said(|outbox| storing(Disposition::Hold("x".into())).discarded(NOW, outbox)), "451 4.3.0");
+    }
+
+    #[test]
+    fn a_fault_of_the_storage_is_never_a_success() {
+        let full = Reply::with(452, 3, 1, "full");
+        assert_eq!(said(|outbox| storing(Disposition::Accept).not_stored(full, NOW, outbox)), "452 4.3.1");
+        let odd = Reply::with(250, 0, 0, "fine");
+        assert_eq!(said(|outbox| storing(Disposition::Accept).not_stored(odd, NOW, outbox)), "451 4.3.0");
+    }
+}

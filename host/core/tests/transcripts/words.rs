@@ -1,0 +1,98 @@
+//! What the words of a transcript stand for.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use basin_core::addr::Address;
+use basin_core::event::{Decision, EventKind, Later, Overlay, Question, Verdict};
+use basin_core::mail::Field;
+use basin_core::transport::{Directory, Tables};
+
+use crate::script::{reply, seconds};
+
+/// Who lives at `basin.example`.
+pub(crate) fn directory() -> Directory {
+    let address = |local: &str| Address::parse(&format!("{local}@basin.example")).expect("valid");
+    let tables = Tables {
+        domains: vec!["basin.example".into()],
+        mailboxes: vec![(address("alice"), "alice".into()), (address("bob"), "bob".into())],
+        aliases: vec![(address("team"), vec![address("alice"), address("bob")])],
+        postmaster: "alice".into(),
+        catch_all: Vec::new(),
+    };
+    Directory::new(tables).expect("the tables are right")
+}
+
+pub(crate) fn decision(verdict: Verdict, overlay: Overlay) -> Decision {
+    Decision { verdict, by: None, overlay, failures: Vec::new() }
+}
+
+pub(crate) fn asked(question: &Question) -> String {
+    match (question.occasion.event, &question.overlay.command) {
+        (EventKind::OnConnect, _) => "connect".into(),
+        (EventKind::OnEndOfData, _) => "end-of-data".into(),
+        (EventKind::OnInboundCommand, Some(command)) => {
+            let rest = command.path.as_deref().unwrap_or(&command.argument);
+            format!("command {} {rest}", command.keyword).trim_end().to_owned()
+        }
+        (event, _) => event.name().to_owned(),
+    }
+}
+
+pub(crate) fn describe(notice: &Question) -> String {
+    let line = String::from_utf8_lossy(&notice.occasion.line).into_owned();
+    let reason = notice.occasion.session.as_ref().and_then(|session| session.end_reason);
+    match &notice.occasion.native_response {
+        Some(reply) => format!("{} {line} = {reply}", notice.occasion.event),
+        None => format!("{} {}", notice.occasion.event, reason.unwrap_or_default()),
+    }
+}
+
+pub(crate) fn verdict(text: &str) -> Option<Verdict> {
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    Some(match word {
+        "next" => Verdict::Next,
+        "skip-remaining" => Verdict::SkipRemaining,
+        "accept" => Verdict::Accept,
+        "consume" => Verdict::Consume(reply(rest)?),
+        "refuse" => Verdict::Refuse(reply(rest)?),
+        "drop-session" => Verdict::DropSession(reply(rest)?),
+        "defer" => Verdict::Refuse(reply(&format!("451 {rest}"))?),
+        "await" => Verdict::AwaitInput(reply(rest)?),
+        "discard" => Verdict::Discard,
+        "hold" => Verdict::Hold(rest.into()),
+        "later" => Verdict::Defer(Later { reply: reply(rest)?, after: Duration::from_secs(60) }),
+        _ => return None,
+    })
+}
+
+pub(crate) fn edit(overlay: &mut Overlay, change: &str) -> Option<()> {
+    let (what, rest) = change.split_once(' ').unwrap_or((change, ""));
+    match what {
+        "append" => overlay.appended.push(rest.into()),
+        "response" => overlay.response = Some(reply(rest)?),
+        "banner" => overlay.banner = Some(rest.into()),
+        "delay" => overlay.delay += seconds(rest)?,
+        "error" => overlay.is_protocol_error = true,
+        "path" => Arc::make_mut(overlay.command.as_mut()?).path = Some(rest.into()),
+        "parameter" => {
+            let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
+            Arc::make_mut(overlay.command.as_mut()?).parameters.insert(key.into(), value.into());
+        }
+        "recipient" => {
+            let message = overlay.message.as_mut()?;
+            Arc::make_mut(&mut message.envelope).add(Address::parse(rest).ok()?, rest.into())?;
+        }
+        "no-recipients" => {
+            let message = overlay.message.as_mut()?;
+            Arc::make_mut(&mut message.envelope).recipients.clear();
+        }
+        "field" => {
+            let (name, value) = rest.split_once(": ")?;
+            let message = overlay.message.as_mut()?;
+            Arc::make_mut(&mut message.header).insert(0, Field::new(name, value).ok()?).ok()?;
+        }
+        _ => return None,
+    }
+    Some(())
+}
