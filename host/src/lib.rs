@@ -5,6 +5,9 @@
 //! sockets.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod registry;
+pub mod delivery;
+pub mod telemetry;

@@ -310,7 +310,10 @@ impl Check<'_> {
         }
         let deliveries = raw.deliveries.unwrap_or(8);
         if deliveries == 0 {
-            self.wrong("limits.deliveries", "0 would deliver nothing; leave the key out for the default");
+            self.warn(
+                "limits.deliveries",
+                "0 delivers nothing: mail is taken and stays in the spool until this is changed",
+            );
         }
         Limits {
             sink_calls,

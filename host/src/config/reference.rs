@@ -115,7 +115,7 @@ keys! {
     "limits", "waiting-notices", "number", Some("4096"), "4096",
         "Most notices (`on-reject`, `on-disconnect`, bindings that observe) that wait for their sinks. More are dropped and counted in `basin_notices_dropped_total`.";
     "limits", "deliveries", "number", Some("8"), "8",
-        "Most stored messages worked on at once: their sinks at `on-submission`, their way into mailboxes.";
+        "Most stored messages worked on at once: their sinks at `on-submission`, their way into mailboxes. 0 takes mail in and delivers none of it.";
     "limits", "drain-time", "time", Some("\"30s\""), "\"30s\"",
         "How long sessions and deliveries may go on after SIGTERM before they are cut off. What was not acknowledged will be sent again by the client; what was is in the spool.";
     "log", "level", "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"", Some("\"info\""), "\"info\"",

@@ -1,0 +1,7 @@
+//! Delivery: the last step of a message.
+
+pub mod batch;
+pub mod maildir;
+
+pub use batch::{Courier, Parcel};
+pub use maildir::{DeliveryFault, Maildirs};

@@ -1,0 +1,254 @@
+//! What happens to connections, messages and the server itself.
+
+use core::net::SocketAddr;
+use std::path::Path;
+
+use basin_core::mail::MessageId;
+use basin_core::reply::Reply;
+use tracing::{debug, error, info, warn};
+
+use crate::telemetry::Metrics;
+
+/// A client was let in.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionBegun<'a> {
+    /// Id of the session.
+    pub session: &'a str,
+    /// Name of the listener.
+    pub listener: &'a str,
+    /// The client's end.
+    pub client: SocketAddr,
+}
+
+impl SessionBegun<'_> {
+    /// Logs it.
+    pub fn record(&self) {
+        debug!(session = self.session, listener = self.listener, client = %self.client, "session begins");
+    }
+}
+
+/// A session is over.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionEnded<'a> {
+    /// Id of the session.
+    pub session: &'a str,
+    /// How it ended: "quit", "dropped", "timeout", "error", "refused", "shutdown".
+    pub reason: &'a str,
+    /// Messages accepted in it.
+    pub messages: u32,
+}
+
+impl SessionEnded<'_> {
+    /// Logs it.
+    pub fn record(&self) {
+        debug!(session = self.session, reason = self.reason, messages = self.messages, "session ends");
+    }
+}
+
+/// A connection was answered with 421 because a limit was reached.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionRefused<'a> {
+    /// Name of the listener.
+    pub listener: &'a str,
+    /// The client's end.
+    pub client: SocketAddr,
+    /// "connections", "client" or "shutdown".
+    pub limit: &'static str,
+}
+
+impl ConnectionRefused<'_> {
+    /// Logs and counts it.
+    pub fn record(&self, metrics: &Metrics) {
+        metrics.connections_refused.with_label_values(&[self.listener, self.limit]).inc();
+        info!(listener = self.listener, client = %self.client, limit = self.limit, "connection refused");
+    }
+}
+
+/// A message was acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageAccepted<'a> {
+    /// Id of the session.
+    pub session: &'a str,
+    /// Id of the message.
+    pub message: &'a MessageId,
+    /// Reverse path as text; empty for the null sender.
+    pub sender: &'a str,
+    /// How many recipients it has.
+    pub recipients: usize,
+    /// Octets.
+    pub size: u64,
+    /// "accept", "hold" or "discard".
+    pub disposition: &'static str,
+}
+
+impl MessageAccepted<'_> {
+    /// Logs it; the listener counts.
+    pub fn record(&self) {
+        info!(
+            session = self.session,
+            message = %self.message,
+            sender = self.sender,
+            recipients = self.recipients,
+            size = self.size,
+            disposition = self.disposition,
+            "message accepted"
+        );
+    }
+}
+
+/// A message could not be stored; the client was told to come again.
+#[derive(Debug, Clone, Copy)]
+pub struct StorageFailed<'a> {
+    /// Id of the session; empty where no session waits.
+    pub session: &'a str,
+    /// Id of the message; empty where it has none yet.
+    pub message: &'a str,
+    /// A word for the kind of fault.
+    pub kind: &'static str,
+    /// What failed.
+    pub cause: &'a str,
+}
+
+impl StorageFailed<'_> {
+    /// Logs and counts it.
+    pub fn record(&self, metrics: &Metrics) {
+        metrics.storage_faults.with_label_values(&[self.kind]).inc();
+        error!(session = self.session, message = self.message, kind = self.kind, cause = self.cause, "not stored");
+    }
+}
+
+/// One copy of a message was put into a mailbox, or was not.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery<'a> {
+    /// Id of the message.
+    pub message: &'a MessageId,
+    /// Name of the mailbox.
+    pub mailbox: &'a str,
+    /// What came of it.
+    pub result: &'a Result<(), Reply>,
+    /// What failed, for the operator.
+    pub cause: &'a str,
+}
+
+impl Delivery<'_> {
+    /// Logs and counts it.
+    pub fn record(&self, metrics: &Metrics) {
+        match self.result {
+            Ok(()) => {
+                metrics.deliveries.with_label_values(&["delivered"]).inc();
+                info!(message = %self.message, mailbox = self.mailbox, "delivered");
+            }
+            Err(reply) => {
+                metrics.deliveries.with_label_values(&["deferred"]).inc();
+                warn!(message = %self.message, mailbox = self.mailbox, %reply, cause = self.cause, "not delivered");
+            }
+        }
+    }
+}
+
+/// A stored message came to its end.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageEnded<'a> {
+    /// Id of the message.
+    pub message: &'a MessageId,
+    /// "delivered", "failed", "discarded", "no-recipients".
+    pub end: &'static str,
+}
+
+impl MessageEnded<'_> {
+    /// Logs and counts it.
+    pub fn record(&self, metrics: &Metrics) {
+        metrics.messages_ended.with_label_values(&[self.end]).inc();
+        info!(message = %self.message, end = self.end, "message ended");
+    }
+}
+
+/// A stored message waits: for a time, or for an operator.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageWaits<'a> {
+    /// Id of the message.
+    pub message: &'a MessageId,
+    /// Until when, or why.
+    pub until: &'a str,
+    /// Whether an operator has to act.
+    pub is_parked: bool,
+}
+
+impl MessageWaits<'_> {
+    /// Logs it.
+    pub fn record(&self) {
+        if self.is_parked {
+            warn!(message = %self.message, reason = self.until, "message held; basin queue release lets it go on");
+        } else {
+            info!(message = %self.message, until = self.until, "message waits");
+        }
+    }
+}
+
+/// The server takes mail.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening<'a> {
+    /// Name of the listener.
+    pub listener: &'a str,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Listening<'_> {
+    /// Logs it.
+    pub fn record(&self) {
+        info!(listener = self.listener, address = %self.address, "listening");
+    }
+}
+
+/// What the spool found at the start.
+#[derive(Debug, Clone, Copy)]
+pub struct Recovered<'a> {
+    /// The spool directory.
+    pub spool: &'a Path,
+    /// Messages that are there.
+    pub messages: usize,
+    /// Descriptions of what was damaged and set aside.
+    pub damaged: &'a [String],
+}
+
+impl Recovered<'_> {
+    /// Logs it.
+    pub fn record(&self) {
+        info!(spool = %self.spool.display(), messages = self.messages, "spool opened");
+        for what in self.damaged {
+            error!(spool = %self.spool.display(), what = what.as_str(), "damaged, set aside");
+        }
+    }
+}
+
+/// The server stops.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopping {
+    /// What asked for it.
+    pub reason: &'static str,
+}
+
+impl Stopping {
+    /// Logs it.
+    pub fn record(&self) {
+        info!(reason = self.reason, "stopping: no new connections, work in progress is finished");
+    }
+}
+
+/// The configuration was read again.
+#[derive(Debug, Clone, Copy)]
+pub struct Reloaded<'a> {
+    /// What is wrong with it; the old one stays in force then.
+    pub result: Result<(), &'a str>,
+}
+
+impl Reloaded<'_> {
+    /// Logs it.
+    pub fn record(&self) {
+        match self.result {
+            Ok(()) => info!("configuration read again"),
+            Err(problem) => error!(problem, "configuration not read again; what was in force stays"),
+        }
+    }
+}
