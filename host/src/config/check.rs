@@ -308,7 +308,10 @@ impl Check<'_> {
         if !(1..=8_000).contains(&sink_calls) {
             self.wrong("limits.sink-calls", "expected 1 to 8000: each call takes 6 of the kernel's 65,530 memory maps");
         }
-        let deliveries = raw.deliveries.unwrap_or(8);
+        let deliveries = raw.deliveries.unwrap_or(32);
+        if deliveries > 256 {
+            self.wrong("limits.deliveries", "expected 0 to 256: each takes a place in the batches of the delivery thread");
+        }
         if deliveries == 0 {
             self.warn(
                 "limits.deliveries",

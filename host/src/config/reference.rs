@@ -114,7 +114,7 @@ keys! {
         "What all sinks of one message together may take before it is accepted. Clients wait 10 minutes after the final dot at most (RFC 5321 §4.5.3.2.6) and send again when they give up.";
     "limits", "waiting-notices", "number", Some("4096"), "4096",
         "Most notices (`on-reject`, `on-disconnect`, bindings that observe) that wait for their sinks. More are dropped and counted in `basin_notices_dropped_total`.";
-    "limits", "deliveries", "number", Some("8"), "8",
+    "limits", "deliveries", "number, 0 to 256", Some("32"), "32",
         "Most stored messages worked on at once: their sinks at `on-submission`, their way into mailboxes. 0 takes mail in and delivers none of it.";
     "limits", "drain-time", "time", Some("\"30s\""), "\"30s\"",
         "How long sessions and deliveries may go on after SIGTERM before they are cut off. What was not acknowledged will be sent again by the client; what was is in the spool.";

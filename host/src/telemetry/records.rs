@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use std::path::Path;
 
-use basin_core::mail::MessageId;
+use basin_core::mail::{Message, MessageId};
 use basin_core::reply::Reply;
 use tracing::{debug, error, info, warn};
 
@@ -69,14 +69,8 @@ impl ConnectionRefused<'_> {
 pub struct MessageAccepted<'a> {
     /// Id of the session.
     pub session: &'a str,
-    /// Id of the message.
-    pub message: &'a MessageId,
-    /// Reverse path as text; empty for the null sender.
-    pub sender: &'a str,
-    /// How many recipients it has.
-    pub recipients: usize,
-    /// Octets.
-    pub size: u64,
+    /// The message.
+    pub message: &'a Message,
     /// "accept", "hold" or "discard".
     pub disposition: &'static str,
 }
@@ -84,12 +78,18 @@ pub struct MessageAccepted<'a> {
 impl MessageAccepted<'_> {
     /// Logs it; the listener counts.
     pub fn record(&self) {
+        // Texts are made only where the line is written.
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
+        let envelope = &self.message.envelope;
+        let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
         info!(
             session = self.session,
-            message = %self.message,
-            sender = self.sender,
-            recipients = self.recipients,
-            size = self.size,
+            message = %self.message.id,
+            sender,
+            recipients = envelope.recipients.len(),
+            size = self.message.size(),
             disposition = self.disposition,
             "message accepted"
         );

@@ -1,0 +1,253 @@
+//! The loop that drives a session: it does what the machine asks and has no opinion of its own.
+
+use std::sync::Arc;
+
+use basin_core::mail::Message;
+use basin_core::smtp::{Connection, Disposition, Ended, ListenerPolicy, Outbox, Receiving, Session, Step, Storing};
+use basin_core::transport::{Stage, State};
+use basin_spool::{Draft, SpoolFault};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::ask::SinkTime;
+use crate::clock::now;
+use crate::net::wire::{Line, Pause, Wire};
+use crate::services::Services;
+use crate::shutdown::Phase;
+use crate::telemetry::records::{MessageAccepted, SessionBegun, SessionEnded, StorageFailed};
+
+/// Text of a large message that is gathered before it is written to the draft's file, in octets. Fewer, larger
+/// writes; each one takes the thread away from other sessions for its time.
+const SPILL_BYTES: usize = 128 * 1024;
+
+/// One session on its connection.
+pub(crate) struct Inbound {
+    services: Arc<Services>,
+    policy: Arc<ListenerPolicy>,
+    session: String,
+    wire: Wire,
+    outbox: Outbox,
+    sink_time: SinkTime,
+    /// Decoded text on its way into the draft; kept, so that its memory serves all messages of the session.
+    text: Vec<u8>,
+}
+
+impl Inbound {
+    /// Serves a connection to its end.
+    pub(crate) async fn serve(
+        services: Arc<Services>,
+        policy: Arc<ListenerPolicy>,
+        stream: TcpStream,
+        connection: Connection,
+    ) {
+        let begun = SessionBegun { session: &connection.id, listener: &policy.name, client: connection.client };
+        begun.record();
+        let mut inbound = Self {
+            wire: Wire::new(stream, services.stopper.subscribe()),
+            sink_time: SinkTime::new(services.ask.transaction_time()),
+            outbox: Outbox::new(),
+            text: Vec::new(),
+            session: connection.id.clone(),
+            policy,
+            services,
+        };
+        let interest = inbound.services.ask.interest();
+        let step = Session::start(inbound.policy.clone(), connection, interest, &mut inbound.outbox);
+        let ended = inbound.run(step).await;
+        inbound.end(ended).await;
+    }
+
+    async fn run(&mut self, mut step: Step) -> Ended {
+        loop {
+            self.raise_notices();
+            step = match step {
+                Step::Read(session) => self.read(session).await,
+                Step::Ask(paused, question) => {
+                    let decision = self.services.ask.decide(*question, &mut self.sink_time).await;
+                    paused.resume(decision, now(), &mut self.outbox)
+                }
+                Step::Receive(receiving) => self.receive(receiving).await,
+                Step::Store(storing, message, disposition) => self.store(storing, message, disposition).await,
+                Step::Close(ended) => return ended,
+            };
+        }
+    }
+
+    /// Sends what is due and reads a line.
+    async fn read(&mut self, session: Session) -> Step {
+        // Replies to a pipelined group leave together; with no input left they must not be kept (RFC 2920 §3.2).
+        let is_due = self.outbox.flush_now || !self.outbox.delay.is_zero() || !self.wire.has_line();
+        // Before the reply is sent: what has arrived by now was sent without having read it.
+        let is_early = session.forbids_early_input() && self.wire.has_input();
+        if is_due && let Err(pause) = self.wire.send(&mut self.outbox).await {
+            return pause_session(session, pause, &mut self.outbox);
+        }
+        if is_early {
+            return session.early_input(now(), &mut self.outbox);
+        }
+        match self.wire.line(session.patience(), Phase::Draining).await {
+            Line::Complete(line) => session.line(line, now(), self.services.ask.interest(), &mut self.outbox),
+            Line::BareLineEnd(line) => session.bare_line_end(line, now(), &mut self.outbox),
+            Line::TooLong => session.line_too_long(now(), &mut self.outbox),
+            Line::None(pause) => pause_session(session, pause, &mut self.outbox),
+        }
+    }
+
+    /// Takes the text of a message into a draft.
+    async fn receive(&mut self, mut receiving: Receiving) -> Step {
+        if let Err(pause) = self.wire.send(&mut self.outbox).await {
+            return pause_receiving(receiving, pause, &mut self.outbox);
+        }
+        let end_of_patience = Instant::now() + receiving.patience_in_all();
+        let mut draft = Some(self.services.spool.draft());
+        self.text.clear();
+        loop {
+            let deadline = end_of_patience.min(Instant::now() + receiving.patience());
+            let octets = match self.wire.octets(deadline, Phase::Ending).await {
+                Ok(octets) => octets,
+                Err(pause) => return pause_receiving(receiving, pause, &mut self.outbox),
+            };
+            let fed = receiving.feed(octets, &mut self.text);
+            self.wire.consume(fed.consumed);
+            if receiving.is_refused() {
+                // Nobody will read it, so it need not lie on the disk until the dot comes.
+                draft = None;
+                self.text.clear();
+            }
+            if let Some(open) = &mut draft
+                && let Err(fault) = self.services.write_draft(open, &mut self.text, fed.is_end)
+            {
+                self.storage_failed(receiving.message_id().as_str(), &fault);
+                receiving.storage_failed(fault.reply());
+                draft = None;
+            }
+            if fed.is_end {
+                return self.finish(receiving, draft);
+            }
+        }
+    }
+
+    fn finish(&mut self, mut receiving: Receiving, draft: Option<Draft>) -> Step {
+        let content = match draft.map(Draft::finish) {
+            Some(Ok(content)) => Some(content),
+            Some(Err(fault)) => {
+                self.storage_failed(receiving.message_id().as_str(), &fault);
+                receiving.storage_failed(fault.reply());
+                None
+            }
+            None => None,
+        };
+        receiving.finish(content, now(), &mut self.outbox)
+    }
+
+    /// Stores a message and lets the client know.
+    async fn store(&mut self, storing: Storing, message: Message, disposition: Disposition) -> Step {
+        let state = match &disposition {
+            Disposition::Accept => State::default(),
+            Disposition::Hold(reason) => State {
+                stage: Stage::Held { reason: reason.clone(), then: Box::new(Stage::Submission) },
+                ..State::default()
+            },
+            Disposition::Discard => {
+                self.accepted(&message, "discard");
+                return storing.discarded(now(), &mut self.outbox);
+            }
+        };
+        let (done, receipt) = oneshot::channel();
+        self.services.spool.commit(message.clone(), state.clone(), move |result| {
+            // The session waits for nothing else; it is gone only where the process ends.
+            drop(done.send(result));
+        });
+        match receipt.await.unwrap_or(Err(SpoolFault::Closed)) {
+            Ok(receipt) => {
+                self.accepted(&message, if matches!(disposition, Disposition::Accept) { "accept" } else { "hold" });
+                self.services.queue.stored(message, state);
+                storing.stored(&receipt, now(), &mut self.outbox)
+            }
+            Err(fault) => {
+                self.storage_failed(message.id.as_str(), &fault);
+                storing.not_stored(fault.reply(), now(), &mut self.outbox)
+            }
+        }
+    }
+
+    /// Sends the last words, closes, tells the sinks.
+    async fn end(mut self, ended: Ended) {
+        let sent = self.wire.send(&mut self.outbox).await;
+        let facts = ended.facts();
+        let reason = facts.end_reason.unwrap_or("dropped");
+        SessionEnded { session: &self.session, reason, messages: facts.messages }.record();
+        self.raise_notices();
+        if let Some(notice) = ended.notice() {
+            self.services.ask.tell(notice);
+        }
+        if sent.is_ok() {
+            // After QUIT the client sends nothing more; after any other end it may be in the middle of it.
+            self.wire.close(reason != "quit").await;
+        }
+    }
+
+    fn raise_notices(&mut self) {
+        for notice in self.outbox.notices.drain(..) {
+            self.services.ask.tell(notice);
+        }
+    }
+
+    fn accepted(&self, message: &Message, disposition: &'static str) {
+        let (metrics, listener) = (&self.services.metrics, [self.policy.name.as_str()]);
+        metrics.messages_accepted.with_label_values(&listener).inc();
+        metrics.message_bytes_accepted.with_label_values(&listener).inc_by(message.size());
+        MessageAccepted { session: &self.session, message, disposition }.record();
+    }
+
+    fn storage_failed(&self, message: &str, fault: &SpoolFault) {
+        let (kind, cause) = (fault_kind(fault), fault.to_string());
+        StorageFailed { session: &self.session, message, kind, cause: &cause }.record(&self.services.metrics);
+    }
+}
+
+impl Services {
+    /// Moves gathered text into the draft, unless it is better to gather more.
+    fn write_draft(&self, draft: &mut Draft, text: &mut Vec<u8>, is_end: bool) -> Result<(), SpoolFault> {
+        let fits_into_memory = draft.len() + text.len() as u64 <= basin_core::limits::DRAFT_MEMORY_BYTES_MAX as u64;
+        if !fits_into_memory && text.len() < SPILL_BYTES && !is_end {
+            return Ok(());
+        }
+        let written = if fits_into_memory {
+            draft.write(text)
+        } else {
+            // A file is written here: other sessions go on on another thread meanwhile.
+            tokio::task::block_in_place(|| draft.write(text))
+        };
+        text.clear();
+        written
+    }
+}
+
+/// A word for the kind of a fault, for metrics.
+pub(crate) fn fault_kind(fault: &SpoolFault) -> &'static str {
+    match fault {
+        SpoolFault::Full(_) => "full",
+        SpoolFault::Io { .. } => "io",
+        SpoolFault::Damaged { .. } => "damaged",
+        SpoolFault::Unknown(_) => "unknown",
+        SpoolFault::Closed => "closed",
+    }
+}
+
+fn pause_session(session: Session, pause: Pause, outbox: &mut Outbox) -> Step {
+    match pause {
+        Pause::TimedOut => session.timed_out(now(), outbox),
+        Pause::Closed => session.peer_closed(now()),
+        Pause::Stopped => session.shut_down(now(), outbox),
+    }
+}
+
+fn pause_receiving(receiving: Receiving, pause: Pause, outbox: &mut Outbox) -> Step {
+    match pause {
+        Pause::TimedOut => receiving.timed_out(now(), outbox),
+        Pause::Closed => receiving.peer_closed(now()),
+        Pause::Stopped => receiving.shut_down(now(), outbox),
+    }
+}

@@ -1,0 +1,91 @@
+use basin_core::reply::Reply;
+use tokio::net::TcpListener;
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(20);
+
+struct Pair {
+    client: TcpStream,
+    wire: Wire,
+    phase: watch::Sender<Phase>,
+}
+
+async fn pair() -> Pair {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connects");
+    let (stream, _) = listener.accept().await.expect("accepts");
+    let (phase, stop) = watch::channel(Phase::Running);
+    Pair { client, wire: Wire::new(stream, stop), phase }
+}
+
+#[tokio::test]
+async fn lines_come_out_one_by_one_however_they_arrive() {
+    let Pair { mut client, mut wire, .. } = pair().await;
+    client.write_all(b"EHLO a\r\nMAIL").await.expect("sent");
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"EHLO a")));
+    assert!(!wire.has_line());
+    client.write_all(b" x\r\n\r\nbare\n").await.expect("sent");
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"MAIL x")));
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"")));
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::BareLineEnd(b"bare")));
+    drop(client);
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::None(Pause::Closed)));
+}
+
+#[tokio::test]
+async fn a_line_over_the_limit_is_dropped_to_its_end_and_takes_no_memory() {
+    let Pair { mut client, mut wire, .. } = pair().await;
+    let fits = "a".repeat(COMMAND_LINE_BYTES_MAX - 2);
+    let long = "b".repeat(3 * BUFFER_BYTES);
+    let sent = format!("{fits}\r\n{fits}c\r\n{long}\r\nNOOP\r\n");
+    let send = tokio::spawn(async move {
+        client.write_all(sent.as_bytes()).await.expect("sent");
+        client
+    });
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(line) if line == fits.as_bytes()));
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::TooLong));
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::TooLong));
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"NOOP")));
+    assert_eq!(wire.buffer.len(), BUFFER_BYTES);
+    drop(send.await);
+}
+
+#[tokio::test]
+async fn text_and_the_commands_behind_it_share_the_buffer() {
+    let Pair { mut client, mut wire, .. } = pair().await;
+    client.write_all(b"text\r\n.\r\nQUIT\r\n").await.expect("sent");
+    let deadline = Instant::now() + LONG;
+    assert!(wire.octets(deadline, Phase::Ending).await.expect("input").starts_with(b"text"));
+    while !wire.has_line() {
+        wire.octets(deadline, Phase::Ending).await.expect("input");
+    }
+    wire.consume(9);
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"QUIT")));
+}
+
+#[tokio::test]
+async fn waiting_ends_with_patience_and_with_the_server() {
+    let Pair { client, mut wire, phase } = pair().await;
+    let short = Duration::from_millis(1);
+    assert!(matches!(wire.line(short, Phase::Draining).await, Line::None(Pause::TimedOut)));
+    phase.send(Phase::Draining).expect("somebody listens");
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::None(Pause::Stopped)));
+    drop(client);
+}
+
+#[tokio::test]
+async fn the_last_reply_arrives_although_input_was_not_read() {
+    let Pair { mut client, mut wire, .. } = pair().await;
+    client.write_all(&vec![b'x'; 2 * BUFFER_BYTES]).await.expect("sent");
+    let mut outbox = Outbox::new();
+    Reply::new(421, None, "closing").encode(&mut outbox.bytes);
+    wire.send(&mut outbox).await.expect("sent");
+    assert!(outbox.bytes.is_empty());
+    let close = tokio::spawn(wire.close(true));
+    let mut seen = Vec::new();
+    client.read_to_end(&mut seen).await.expect("no reset");
+    assert_eq!(seen, b"421 closing\r\n");
+    drop(client);
+    close.await.expect("closes");
+}

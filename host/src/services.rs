@@ -1,0 +1,31 @@
+//! What sessions and workers share; made once, in `app`.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use basin_core::transport::Directory;
+use basin_spool::Spool;
+
+use crate::ask::Ask;
+use crate::clock::Randomness;
+use crate::shutdown::Stopper;
+use crate::telemetry::Metrics;
+use crate::transport::Queue;
+
+/// The parts of a running server that everybody uses.
+pub struct Services {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Sinks.
+    pub ask: Arc<Ask>,
+    /// Storage.
+    pub spool: Spool,
+    /// What happens to stored messages.
+    pub queue: Queue,
+    /// How far stopping has come.
+    pub stopper: Arc<Stopper>,
+    /// Random numbers.
+    pub randomness: Randomness,
+    /// Who lives here; changes when the configuration is read again.
+    pub directory: Arc<ArcSwap<Directory>>,
+}

@@ -1,0 +1,91 @@
+//! Signals: when to stop, and when to read the configuration again.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// How far the server has come in stopping. Later is larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Phase {
+    /// It takes mail.
+    #[default]
+    Running,
+    /// No new connections; sessions end between two commands, work in progress is finished.
+    Draining,
+    /// The time for that is over; sessions end at once.
+    Ending,
+}
+
+/// What the operator wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Stop: SIGTERM or SIGINT, by that name.
+    Stop(&'static str),
+    /// Read configuration and registry again: SIGHUP.
+    Reload,
+}
+
+/// The signals that the server understands.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from the default actions.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn take() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::Stop("SIGINT"),
+            _ = self.hang_up.recv() => Wish::Reload,
+        }
+    }
+}
+
+/// Tells everybody how far stopping has come.
+#[derive(Debug)]
+pub struct Stopper {
+    phase: watch::Sender<Phase>,
+}
+
+impl Default for Stopper {
+    fn default() -> Self {
+        Self { phase: watch::channel(Phase::Running).0 }
+    }
+}
+
+impl Stopper {
+    /// A listener to the phase.
+    pub fn subscribe(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Goes on to a phase; never back.
+    pub fn advance(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let is_later = phase > *now;
+            *now = (*now).max(phase);
+            is_later
+        });
+    }
+
+    /// Which phase it is.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+}

@@ -1,0 +1,312 @@
+//! The loop that drives stored messages to their end: bounded workers, one machine for each message.
+
+use core::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use basin_core::mail::{Message, MessageId};
+use basin_core::transport::{Delivering, End, State, Transport, TransportPolicy, Work};
+use basin_spool::{Spool, SpoolFault};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::ask::{Ask, SinkTime};
+use crate::clock::{Randomness, now};
+use crate::control::ChangeError;
+use crate::delivery::{Courier, Parcel};
+use crate::net::inbound::fault_kind;
+use crate::shutdown::Phase;
+use crate::telemetry::Metrics;
+use crate::telemetry::records::{Delivery, MessageEnded, MessageWaits, StorageFailed};
+
+mod waiting;
+
+use waiting::{After, Due, Start, Waiting};
+
+/// Longest sleep of the clock that wakes waiting messages. Bounds how late a change of the system's time is
+/// noticed.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// What workers need.
+pub struct Parts {
+    /// Sinks.
+    pub ask: Arc<Ask>,
+    /// Storage.
+    pub spool: Spool,
+    /// Mailboxes.
+    pub courier: Courier,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What the machine must know; changes when the configuration is read again.
+    pub policy: Arc<ArcSwap<TransportPolicy>>,
+    /// Random numbers.
+    pub randomness: Randomness,
+}
+
+/// The stored messages and who works on them. Cloning is cheap.
+#[derive(Clone)]
+pub struct Queue {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    parts: Parts,
+    waiting: Mutex<Waiting>,
+    /// A message can be taken.
+    ready: Notify,
+    /// A time was put on the list.
+    timed: Notify,
+    workers: usize,
+}
+
+impl Queue {
+    /// Makes the queue with everything that the spool has; nothing happens before [`Queue::run`].
+    pub fn new(parts: Parts, workers: usize) -> Self {
+        let mut waiting = Waiting::default();
+        if workers > 0 {
+            parts.spool.ids().into_iter().for_each(|id| waiting.found(id));
+        }
+        let (ready, timed) = (Notify::new(), Notify::new());
+        Self { shared: Arc::new(Shared { parts, waiting: Mutex::new(waiting), ready, timed, workers }) }
+    }
+
+    /// Starts the workers. They end after what they have in hand when the server stops taking mail.
+    pub fn run(&self, stop: &watch::Receiver<Phase>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for _ in 0..self.shared.workers {
+            tasks.spawn(work(self.shared.clone(), stop.clone()));
+        }
+        if self.shared.workers > 0 {
+            tasks.spawn(wake(self.shared.clone(), stop.clone()));
+        }
+        tasks
+    }
+
+    /// Takes a message over that is on disk now.
+    pub fn stored(&self, message: Message, state: State) {
+        // Without workers the list would only grow; the next start finds the message in the spool.
+        if self.shared.workers > 0 {
+            self.shared.lock().stored(message, state);
+            self.shared.ready.notify_one();
+        }
+    }
+
+    /// Messages that a worker has now.
+    pub fn busy(&self) -> usize {
+        self.shared.lock().busy()
+    }
+
+    /// Lets a message go on that waits for a time or an operator.
+    ///
+    /// # Errors
+    /// There is no such message, or it is being worked on.
+    pub fn release(&self, id: MessageId) -> Result<(), ChangeError> {
+        if !self.shared.parts.spool.contains(&id) {
+            return Err(ChangeError::Unknown(id));
+        }
+        self.shared.lock().release(id.clone()).map_err(|_| ChangeError::Busy(id))?;
+        self.shared.ready.notify_one();
+        Ok(())
+    }
+
+    /// Takes a message out for good.
+    ///
+    /// # Errors
+    /// There is no such message, it is being worked on, or the storage failed.
+    pub async fn delete(&self, id: MessageId) -> Result<(), ChangeError> {
+        if !self.shared.parts.spool.contains(&id) {
+            return Err(ChangeError::Unknown(id));
+        }
+        self.shared.lock().seize(&id).map_err(|_| ChangeError::Busy(id.clone()))?;
+        let removed = self.shared.remove(id.clone()).await;
+        self.shared.lock().done(&id, After::Nothing);
+        removed.map_err(|fault| ChangeError::Storage { id, why: fault.to_string() })
+    }
+}
+
+async fn work(shared: Arc<Shared>, mut stop: watch::Receiver<Phase>) {
+    loop {
+        if *stop.borrow() >= Phase::Draining {
+            return;
+        }
+        let due = shared.lock().take();
+        let Some(due) = due else {
+            tokio::select! {
+                () = shared.ready.notified() => {}
+                _ = stop.wait_for(|phase| *phase >= Phase::Draining) => return,
+            }
+            continue;
+        };
+        // One permit may stand for several messages that came while no worker waited: pass it on.
+        if shared.lock().has_ready() {
+            shared.ready.notify_one();
+        }
+        let id = due.id.clone();
+        let after = Box::pin(shared.drive(due)).await;
+        let is_timed = !matches!(after, After::Nothing);
+        shared.lock().done(&id, after);
+        if is_timed {
+            shared.timed.notify_one();
+        }
+    }
+}
+
+async fn wake(shared: Arc<Shared>, mut stop: watch::Receiver<Phase>) {
+    loop {
+        let next = {
+            let mut waiting = shared.lock();
+            let next = waiting.wake(now());
+            if waiting.has_ready() {
+                shared.ready.notify_one();
+            }
+            next
+        };
+        let sleep = next.map_or(SLEEP_MAX, |next| next.since(now()).min(SLEEP_MAX));
+        tokio::select! {
+            // Either is a reason to look again.
+            _ = timeout(sleep, shared.timed.notified()) => {}
+            _ = stop.wait_for(|phase| *phase >= Phase::Draining) => return,
+        }
+    }
+}
+
+impl Shared {
+    // A panic elsewhere cannot leave the lists half changed: no method of theirs panics.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on a message until there is nothing more to do now.
+    async fn drive(&self, due: Due) -> After {
+        let id = due.id.clone();
+        let is_fresh = matches!(due.start, Start::Fresh(_));
+        let Some(mut work) = self.start(due).await else { return After::Nothing };
+        let mut sink_time = SinkTime::new(self.parts.ask.transaction_time());
+        loop {
+            work = match work {
+                Work::Ask(waiting, question) => {
+                    let decision = self.parts.ask.decide(*question, &mut sink_time).await;
+                    waiting.decided(decision, now())
+                }
+                Work::Save(saving, message, state) => match self.save(*message, state).await {
+                    Ok(()) => saving.saved(now()),
+                    Err(fault) => {
+                        self.failed(&id, &fault);
+                        saving.not_saved(now())
+                    }
+                },
+                Work::Deliver(delivering) => self.deliver(delivering, is_fresh).await,
+                Work::Notify(notifying, message, state) => match self.commit(*message, state).await {
+                    Ok(()) => notifying.committed(now()),
+                    Err(fault) => {
+                        self.failed(&id, &fault);
+                        notifying.not_committed(now())
+                    }
+                },
+                Work::Repeat(repeat, at) => return After::Repeat(repeat, at),
+                Work::Wait(until) => {
+                    MessageWaits { message: &id, until: &until.to_rfc3339(), is_parked: false }.record();
+                    return After::Wait(until);
+                }
+                Work::Park(reason) => {
+                    MessageWaits { message: &id, until: &reason, is_parked: true }.record();
+                    return After::Nothing;
+                }
+                Work::Remove(id, end) => {
+                    if let Err(fault) = self.remove(id.clone()).await {
+                        // It comes up again at the next start, and is not delivered twice.
+                        self.failed(&id, &fault);
+                    }
+                    MessageEnded { message: &id, end: end_word(end) }.record(&self.parts.metrics);
+                    return After::Nothing;
+                }
+            };
+        }
+    }
+
+    async fn start(&self, due: Due) -> Option<Work> {
+        let policy = self.parts.policy.load_full();
+        let interest = self.parts.ask.interest();
+        let is_release = matches!(due.start, Start::Release);
+        let (message, state) = match due.start {
+            Start::Repeat(repeat) => return Some(repeat.again(now())),
+            Start::Fresh(kept) => *kept,
+            Start::Load | Start::Release => self.load(&due.id).await?,
+        };
+        let start = if is_release { Transport::release } else { Transport::start };
+        Some(start(policy, message, state, interest, now()))
+    }
+
+    /// Carries the jobs out together, so that they share their syncs.
+    async fn deliver(&self, mut delivering: Delivering, is_fresh: bool) -> Work {
+        let message = delivering.message().clone();
+        let jobs = delivering.jobs().to_vec();
+        let mut running = JoinSet::new();
+        for (number, job) in jobs.iter().enumerate() {
+            let (courier, mailbox) = (self.parts.courier.clone(), job.mailbox.clone());
+            let parcel =
+                Parcel { mailbox, address: job.address.clone(), message: message.clone(), is_repetition: !is_fresh };
+            running.spawn(async move { (number, courier.deliver(parcel).await) });
+        }
+        while let Some(done) = running.join_next().await {
+            // A job that panicked is one of which nothing is recorded: it is tried again.
+            let Ok((number, result)) = done else { continue };
+            let Some(job) = jobs.get(number) else { continue };
+            let cause = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            let result = result.map_err(|fault| fault.reply());
+            Delivery { message: &message.id, mailbox: &job.mailbox, result: &result, cause: &cause }
+                .record(&self.parts.metrics);
+            delivering.record(job, &result);
+        }
+        // Without randomness everything is tried again at the same moment, which is no reason to fail.
+        delivering.finish(now(), self.parts.randomness.number().unwrap_or(0))
+    }
+
+    async fn load(&self, id: &MessageId) -> Option<(Message, State)> {
+        let (spool, wanted) = (self.parts.spool.clone(), id.clone());
+        let loaded = tokio::task::spawn_blocking(move || spool.load(&wanted)).await;
+        match loaded.unwrap_or(Err(SpoolFault::Closed)) {
+            Ok(loaded) => loaded,
+            Err(fault) => {
+                self.failed(id, &fault);
+                None
+            }
+        }
+    }
+
+    async fn save(&self, message: Message, state: State) -> Result<(), SpoolFault> {
+        let (done, result) = oneshot::channel();
+        self.parts.spool.save(message, state, move |saved| drop(done.send(saved)));
+        result.await.unwrap_or(Err(SpoolFault::Closed))
+    }
+
+    async fn commit(&self, message: Message, state: State) -> Result<(), SpoolFault> {
+        let (done, result) = oneshot::channel();
+        self.parts.spool.commit(message.clone(), state.clone(), move |committed| drop(done.send(committed)));
+        result.await.unwrap_or(Err(SpoolFault::Closed))?;
+        self.lock().stored(message, state);
+        self.ready.notify_one();
+        Ok(())
+    }
+
+    async fn remove(&self, id: MessageId) -> Result<(), SpoolFault> {
+        let (done, result) = oneshot::channel();
+        self.parts.spool.remove(id, move |removed| drop(done.send(removed)));
+        result.await.unwrap_or(Err(SpoolFault::Closed))
+    }
+
+    fn failed(&self, id: &MessageId, fault: &SpoolFault) {
+        let (kind, cause) = (fault_kind(fault), fault.to_string());
+        StorageFailed { session: "", message: id.as_str(), kind, cause: &cause }.record(&self.parts.metrics);
+    }
+}
+
+fn end_word(end: End) -> &'static str {
+    match end {
+        End::Delivered => "delivered",
+        End::Failed => "failed",
+        End::Discarded => "discarded",
+        End::NoRecipients => "no-recipients",
+    }
+}
