@@ -39,4 +39,16 @@ impl Randomness {
         (&*self.source).read_exact(&mut octets)?;
         Ok(u64::from_ne_bytes(octets))
     }
+
+    /// Two independent numbers for the price of one call.
+    ///
+    /// # Errors
+    /// The source cannot be read.
+    pub fn pair(&self) -> io::Result<(u64, u64)> {
+        let mut octets = [0; 16];
+        (&*self.source).read_exact(&mut octets)?;
+        let both = u128::from_ne_bytes(octets);
+        #[expect(clippy::cast_possible_truncation, reason = "one half each")]
+        Ok((both as u64, (both >> 64) as u64))
+    }
 }

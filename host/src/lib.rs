@@ -4,10 +4,20 @@
 //! `app` wires the parts together, only `config` reads the configuration file, only `net::wire` reads client
 //! sockets.
 
+pub mod admin;
+pub mod app;
+pub mod ask;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
-pub mod registry;
 pub mod delivery;
+pub mod net;
+pub mod privileges;
+pub mod registry;
+pub mod services;
+pub mod shutdown;
+pub mod sink_host;
+pub mod state;
 pub mod telemetry;
+pub mod transport;

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use nix::unistd::{Gid, Group, Uid, User, chown, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Group, Uid, User, setgid, setgroups, setuid};
 use thiserror::Error;
 
 /// Why the server cannot become whom it should be.
@@ -37,7 +37,7 @@ pub enum PrivilegeError {
         /// What was being done.
         doing: &'static str,
         /// What the system said.
-        cause: nix::Error,
+        cause: std::io::Error,
     },
     /// Root could be had back, so it was not given up.
     #[error("root was given up and can be had back; the system is not set up as this server expects")]
@@ -87,7 +87,7 @@ impl Plan {
 
 impl Identity {
     fn find(user: &str, group: Option<&str>) -> Result<Self, PrivilegeError> {
-        let system = |doing| move |cause| PrivilegeError::System { doing, cause };
+        let system = |doing| move |cause: nix::Error| PrivilegeError::System { doing, cause: cause.into() };
         let unknown = |what, name: &str| PrivilegeError::Unknown { what, name: name.to_owned() };
         let found = match user.parse() {
             Ok(number) => User::from_uid(Uid::from_raw(number)),
@@ -112,7 +112,7 @@ impl Identity {
     /// # Errors
     /// The system refuses.
     pub fn own(&self, path: &std::path::Path) -> Result<(), PrivilegeError> {
-        let given = chown(path, Some(self.user), Some(self.group));
+        let given = std::os::unix::fs::chown(path, Some(self.user.as_raw()), Some(self.group.as_raw()));
         given.map_err(|cause| PrivilegeError::System { doing: "give a directory to the user", cause })
     }
 
@@ -121,7 +121,7 @@ impl Identity {
     /// # Errors
     /// The system refuses; the process must end then, because nobody knows what it is.
     pub fn assume(&self) -> Result<(), PrivilegeError> {
-        let system = |doing| move |cause| PrivilegeError::System { doing, cause };
+        let system = |doing| move |cause: nix::Error| PrivilegeError::System { doing, cause: cause.into() };
         // Groups while the right to change them is still there, the user last.
         setgroups(&[self.group]).map_err(system("drop the groups of root"))?;
         setgid(self.group).map_err(system("change the group"))?;

@@ -1,6 +1,7 @@
 //! The proof that a message is on disk.
 
 use basin_core::mail::MessageId;
+use basin_core::smtp::ProofOfStorage;
 
 /// Proof that a message is on disk and survives a power cut.
 ///
@@ -17,6 +18,12 @@ impl Receipt {
 
     /// The message that is stored.
     pub fn id(&self) -> &MessageId {
+        &self.id
+    }
+}
+
+impl ProofOfStorage for Receipt {
+    fn id(&self) -> &MessageId {
         &self.id
     }
 }

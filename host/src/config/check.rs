@@ -310,7 +310,10 @@ impl Check<'_> {
         }
         let deliveries = raw.deliveries.unwrap_or(32);
         if deliveries > 256 {
-            self.wrong("limits.deliveries", "expected 0 to 256: each takes a place in the batches of the delivery thread");
+            self.wrong(
+                "limits.deliveries",
+                "expected 0 to 256: each takes a place in the batches of the delivery thread",
+            );
         }
         if deliveries == 0 {
             self.warn(

@@ -1,0 +1,338 @@
+//! The only place that wires the parts of the server together.
+
+use core::time::Duration;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use arc_swap::ArcSwap;
+use basin_core::smtp::ListenerPolicy;
+use basin_core::transport::{Directory, TransportPolicy};
+use basin_sinks::{Engine, EngineOptions};
+use basin_spool::{RealStorage, Spool};
+use tokio::task::JoinSet;
+
+use crate::admin::{self, Admin};
+use crate::ask::{self, Ask};
+use crate::clock::{Randomness, now};
+use crate::config::{self, Config};
+use crate::control::{self, ServerState};
+use crate::delivery::{Courier, Maildirs};
+use crate::net::listen::{self, CrowdLimits, Listener};
+use crate::privileges::Plan;
+use crate::registry::watch::log_change;
+use crate::registry::{Change, Loaded, Loader, Store, Watcher, watch};
+use crate::services::Services;
+use crate::shutdown::{Phase, Signals, Stopper, Wish};
+use crate::sink_host::ServerView;
+use crate::state::Running;
+use crate::telemetry::Metrics;
+use crate::telemetry::log::{self, LogLevel};
+use crate::telemetry::records::{Recovered, Reloaded, Stopping};
+use crate::telemetry::sinks::SinkMetricNames;
+use crate::transport::{Parts, Queue};
+
+/// How long the tasks get to come to an end after the drain is cut off.
+const END_TIME: Duration = Duration::from_secs(5);
+
+/// How often the end looks whether the last notices are told.
+const NOTICE_LOOK: Duration = Duration::from_millis(5);
+
+/// Sockets that are bound while the process still has the rights of whoever started it.
+struct Sockets {
+    listeners: Vec<std::net::TcpListener>,
+    admin: Option<std::net::TcpListener>,
+}
+
+/// Runs a server until somebody stops it.
+///
+/// # Errors
+/// It cannot start: the text says what to do. Once it runs, it does not end with an error.
+pub fn serve(config: Config, allows_root: bool) -> anyhow::Result<ExitCode> {
+    let is_exposed = config.listeners.iter().any(|listener| !listener.address.ip().is_loopback());
+    let (user, group) = (config.user.as_deref(), config.group.as_deref());
+    let plan = Plan::make(user, group, allows_root || !is_exposed, config.file.clone())?;
+    let sockets = bind(&config)?;
+    for directory in [&config.spool, &config.registry, &config.maildir] {
+        make_directory(directory, &plan)?;
+    }
+    if let Plan::Become(identity) = &plan {
+        identity.assume()?;
+    }
+    let level = log::start(&config.log);
+    for warning in &config.warnings {
+        tracing::warn!("{}", warning.at(&config.file));
+    }
+    match &plan {
+        Plan::StayRoot => tracing::warn!("running as root; set `user`"),
+        Plan::CannotChange(user) => tracing::warn!(user, "only root can become another user; staying who we are"),
+        Plan::Stay | Plan::Become(_) => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("basin").build();
+    runtime.context("cannot start the runtime")?.block_on(run(config, sockets, level))
+}
+
+fn bind(config: &Config) -> anyhow::Result<Sockets> {
+    let bind = |listener: &config::Listener| listen::bind(&format!("listener {:?}", listener.name), listener.address);
+    let listeners = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let admin = config.admin.map(|address| listen::bind("admin.address", address)).transpose()?;
+    Ok(Sockets { listeners, admin })
+}
+
+// Root makes what is missing and gives it away; whoever else starts the server owns what it makes.
+fn make_directory(path: &Path, plan: &Plan) -> anyhow::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        fs::create_dir_all(parent).with_context(|| format!("cannot make directory {}", parent.display()))?;
+    }
+    let made = fs::DirBuilder::new().mode(0o700).create(path);
+    made.with_context(|| format!("cannot make directory {}", path.display()))?;
+    if let Plan::Become(identity) = plan {
+        identity.own(path)?;
+    }
+    Ok(())
+}
+
+async fn run(config: Config, sockets: Sockets, level: LogLevel) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::take().context("cannot take over signals")?;
+    let (server, tasks) = Server::start(config, sockets, level).await?;
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    let reason = loop {
+        match signals.next().await {
+            Wish::Stop(reason) => break reason,
+            Wish::Reload => server.reload(),
+        }
+    };
+    Stopping { reason }.record();
+    tell_systemd(&[sd_notify::NotifyState::Stopping]);
+    server.stop(tasks).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd cannot be told");
+    }
+}
+
+/// A server that runs, and what can be changed about it.
+struct Server {
+    config: Config,
+    services: Arc<Services>,
+    policies: Vec<Arc<ArcSwap<ListenerPolicy>>>,
+    transport: Arc<ArcSwap<TransportPolicy>>,
+    level: LogLevel,
+}
+
+/// Everything that runs beside the main task.
+struct Tasks {
+    /// Listeners with their sessions, and the workers: what a drain waits for.
+    work: JoinSet<()>,
+    /// The admin port, the control socket, the watcher: they end with the process.
+    service: JoinSet<()>,
+    /// The thread that delivers.
+    courier: std::thread::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(config: Config, sockets: Sockets, level: LogLevel) -> anyhow::Result<(Self, Tasks)> {
+        let metrics = Arc::new(Metrics::default());
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit into 53 bits")]
+        metrics.started.set(now().seconds as f64);
+        let randomness = Randomness::open().context("cannot open /dev/urandom")?;
+        let stopper = Arc::new(Stopper::default());
+        let (spool, spool_options) = open_spool(&config)?;
+        let directory = Arc::new(ArcSwap::new(config.directory.clone()));
+        let (engine, loaded, watcher) = load_registry(&config).await?;
+        let host = server_view(&config, directory.clone(), metrics.clone());
+        let ask = Ask::start(ask::Parts {
+            engine: engine.clone(),
+            loaded,
+            host: Arc::new(host),
+            metrics: metrics.clone(),
+            transaction_time: config.limits.sink_time,
+            waiting_notices: config.limits.waiting_notices,
+        });
+        let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
+        maildirs.prepare()?;
+        let (courier, courier_thread) = Courier::start(maildirs).context("cannot start the delivery thread")?;
+        let transport = Arc::new(ArcSwap::from_pointee(transport_policy(&config)));
+        let parts = Parts {
+            ask: ask.clone(),
+            spool: spool.clone(),
+            courier,
+            metrics: metrics.clone(),
+            policy: transport.clone(),
+            randomness: randomness.clone(),
+        };
+        let queue = Queue::new(parts, config.limits.deliveries);
+        let services = Arc::new(Services { metrics, ask, spool, queue, stopper, randomness, directory });
+        let mut work = services.queue.run(&services.stopper.subscribe());
+        let mut service = JoinSet::new();
+        service.spawn(watch(watcher, now, log_change));
+        serve_control(&config, &services, &mut service)?;
+        if let Some(socket) = sockets.admin {
+            let free_bytes_min = spool_options.free_bytes_min;
+            let admin = Admin { services: services.clone(), engine, spool: config.spool.clone(), free_bytes_min };
+            let stop = services.stopper.subscribe();
+            service.spawn(async move {
+                if let Err(error) = admin::serve(admin, socket, stop).await {
+                    tracing::error!(%error, "the admin port failed");
+                }
+            });
+        }
+        let mut policies = Vec::new();
+        for (listener, socket) in config.listeners.iter().zip(sockets.listeners) {
+            let policy = Arc::new(ArcSwap::from_pointee(listener_policy(&config, listener)));
+            let limits =
+                CrowdLimits { connections: listener.connections_max, per_client: listener.connections_per_client_max };
+            let running = Listener::new(socket, policy.clone(), limits).context("cannot listen")?;
+            work.spawn(running.run(services.clone(), services.stopper.subscribe()));
+            policies.push(policy);
+        }
+        let server = Self { config, services, policies, transport, level };
+        Ok((server, Tasks { work, service, courier: courier_thread }))
+    }
+
+    /// Reads the configuration again and puts in force what can change without a restart.
+    fn reload(&self) {
+        let config = match Config::read(&self.config.file) {
+            Ok(config) => config,
+            Err(errors) => return Reloaded { result: Err(&errors.to_string()) }.record(),
+        };
+        // Ports, directories and limits stay as they were at the start; docs/configuration.md says so.
+        let current = Config {
+            directory: config.directory.clone(),
+            domains: config.domains.clone(),
+            aliases: config.aliases.clone(),
+            postmaster: config.postmaster.clone(),
+            ..self.config.clone()
+        };
+        self.services.directory.store(config.directory.clone());
+        self.transport.store(Arc::new(transport_policy(&current)));
+        for (policy, listener) in self.policies.iter().zip(&current.listeners) {
+            policy.store(Arc::new(listener_policy(&current, listener)));
+        }
+        self.level.set(config.log.level);
+        Reloaded { result: Ok(()) }.record();
+    }
+
+    /// Ends everything in order, within the time that the configuration gives.
+    async fn stop(self, mut tasks: Tasks) {
+        let stopper = &self.services.stopper;
+        stopper.advance(Phase::Draining);
+        let drained = async {
+            while tasks.work.join_next().await.is_some() {}
+            while self.services.ask.notices_waiting() > 0 {
+                tokio::time::sleep(NOTICE_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(self.config.limits.drain_time, drained).await.is_err() {
+            tracing::warn!("the time to drain is over; what is left is cut off");
+            stopper.advance(Phase::Ending);
+            let ended = async { while tasks.work.join_next().await.is_some() {} };
+            if tokio::time::timeout(END_TIME, ended).await.is_err() {
+                tasks.work.abort_all();
+                while tasks.work.join_next().await.is_some() {}
+            }
+        }
+        stopper.advance(Phase::Ending);
+        tasks.service.abort_all();
+        while tasks.service.join_next().await.is_some() {}
+        remove_socket(&self.config.control_socket());
+        let spool = self.services.spool.clone();
+        // The last courier goes with the queue, and its thread with it.
+        drop(self);
+        let closed = tokio::task::spawn_blocking(move || {
+            spool.close();
+            drop(tasks.courier);
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "the spool was not closed");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+fn open_spool(config: &Config) -> anyhow::Result<(Spool, basin_spool::Options)> {
+    let options = basin_spool::Options::default();
+    let (spool, recovery) = Spool::open(&config.spool, options.clone(), Arc::new(RealStorage))?;
+    let damaged: Vec<String> = recovery.damaged.iter().map(ToString::to_string).collect();
+    Recovered { spool: &config.spool, messages: recovery.messages, damaged: &damaged }.record();
+    Ok((spool, options))
+}
+
+async fn load_registry(config: &Config) -> anyhow::Result<(Engine, Arc<ArcSwap<Loaded>>, Watcher)> {
+    let store = Store::new(&config.registry);
+    store.create()?;
+    let calls_max = u32::try_from(config.limits.sink_calls).unwrap_or(u32::MAX);
+    let engine = Engine::new(EngineOptions { calls_max, code_cache: Some(config.registry.join("cache")) })?;
+    let loaded = Arc::new(ArcSwap::from_pointee(Loaded::empty(now())));
+    let mut watcher = Watcher::new(Loader::new(store, engine.clone()), loaded.clone());
+    let looked = tokio::task::spawn_blocking(move || {
+        let change = watcher.look(now());
+        (watcher, change)
+    });
+    let (watcher, change) = looked.await.context("cannot load the registry")?;
+    // Later on a broken file keeps the old one in force; at the start there is none.
+    if let Some(Change::Refused { why }) = &change {
+        bail!("the registry cannot be used: {why}");
+    }
+    change.iter().for_each(log_change);
+    Ok((engine, loaded, watcher))
+}
+
+fn serve_control(config: &Config, services: &Arc<Services>, service: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let path = config.control_socket();
+    let socket = control::server::bind(&path)?;
+    let state: Arc<dyn ServerState> = Arc::new(Running::new(services.clone()));
+    let mut stop = services.stopper.subscribe();
+    let stopped = async move { drop(stop.wait_for(|phase| *phase >= Phase::Ending).await) };
+    service.spawn(async move {
+        if let Err(error) = control::serve(socket, path, state, stopped).await {
+            tracing::error!(%error, "the control socket failed");
+        }
+    });
+    Ok(())
+}
+
+fn remove_socket(path: &PathBuf) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "the control socket cannot be removed");
+    }
+}
+
+fn server_view(config: &Config, directory: Arc<ArcSwap<Directory>>, metrics: Arc<Metrics>) -> ServerView {
+    let largest = config.listeners.iter().map(|listener| listener.message_bytes_max).max();
+    ServerView {
+        host_name: config.host_name.clone(),
+        message_bytes_max: largest.unwrap_or(basin_core::limits::MESSAGE_BYTES_DEFAULT),
+        directory,
+        metrics,
+        names: SinkMetricNames::default(),
+    }
+}
+
+fn transport_policy(config: &Config) -> TransportPolicy {
+    TransportPolicy::new(config.host_name.clone(), config.directory.clone())
+}
+
+fn listener_policy(config: &Config, listener: &config::Listener) -> ListenerPolicy {
+    ListenerPolicy {
+        message_bytes_max: listener.message_bytes_max,
+        recipients_max: listener.recipients_max,
+        errors_max: listener.errors_max,
+        command_timeout: listener.command_timeout,
+        data_timeout: listener.data_timeout,
+        data_total: listener.data_total,
+        ..ListenerPolicy::new(listener.name.as_str(), config.host_name.as_str(), config.directory.clone())
+    }
+}
