@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use basin_core::mail::MessageId;
 use basin_core::time::Timestamp;
+use basin_spool::Spool;
 
 use crate::clock;
 use crate::control::{Activity, Changing, ServerState};
@@ -33,6 +34,10 @@ impl ServerState for Running {
 
     fn activity(&self) -> &Activity {
         self.services.ask.activity()
+    }
+
+    fn spool(&self) -> &Spool {
+        &self.services.spool
     }
 
     fn release(&self, id: MessageId) -> Changing<'_> {

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use basin_core::limits::STORAGE_RETRY_AFTER;
 use basin_core::mail::{Message, MessageId};
 use basin_core::transport::{Delivering, End, State, Transport, TransportPolicy, Work};
 use basin_spool::{Spool, SpoolFault};
@@ -181,7 +182,10 @@ impl Shared {
     async fn drive(&self, due: Due) -> After {
         let id = due.id.clone();
         let is_fresh = matches!(due.start, Start::Fresh(_));
-        let Some(mut work) = self.start(due).await else { return After::Nothing };
+        let mut work = match self.start(due).await {
+            Ok(work) => work,
+            Err(after) => return after,
+        };
         let mut sink_time = SinkTime::new(self.parts.ask.transaction_time());
         loop {
             work = match work {
@@ -204,7 +208,7 @@ impl Shared {
                         notifying.not_committed(now())
                     }
                 },
-                Work::Repeat(repeat, at) => return After::Repeat(repeat, at),
+                Work::Repeat(repeat, at) => return After::Repeat(Box::new(repeat), at),
                 Work::Wait(until) => {
                     MessageWaits { message: &id, until: &until.to_rfc3339(), is_parked: false }.record();
                     return After::Wait(until);
@@ -225,17 +229,17 @@ impl Shared {
         }
     }
 
-    async fn start(&self, due: Due) -> Option<Work> {
+    async fn start(&self, due: Due) -> Result<Work, After> {
         let policy = self.parts.policy.load_full();
         let interest = self.parts.ask.interest();
         let is_release = matches!(due.start, Start::Release);
         let (message, state) = match due.start {
-            Start::Repeat(repeat) => return Some(repeat.again(now())),
+            Start::Repeat(repeat) => return Ok(repeat.again(now())),
             Start::Fresh(kept) => *kept,
             Start::Load | Start::Release => self.load(&due.id).await?,
         };
         let start = if is_release { Transport::release } else { Transport::start };
-        Some(start(policy, message, state, interest, now()))
+        Ok(start(policy, message, state, interest, now()))
     }
 
     /// Carries the jobs out together, so that they share their syncs.
@@ -263,15 +267,20 @@ impl Shared {
         delivering.finish(now(), self.parts.randomness.number().unwrap_or(0))
     }
 
-    async fn load(&self, id: &MessageId) -> Option<(Message, State)> {
+    async fn load(&self, id: &MessageId) -> Result<(Message, State), After> {
         let (spool, wanted) = (self.parts.spool.clone(), id.clone());
         let loaded = tokio::task::spawn_blocking(move || spool.load(&wanted)).await;
-        match loaded.unwrap_or(Err(SpoolFault::Closed)) {
-            Ok(loaded) => loaded,
-            Err(fault) => {
-                self.failed(id, &fault);
-                None
-            }
+        let fault = match loaded.unwrap_or(Err(SpoolFault::Closed)) {
+            Ok(Some(loaded)) => return Ok(loaded),
+            // It came to its end meanwhile.
+            Ok(None) => return Err(After::Nothing),
+            Err(fault) => fault,
+        };
+        self.failed(id, &fault);
+        match fault {
+            // It stays where it is for a person to look at.
+            SpoolFault::Damaged { .. } | SpoolFault::Unknown(_) | SpoolFault::Closed => Err(After::Nothing),
+            SpoolFault::Full(_) | SpoolFault::Io { .. } => Err(After::Wait(now().plus(STORAGE_RETRY_AFTER))),
         }
     }
 

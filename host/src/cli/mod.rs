@@ -8,7 +8,10 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, ConfigErrors};
 
 pub mod check;
+pub mod demo;
 pub mod queue;
+pub mod send;
+pub mod serve;
 pub mod sink;
 pub mod version;
 
@@ -45,8 +48,12 @@ impl Context {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server.
+    Serve(serve::Serve),
     /// Read the configuration, say what it means and what is wrong with it.
     Check(check::Check),
+    /// Submit a message to a server, to see whether it takes it.
+    Send(send::Send),
     /// Register, bind, test and inspect sinks.
     Sink(sink::Sink),
     /// Look at the queue, release and delete messages.
@@ -60,6 +67,8 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let context = arguments.context;
     let result = match arguments.command {
+        Command::Serve(serve) => serve.run(&context),
+        Command::Send(send) => send.run(),
         Command::Check(check) => check.run(&context),
         Command::Sink(sink) => sink.run(&context),
         Command::Queue(queue) => queue.run(&context),

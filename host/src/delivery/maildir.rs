@@ -58,12 +58,11 @@ pub enum DeliveryFault {
 impl DeliveryFault {
     fn of(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Self::Full { doing, path, source }
-            }
-            _ => Self::Disk { doing, path, source },
-        }
+        let is_full = matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        );
+        if is_full { Self::Full { doing, path, source } } else { Self::Disk { doing, path, source } }
     }
 
     /// What the sender may know of it.

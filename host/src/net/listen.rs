@@ -81,11 +81,15 @@ pub enum BindError {
 pub fn bind(what: &str, address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     try_bind(address).map_err(|source| {
         let what = what.to_owned();
-        match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { what, address },
-            io::ErrorKind::PermissionDenied => BindError::Denied { what, address },
-            io::ErrorKind::AddrNotAvailable => BindError::NoSuchAddress { what, address },
-            _ => BindError::Other { what, address, source },
+        let kind = source.kind();
+        if kind == io::ErrorKind::AddrInUse {
+            BindError::InUse { what, address }
+        } else if kind == io::ErrorKind::PermissionDenied {
+            BindError::Denied { what, address }
+        } else if kind == io::ErrorKind::AddrNotAvailable {
+            BindError::NoSuchAddress { what, address }
+        } else {
+            BindError::Other { what, address, source }
         }
     })
 }

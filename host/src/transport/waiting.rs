@@ -20,7 +20,7 @@ pub(super) enum Start {
     /// Load it and release it.
     Release,
     /// The machine is kept: the storage failed in the middle.
-    Repeat(Repeat),
+    Repeat(Box<Repeat>),
 }
 
 /// What comes after a worker.
@@ -30,7 +30,7 @@ pub(super) enum After {
     /// The same again at that time, from the spool.
     Wait(Timestamp),
     /// This machine goes on at that time.
-    Repeat(Repeat, Timestamp),
+    Repeat(Box<Repeat>, Timestamp),
 }
 
 /// A message whose turn it is.
@@ -48,7 +48,7 @@ pub(super) struct Waiting {
     kept_bytes: u64,
     busy: HashSet<MessageId>,
     schedule: Schedule,
-    repeats: Vec<(Timestamp, Repeat)>,
+    repeats: Vec<(Timestamp, Box<Repeat>)>,
 }
 
 /// Why an operator cannot have a message now.
