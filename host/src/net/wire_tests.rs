@@ -21,7 +21,7 @@ async fn pair() -> Pair {
 
 #[tokio::test]
 async fn lines_come_out_one_by_one_however_they_arrive() {
-    let Pair { mut client, mut wire, .. } = pair().await;
+    let Pair { mut client, mut wire, phase: _phase } = pair().await;
     client.write_all(b"EHLO a\r\nMAIL").await.expect("sent");
     assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"EHLO a")));
     assert!(!wire.has_line());
@@ -35,7 +35,7 @@ async fn lines_come_out_one_by_one_however_they_arrive() {
 
 #[tokio::test]
 async fn a_line_over_the_limit_is_dropped_to_its_end_and_takes_no_memory() {
-    let Pair { mut client, mut wire, .. } = pair().await;
+    let Pair { mut client, mut wire, phase: _phase } = pair().await;
     let fits = "a".repeat(COMMAND_LINE_BYTES_MAX - 2);
     let long = "b".repeat(3 * BUFFER_BYTES);
     let sent = format!("{fits}\r\n{fits}c\r\n{long}\r\nNOOP\r\n");
@@ -53,7 +53,7 @@ async fn a_line_over_the_limit_is_dropped_to_its_end_and_takes_no_memory() {
 
 #[tokio::test]
 async fn text_and_the_commands_behind_it_share_the_buffer() {
-    let Pair { mut client, mut wire, .. } = pair().await;
+    let Pair { mut client, mut wire, phase: _phase } = pair().await;
     client.write_all(b"text\r\n.\r\nQUIT\r\n").await.expect("sent");
     let deadline = Instant::now() + LONG;
     assert!(wire.octets(deadline, Phase::Ending).await.expect("input").starts_with(b"text"));
@@ -76,7 +76,7 @@ async fn waiting_ends_with_patience_and_with_the_server() {
 
 #[tokio::test]
 async fn the_last_reply_arrives_although_input_was_not_read() {
-    let Pair { mut client, mut wire, .. } = pair().await;
+    let Pair { mut client, mut wire, phase: _phase } = pair().await;
     client.write_all(&vec![b'x'; 2 * BUFFER_BYTES]).await.expect("sent");
     let mut outbox = Outbox::new();
     Reply::new(421, None, "closing").encode(&mut outbox.bytes);

@@ -86,7 +86,7 @@ impl MessageAccepted<'_> {
         let sender = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
         info!(
             session = self.session,
-            message = %self.message.id,
+            message_id = %self.message.id,
             sender,
             recipients = envelope.recipients.len(),
             size = self.message.size(),
@@ -113,7 +113,7 @@ impl StorageFailed<'_> {
     /// Logs and counts it.
     pub fn record(&self, metrics: &Metrics) {
         metrics.storage_faults.with_label_values(&[self.kind]).inc();
-        error!(session = self.session, message = self.message, kind = self.kind, cause = self.cause, "not stored");
+        error!(session = self.session, message_id = self.message, kind = self.kind, cause = self.cause, "not stored");
     }
 }
 
@@ -136,11 +136,11 @@ impl Delivery<'_> {
         match self.result {
             Ok(()) => {
                 metrics.deliveries.with_label_values(&["delivered"]).inc();
-                info!(message = %self.message, mailbox = self.mailbox, "delivered");
+                info!(message_id = %self.message, mailbox = self.mailbox, "delivered");
             }
             Err(reply) => {
                 metrics.deliveries.with_label_values(&["deferred"]).inc();
-                warn!(message = %self.message, mailbox = self.mailbox, %reply, cause = self.cause, "not delivered");
+                warn!(message_id = %self.message, mailbox = self.mailbox, %reply, cause = self.cause, "not delivered");
             }
         }
     }
@@ -159,7 +159,7 @@ impl MessageEnded<'_> {
     /// Logs and counts it.
     pub fn record(&self, metrics: &Metrics) {
         metrics.messages_ended.with_label_values(&[self.end]).inc();
-        info!(message = %self.message, end = self.end, "message ended");
+        info!(message_id = %self.message, end = self.end, "message ended");
     }
 }
 
@@ -178,9 +178,9 @@ impl MessageWaits<'_> {
     /// Logs it.
     pub fn record(&self) {
         if self.is_parked {
-            warn!(message = %self.message, reason = self.until, "message held; basin queue release lets it go on");
+            warn!(message_id = %self.message, reason = self.until, "message held; basin queue release lets it go on");
         } else {
-            info!(message = %self.message, until = self.until, "message waits");
+            info!(message_id = %self.message, until = self.until, "message waits");
         }
     }
 }

@@ -51,7 +51,7 @@ impl SinkCalled<'_> {
                 event,
                 binding = self.binding.name.as_str(),
                 session = self.session,
-                message = self.message,
+                message_id = self.message,
                 verdict = verdict.word(),
                 fuel = usage.fuel,
                 microseconds = u64::try_from(usage.wall.as_micros()).unwrap_or(u64::MAX),
@@ -70,7 +70,7 @@ impl SinkCalled<'_> {
             event = self.binding.event.name(),
             binding = self.binding.name.as_str(),
             session = self.session,
-            message = self.message,
+            message_id = self.message,
             kind = failure.kind.word(),
             detail = failure.detail.as_str(),
             stderr = failure.stderr.as_str(),
@@ -84,13 +84,13 @@ impl SinkCalled<'_> {
 /// Writes a line of a sink; the sandbox has escaped it and applied the quota.
 pub fn log_line(line: &LogLine<'_>) {
     let (sink, event, text) = (line.sink, line.event.name(), line.text);
-    let (session, message) = (line.session.unwrap_or(""), line.message.unwrap_or(""));
+    let (session, message_id) = (line.session.unwrap_or(""), line.message.unwrap_or(""));
     match line.level {
-        LogLevel::Trace => trace!(sink, event, session, message, text, "sink says"),
-        LogLevel::Debug => debug!(sink, event, session, message, text, "sink says"),
-        LogLevel::Info => info!(sink, event, session, message, text, "sink says"),
-        LogLevel::Warn => warn!(sink, event, session, message, text, "sink says"),
-        LogLevel::Error => error!(sink, event, session, message, text, "sink says"),
+        LogLevel::Trace => trace!(sink, event, session, message_id, text, "sink says"),
+        LogLevel::Debug => debug!(sink, event, session, message_id, text, "sink says"),
+        LogLevel::Info => info!(sink, event, session, message_id, text, "sink says"),
+        LogLevel::Warn => warn!(sink, event, session, message_id, text, "sink says"),
+        LogLevel::Error => error!(sink, event, session, message_id, text, "sink says"),
     }
 }
 
