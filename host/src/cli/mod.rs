@@ -13,6 +13,7 @@ pub mod queue;
 pub mod send;
 pub mod serve;
 pub mod sink;
+pub mod table;
 pub mod version;
 
 /// Where the configuration lies when nobody says otherwise.

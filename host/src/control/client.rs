@@ -72,6 +72,14 @@ impl Client {
         self.octets(Method::GET, url)
     }
 
+    /// Whether a server runs.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] where none does; see [`ClientError`] for the others.
+    pub fn ping(&self) -> Result<(), ClientError> {
+        self.octets(Method::GET, "/v1/registry").map(drop)
+    }
+
     /// Asks for a change.
     ///
     /// # Errors

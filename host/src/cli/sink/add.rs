@@ -1,0 +1,157 @@
+//! `basin sink add`: a component becomes a sink.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{anyhow, bail};
+use basin_core::event::{BudgetOverride, Grants, SinkEntry};
+
+use super::binding_args::{BindingArgs, check_events};
+use super::needs;
+use super::places::{Places, compile, read_component};
+use crate::cli::Context;
+use crate::cli::table::print;
+use crate::registry::words::{check_fuel, check_sink_name, parse_deadline, parse_grant, parse_memory, parse_setting};
+use crate::registry::{Edit, digest};
+
+/// Limits of a call, as flags.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct LimitArgs {
+    /// Units of fuel for one call, about one for each instruction.
+    #[arg(long, value_name = "NUMBER")]
+    fuel: Option<i64>,
+    /// Memory of one call, as in 64MiB.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Time of one call, as in 250ms.
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<String>,
+}
+
+impl LimitArgs {
+    /// The limits that were named, over those of `before`.
+    pub(super) fn over(&self, before: BudgetOverride) -> anyhow::Result<BudgetOverride> {
+        let flag = |name: &'static str| move |error: String| anyhow!("--{name}: {error}");
+        let fuel = self.fuel.map(check_fuel).transpose().map_err(flag("fuel"))?;
+        let memory = self.memory.as_deref().map(parse_memory).transpose().map_err(flag("memory"))?;
+        let deadline_ms = self.deadline.as_deref().map(parse_deadline).transpose().map_err(flag("deadline"))?;
+        Ok(BudgetOverride {
+            fuel: fuel.or(before.fuel),
+            memory: memory.or(before.memory),
+            deadline_ms: deadline_ms.or(before.deadline_ms),
+        })
+    }
+}
+
+/// Arguments of `basin sink add`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  basin sink add stamp.wasm --name stamp --event on-end-of-data --grant read-headers --grant edit-headers
+  basin sink add filter.wasm --name filter --event 'on-inbound-command:verb=RCPT;client!=192.0.2.0/24' \\
+      --priority 100 --on-failure skip --set list=blocked
+Rules: field=pattern, field!=pattern or size>octets, joined by \";\"; \"|\" between alternatives, \"*\" for any
+text, <> for the null sender. `basin sink explain` says whether a rule holds.
+Without --grant a sink may read what its events have to read, and nothing else.")]
+pub(super) struct Add {
+    /// The component, a .wasm file.
+    file: PathBuf,
+    /// Name of the sink: a-z 0-9 -, beginning with a letter.
+    #[arg(long)]
+    name: String,
+    #[command(flatten)]
+    bindings: BindingArgs,
+    /// Something that the sink may do; `basin sink inspect FILE` shows what its imports suggest.
+    #[arg(long = "grant", value_name = "GRANT")]
+    grants: Vec<String>,
+    /// A value of the sink's configuration.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+impl Add {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let places = Places::find(context)?;
+        check_sink_name(&self.name).map_err(|error| anyhow!("--name: {error}"))?;
+        let events = self.bindings.events()?;
+        let named = parse_grants(&self.grants)?;
+        let grants = if self.grants.is_empty() { BindingArgs::reading(&events) } else { named };
+        let config = parse_settings(&self.settings)?;
+        let budget = self.limits.over(BudgetOverride::default())?;
+        let octets = read_component(&self.file)?;
+        // Compiled before the lock is taken: it may last seconds, and nobody should wait for it.
+        let (_, component) = compile(&self.file, &octets)?;
+        check_events(&component, &events)?;
+
+        let mut edit = Edit::begin(&places.store)?;
+        refuse_taken_name(&edit, &self.name)?;
+        let sink = SinkEntry {
+            name: self.name.clone(),
+            digest: places.store.put_component(&octets)?,
+            source: source_of(&self.file),
+            grants,
+            budget,
+            config: config.into_iter().collect(),
+            is_enabled: true,
+        };
+        edit.add_sink(&sink);
+        let names = self.bindings.add_to(&mut edit, &self.name, &events, &places)?;
+        edit.commit()?;
+        print(self.report(&sink, &names, &octets, &places))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn report(&self, sink: &SinkEntry, bindings: &[String], octets: &[u8], places: &Places) -> String {
+        let mut text = format!("sink {} added (sha256 {})\n", sink.name, digest::short(&sink.digest));
+        let state = if self.bindings.disabled { ", switched off" } else { "" };
+        bindings.iter().for_each(|name| text.push_str(&format!("bound as {name}{state}\n")));
+        text.push_str(&grants_line(&sink.grants, self.grants.is_empty()));
+        text.push_str(&beyond_lines(octets, &sink.grants, &sink.name));
+        text.push_str(&format!("{}\n", places.aftermath()));
+        text
+    }
+}
+
+fn grants_line(grants: &Grants, is_default: bool) -> String {
+    let names: Vec<_> = grants.iter().map(|grant| grant.name()).collect();
+    let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    let why = if is_default { " (what its events have to read; --grant says otherwise)" } else { "" };
+    format!("granted: {names}{why}\n")
+}
+
+/// What the imports suggest beyond the grants, and the command that gives it.
+pub(super) fn beyond_lines(octets: &[u8], grants: &Grants, sink: &str) -> String {
+    let beyond = needs::beyond(octets, grants);
+    if beyond.is_empty() {
+        return String::new();
+    }
+    let mut text = "not granted, though its imports suggest that it wants it:\n".to_owned();
+    beyond.iter().for_each(|(grant, functions)| text.push_str(&format!("  {grant} for {functions}\n")));
+    let names: Vec<_> = beyond.iter().map(|(grant, _)| grant.name()).collect();
+    text + &format!("  to give it: basin sink grant {sink} {}\n", names.join(" "))
+}
+
+fn refuse_taken_name(edit: &Edit, name: &str) -> anyhow::Result<()> {
+    if edit.before().sink(name).is_some() {
+        bail!(
+            "there is a sink {name:?} already; choose another name, or `basin sink remove {name}` first (`basin sink \
+             bind {name}` adds bindings to it)"
+        );
+    }
+    Ok(())
+}
+
+// The full path helps whoever asks later where a sink came from.
+fn source_of(file: &Path) -> String {
+    file.canonicalize().unwrap_or_else(|_| file.to_owned()).display().to_string()
+}
+
+pub(super) fn parse_grants(names: &[String]) -> anyhow::Result<Grants> {
+    names.iter().map(|name| parse_grant(name).map_err(|error| anyhow!(error))).collect()
+}
+
+pub(super) fn parse_settings(texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    texts.iter().map(|text| parse_setting(text).map_err(|error| anyhow!("--set: {error}"))).collect()
+}

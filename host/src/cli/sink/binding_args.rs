@@ -1,0 +1,134 @@
+//! The arguments that `add` and `bind` share: events with their rules, and what a binding has besides.
+
+use anyhow::{Context as _, anyhow, bail};
+use basin_core::event::binding::PRIORITY_DEFAULT;
+use basin_core::event::{Binding, EventKind, Grants, Rule};
+use basin_sinks::Component;
+
+use super::places::Places;
+use crate::registry::words::{
+    check_firings, check_priority, default_policy, parse_event, parse_mode, parse_moment, parse_policy,
+};
+use crate::registry::{Edit, suggest};
+
+/// What a binding is made of.
+#[derive(Debug, clap::Args)]
+pub(super) struct BindingArgs {
+    /// An event, and after a colon the rule under which the binding fires: field=pattern joined by ";".
+    #[arg(long = "event", value_name = "EVENT[:RULE]", required = true)]
+    pub(super) events: Vec<String>,
+    /// Place in the order: 0 is asked first, 32767 last; 24575 where nothing is said.
+    #[arg(long, value_name = "NUMBER")]
+    priority: Option<i64>,
+    /// Only at this listener of the configuration.
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// What happens when the sink fails: defer, refuse, skip or hold; each event has its own set and default.
+    #[arg(long, value_name = "POLICY")]
+    on_failure: Option<String>,
+    /// decide, or observe: told after the decision, read-only, at no cost to the client.
+    #[arg(long, value_name = "MODE")]
+    mode: Option<String>,
+    /// Fires at most so often after each start of the server.
+    #[arg(long, value_name = "NUMBER")]
+    max_firings: Option<i64>,
+    /// Fires until then, as in 2030-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    /// Register it switched off.
+    #[arg(long)]
+    pub(super) disabled: bool,
+}
+
+impl BindingArgs {
+    /// The events with their rules, checked.
+    pub(super) fn events(&self) -> anyhow::Result<Vec<(EventKind, Rule)>> {
+        self.events.iter().map(|text| parse_bound(text)).collect()
+    }
+
+    /// The reading grants that the events need.
+    pub(super) fn reading(events: &[(EventKind, Rule)]) -> Grants {
+        events.iter().flat_map(|(event, _)| Grants::reading(*event).iter().collect::<Vec<_>>()).collect()
+    }
+
+    /// Adds the bindings to an edit and returns their names.
+    pub(super) fn add_to(
+        &self,
+        edit: &mut Edit,
+        sink: &str,
+        events: &[(EventKind, Rule)],
+        places: &Places,
+    ) -> anyhow::Result<Vec<String>> {
+        if let Some(listener) = &self.listener {
+            check_listener(listener, places)?;
+        }
+        let mut file = edit.before().clone();
+        let mut names = Vec::new();
+        for (event, rule) in events {
+            let binding = self.binding(file.free_binding_name(sink, *event), sink, *event, rule)?;
+            names.push(binding.name.clone());
+            edit.add_binding(&binding);
+            file.bindings.push(binding);
+        }
+        Ok(names)
+    }
+
+    fn binding(&self, name: String, sink: &str, event: EventKind, rule: &Rule) -> anyhow::Result<Binding> {
+        let text = |result: Result<_, String>| result.map_err(|error| anyhow!(error));
+        Ok(Binding {
+            name,
+            sink: sink.to_owned(),
+            event,
+            rule: rule.clone(),
+            priority: match self.priority {
+                Some(priority) => check_priority(priority).map_err(|error| anyhow!(error))?,
+                None => PRIORITY_DEFAULT,
+            },
+            listener: self.listener.clone(),
+            mode: self.mode.as_deref().map(parse_mode).transpose().map_err(|error| anyhow!(error))?.unwrap_or_default(),
+            on_failure: match &self.on_failure {
+                Some(word) => parse_policy(word, event).map_err(|error| anyhow!(error))?,
+                None => default_policy(event),
+            },
+            is_enabled: !self.disabled,
+            expires: self.expires.as_deref().map(parse_moment).transpose().map_err(|error| anyhow!(error))?,
+            max_firings: text(self.max_firings.map(check_firings).transpose())?,
+        })
+    }
+}
+
+/// Cuts `EVENT[:RULE]`. Event names have no colon, patterns may.
+fn parse_bound(text: &str) -> anyhow::Result<(EventKind, Rule)> {
+    let (event, rule) = text.split_once(':').unwrap_or((text, ""));
+    let event = parse_event(event.trim()).map_err(|error| anyhow!("--event {text}: {error}"))?;
+    let rule = match rule.trim() {
+        "" => Rule::default(),
+        rule => Rule::parse(rule, event).with_context(|| format!("--event {text}"))?,
+    };
+    Ok((event, rule))
+}
+
+/// Refuses events that the component does not answer: the sink would never be called.
+pub(super) fn check_events(component: &Component, events: &[(EventKind, Rule)]) -> anyhow::Result<()> {
+    for (event, _) in events {
+        if !component.events().contains(event) {
+            let answers: Vec<_> = component.events().iter().map(|event| event.name()).collect();
+            bail!(
+                "the component does not export {event}, so it cannot be bound to it; it exports {}; implement the \
+                 event and build again, or bind it to one that is there",
+                answers.join(", ")
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_listener(name: &str, places: &Places) -> anyhow::Result<()> {
+    let listeners: Vec<&str> = places.config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+    if listeners.contains(&name) {
+        return Ok(());
+    }
+    let hint = suggest::hint(name, listeners.iter().copied());
+    let file = places.config.file.display();
+    bail!("--listener {name}: {file} has no such listener{hint}; it has {}", listeners.join(", "))
+}

@@ -1,0 +1,163 @@
+//! What a component's imports suggest that it wants to be allowed.
+
+use std::collections::BTreeMap;
+
+use basin_core::event::{Grant, Grants};
+
+/// Functions of the contract and the grants without which they are denied, as `wit/` has them.
+const FUNCTIONS: &[(Grant, &[&str])] = &[
+    (
+        Grant::ReadEnvelope,
+        &[
+            "mail-msg.sender",
+            "mail-msg.recipient-count",
+            "mail-msg.recipient",
+            "mail-msg.recipients",
+            "mail-msg.matched-recipients",
+            "mail-msg.recipient-addresses",
+            "mail-msg.parameter",
+            "mail-msg.body-type",
+            "mail-msg.is-smtputf8",
+            "recipient.address",
+            "recipient.original-address",
+            "recipient.domain",
+            "recipient.notify",
+            "recipient.outcome",
+            "recipient.last-reply",
+            "command.argument",
+            "command.line",
+            "command.path",
+            "command.parameter",
+        ],
+    ),
+    (
+        Grant::ReadHeaders,
+        &[
+            "mail-msg.header",
+            "mail-msg.headers-named",
+            "mail-msg.headers",
+            "mail-msg.addresses",
+            "mail-msg.raw-header",
+            "mail-msg.read",
+            "mail-msg.protection",
+            "mail-msg.subject",
+            "mail-msg.from-address",
+            "mail-msg.message-id",
+            "mail-msg.date",
+        ],
+    ),
+    (
+        Grant::ReadBody,
+        &[
+            "mail-msg.read",
+            "mail-msg.read-body",
+            "mail-msg.text-body",
+            "mail-msg.html-body",
+            "mail-msg.part-count",
+            "mail-msg.part",
+        ],
+    ),
+    (
+        Grant::EditHeaders,
+        &[
+            "mail-msg.add-header",
+            "mail-msg.insert-header",
+            "mail-msg.set-header",
+            "mail-msg.edit-header-at",
+            "mail-msg.remove-header-at",
+            "mail-msg.remove-header",
+            "mail-msg.replace-header-block",
+        ],
+    ),
+    (Grant::EditBody, &["mail-msg.new-body", "mail-msg.replace-body", "body-writer.write"]),
+    (
+        Grant::EditEnvelope,
+        &[
+            "mail-msg.set-priority",
+            "mail-msg.set-sender",
+            "mail-msg.add-recipient",
+            "mail-msg.set-parameter",
+            "mail-msg.set-deliver-after",
+            "mail-msg.set-expiry",
+            "mail-msg.set-supersede-key",
+            "recipient.set-address",
+            "recipient.set-notify",
+            "recipient.set-route-domain",
+            "recipient.remove",
+            "recipient.fail",
+            "recipient.defer",
+            "recipient.hold",
+            "command.set-path",
+            "command.set-parameter",
+        ],
+    ),
+    (Grant::Reply, &["call.append-response", "call.set-response", "call.delay-response", "session.set-banner"]),
+];
+
+/// The grants that functions of the component need, and which functions those are.
+///
+/// A hint for a person, so it may err: an interpreter imports everything and uses little. Names of imported
+/// functions stand in the component as they stand in the contract, and compilers leave out the others.
+pub(super) fn of(component: &[u8]) -> BTreeMap<Grant, Vec<&'static str>> {
+    let names = method_names(component);
+    let used = |functions: &'static [&'static str]| -> Vec<&'static str> {
+        functions.iter().copied().filter(|function| names.contains(function)).collect()
+    };
+    FUNCTIONS
+        .iter()
+        .map(|(grant, functions)| (*grant, used(functions)))
+        .filter(|(_, functions)| !functions.is_empty())
+        .collect()
+}
+
+/// What the component needs beyond `given`, as a line for each grant; empty where it needs nothing more.
+pub(super) fn beyond(component: &[u8], given: &Grants) -> Vec<(Grant, String)> {
+    let needs = of(component).into_iter().filter(|(grant, _)| !given.has(*grant));
+    needs.map(|(grant, functions)| (grant, functions.join(", "))).collect()
+}
+
+fn method_names(component: &[u8]) -> std::collections::BTreeSet<&str> {
+    const MARK: &[u8] = b"[method]";
+    let is_name = |octet: &u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(octet);
+    let starts = component.windows(MARK.len()).enumerate().filter(|(_, window)| *window == MARK);
+    let names = starts.filter_map(|(start, _)| {
+        let rest = component.get(start + MARK.len()..)?;
+        let len = rest.iter().position(|octet| !is_name(octet)).unwrap_or(rest.len());
+        std::str::from_utf8(rest.get(..len)?).ok()
+    });
+    names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_imports_suggest_grants() {
+        let octets = b"\0\x17[method]mail-msg.add-header\x01\0[method]mail-msg.read\x05[method]session.listener";
+        let found = of(octets);
+        assert_eq!(
+            found.keys().copied().collect::<Vec<_>>(),
+            [Grant::ReadHeaders, Grant::ReadBody, Grant::EditHeaders]
+        );
+        let given = [Grant::ReadHeaders, Grant::ReadBody].into_iter().collect();
+        assert_eq!(beyond(octets, &given), [(Grant::EditHeaders, "mail-msg.add-header".to_owned())]);
+        assert!(of(b"").is_empty());
+    }
+
+    #[test]
+    fn every_function_stands_in_the_contract() {
+        let contract = ["message", "inbound", "types"].map(|file| {
+            let path = format!("{}/../wit/{file}.wit", env!("CARGO_MANIFEST_DIR"));
+            std::fs::read_to_string(path).expect("the contract is in the tree")
+        });
+        for function in FUNCTIONS.iter().flat_map(|(_, functions)| functions.iter()) {
+            let (resource, method) = function.split_once('.').expect("resource.method");
+            let is_there = contract.iter().any(|text| {
+                let resource = text.split(&format!("resource {resource} {{")).nth(1).unwrap_or_default();
+                resource.split("\n  }").next().unwrap_or_default().contains(&format!(" {method}: func("))
+            });
+            assert!(is_there, "{function}");
+        }
+    }
+}

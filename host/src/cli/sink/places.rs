@@ -1,0 +1,66 @@
+//! Where registry and server are, and how a component is read.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use basin_sinks::{Component, Engine, EngineOptions};
+
+use crate::cli::Context;
+use crate::config::Config;
+use crate::control::report::RegistryState;
+use crate::control::{Client, ClientError};
+use crate::registry::Store;
+use crate::registry::store::COMPONENT_BYTES_MAX;
+
+/// What most subcommands need.
+pub(super) struct Places {
+    pub(super) config: Config,
+    pub(super) store: Store,
+    pub(super) client: Client,
+}
+
+impl Places {
+    pub(super) fn find(context: &Context) -> anyhow::Result<Self> {
+        let config = context.load()?;
+        let (store, client) = (Store::new(&config.registry), Client::new(&config.spool));
+        Ok(Self { config, store, client })
+    }
+
+    /// What the running server knows, or why nobody can be asked. Live facts are a bonus: the command goes on
+    /// without them and says so.
+    pub(super) fn live(&self) -> Result<RegistryState, ClientError> {
+        self.client.get("/v1/registry")
+    }
+
+    /// What happens after a change, for the last line of the output.
+    pub(super) fn aftermath(&self) -> String {
+        match self.live() {
+            Ok(_) => "the running server applies it within a second".to_owned(),
+            Err(ClientError::NotRunning(_)) => "no server runs on this spool; the next start applies it".to_owned(),
+            Err(error) => format!("a running server applies it within a second ({error})"),
+        }
+    }
+}
+
+/// Reads a component that the operator named.
+pub(super) fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let metadata = fs::metadata(file).with_context(|| format!("cannot read the component {}", file.display()))?;
+    if metadata.is_dir() {
+        anyhow::bail!("cannot read the component {}: it is a directory; name the .wasm file in it", file.display());
+    }
+    // Engine::load has the same limit; this one keeps a wrong file out of memory.
+    if metadata.len() > COMPONENT_BYTES_MAX {
+        let len = metadata.len();
+        anyhow::bail!("{}: the file has {len} octets, a component has at most {COMPONENT_BYTES_MAX}", file.display());
+    }
+    fs::read(file).with_context(|| format!("cannot read the component {}", file.display()))
+}
+
+/// Compiles a component, in an engine of its own that is as small as this one process needs.
+pub(super) fn compile(file: &Path, octets: &[u8]) -> anyhow::Result<(Engine, Arc<Component>)> {
+    let engine = Engine::new(EngineOptions { calls_max: 1, code_cache: None })?;
+    let component = engine.load(octets).with_context(|| format!("cannot use {} as a sink", file.display()))?;
+    Ok((engine, component))
+}

@@ -1,0 +1,156 @@
+//! `basin sink show`.
+
+use std::process::ExitCode;
+
+use basin_core::event::{Binding, SinkEntry};
+use serde_json::json;
+
+use super::list::{binding_json, or_none, sink_json, sink_state};
+use super::places::Places;
+use crate::cli::Context;
+use crate::cli::table::{Table, print, print_json, printable};
+use crate::control::report::RegistryState;
+use crate::control::{BindingActivity, ClientError, FailureSeen};
+use crate::registry::edit::missing;
+use crate::registry::quantity::{show_duration, show_size};
+use crate::registry::words::mode_word;
+
+/// Arguments of `basin sink show`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  basin sink show stamp")]
+pub(super) struct Show {
+    /// Name of the sink.
+    sink: String,
+    /// For scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let places = Places::find(context)?;
+        let file = places.store.read()?;
+        let names = file.sinks.iter().map(|sink| sink.name.as_str());
+        let sink = file.sink(&self.sink).ok_or_else(|| missing("sink", &self.sink, names))?;
+        let bindings: Vec<&Binding> = file.bindings_of(&sink.name).collect();
+        let live = places.live();
+        if self.json {
+            let state = live.as_ref().ok();
+            let activity = |binding: &Binding| state.and_then(|state| state.activity.get(&binding.name).cloned());
+            let bindings: Vec<_> = bindings
+                .iter()
+                .map(|binding| json!({ "binding": binding_json(binding, state), "activity": activity(binding) }))
+                .collect();
+            print_json(&json!({ "sink": sink_json(sink, state), "bindings": bindings }))?;
+        } else {
+            print(sink_text(sink, &live) + &bindings_text(&bindings, live.as_ref().ok()))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn sink_text(sink: &SinkEntry, live: &Result<RegistryState, ClientError>) -> String {
+    let state = live.as_ref().ok();
+    let mut table = Table::plain();
+    table.row(["sink", sink.name.as_str()]);
+    table.row(["state", &sink_state(sink, state)]);
+    if let Some(live) = state.and_then(|state| state.sinks.get(&sink.name)) {
+        match &live.failure {
+            Some(failure) => table.row(["failure", failure.as_str()]),
+            None if live.is_from_cache => table.row(["code", "from the cache"]),
+            None => table.row(["code".to_owned(), format!("compiled in {} ms", live.compile_ms)]),
+        }
+    }
+    table.row(["sha256", sink.digest.as_str()]);
+    table.row(["source", if sink.source.is_empty() { "-" } else { sink.source.as_str() }]);
+    let grants: Vec<_> = sink.grants.iter().map(|grant| grant.name().to_owned()).collect();
+    table.row(["grants".to_owned(), or_none(&grants)]);
+    let default = || "default".to_owned();
+    let fuel = sink.budget.fuel.map_or_else(default, |fuel| fuel.to_string());
+    let memory = sink.budget.memory.map_or_else(default, show_size);
+    let deadline = sink.budget.deadline_ms.map_or_else(default, show_duration);
+    table.row(["limits".to_owned(), format!("fuel {fuel}, memory {memory}, deadline {deadline}")]);
+    sink.config.iter().for_each(|(key, value)| table.row(["config".to_owned(), format!("{key} = {value}")]));
+    let note = match live {
+        Ok(_) => String::new(),
+        Err(ClientError::NotRunning(_)) => "no server runs on this spool, so there are no live facts\n".to_owned(),
+        Err(error) => format!("{error}\n"),
+    };
+    table.text() + &note
+}
+
+fn bindings_text(bindings: &[&Binding], live: Option<&RegistryState>) -> String {
+    if bindings.is_empty() {
+        return "\nit is bound to no event, so it is never called; `basin sink bind` binds it\n".to_owned();
+    }
+    let mut text = String::new();
+    for binding in bindings {
+        let mut table = Table::plain();
+        table.row(["binding", binding.name.as_str()]);
+        table.row(["  event", binding.event.name()]);
+        if !binding.rule.text().is_empty() {
+            table.row(["  rule", binding.rule.text()]);
+        }
+        let order = format!("priority {}, {}", binding.priority, mode_word(binding.mode));
+        table.row(["  order".to_owned(), order]);
+        table.row(["  on failure", binding.on_failure.word()]);
+        if let Some(listener) = &binding.listener {
+            table.row(["  listener", listener.as_str()]);
+        }
+        if let Some(max) = binding.max_firings {
+            table.row(["  fires at most".to_owned(), format!("{max} times after each start of the server")]);
+        }
+        if let Some(expires) = binding.expires {
+            table.row(["  expires".to_owned(), expires.to_rfc3339()]);
+        }
+        if !binding.is_enabled {
+            table.row(["  state", "off"]);
+        }
+        if let Some(live) = live {
+            match live.activity.get(&binding.name) {
+                Some(activity) => activity_rows(activity, &mut table),
+                None => table.row(["  calls", "none since the server started"]),
+            }
+        }
+        text.push('\n');
+        text.push_str(&table.text());
+        let activity = live.and_then(|live| live.activity.get(&binding.name));
+        text.push_str(&activity.map(failures_text).unwrap_or_default());
+    }
+    text
+}
+
+fn activity_rows(activity: &BindingActivity, table: &mut Table) {
+    let (calls, failures) = (activity.calls, activity.failures);
+    table.row(["  calls".to_owned(), format!("{calls}, {failures} failed, {} host calls denied", activity.denied)]);
+    if let Some(last) = activity.last_call {
+        let outcome = activity.last_outcome.as_deref().unwrap_or("-");
+        table.row(["  last call".to_owned(), format!("{}: {outcome}", last.to_rfc3339())]);
+    }
+    let mean = |sum: u64| sum.checked_div(calls).unwrap_or(0);
+    let (fuel, wall) = (mean(activity.fuel), mean(activity.wall_us));
+    let memory = activity.memory_max.div_ceil(1024);
+    table.row(["  use".to_owned(), format!("{fuel} fuel and {wall} us on average, {memory} KiB at most")]);
+}
+
+fn failures_text(activity: &BindingActivity) -> String {
+    let mut text = String::new();
+    let first = activity.first_failure.as_ref();
+    let last = activity.last_failure.as_ref().filter(|last| Some(*last) != first);
+    first.into_iter().for_each(|seen| failure_text("first failure", seen, &mut text));
+    last.into_iter().for_each(|seen| failure_text("last failure", seen, &mut text));
+    text
+}
+
+fn failure_text(title: &str, seen: &FailureSeen, text: &mut String) {
+    let failure = &seen.failure;
+    let mut line = |indent: &str, content: &str| text.push_str(&format!("{indent}{}\n", printable(content)));
+    line("  ", &format!("{title} at {}: {}: {}", seen.at.to_rfc3339(), failure.kind.word(), failure.detail));
+    let session = seen.session.iter().map(|id| format!("session {id}"));
+    let about: Vec<_> = session.chain(seen.message.iter().map(|id| format!("message {id}"))).collect();
+    if !about.is_empty() {
+        line("    ", &about.join(", "));
+    }
+    failure.backtrace.iter().for_each(|frame| line("    ", frame));
+    failure.stderr.lines().for_each(|stderr| line("    stderr: ", stderr));
+}
