@@ -43,11 +43,14 @@ impl SpoolFault {
     /// Sorts an error of the file system; a full disk (ENOSPC, EDQUOT, EFBIG) is its own fault.
     pub(crate) fn of(doing: impl Into<String>, error: &io::Error) -> Self {
         let doing = doing.into();
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Self::Full(format!("cannot {doing}: {error}"))
-            }
-            _ => Self::Io { doing, cause: error.to_string() },
+        let is_full = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        );
+        if is_full {
+            Self::Full(format!("cannot {doing}: {error}"))
+        } else {
+            Self::Io { doing, cause: error.to_string() }
         }
     }
 

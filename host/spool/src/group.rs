@@ -216,9 +216,11 @@ impl Group {
                 }
                 Change::Remove => {
                     Counters::add(&shared.counters.removes, 1);
-                    let before = index.remove(&one.id, segment);
+                    let before = index.take(&one.id);
                     let earliest = before.as_ref().map_or(segment, |entry| entry.earliest);
-                    self.unsynced.push(Tombstone { id: one.id.clone(), earliest });
+                    let tombstone = Tombstone { id: one.id.clone(), earliest };
+                    index.bury(tombstone.clone(), segment);
+                    self.unsynced.push(tombstone);
                     before
                 }
             };

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use basin_core::mail::{Body, MessageId, ReadAt};
 
+use crate::record::BodyNote;
 use crate::storage::StorageFile;
 
 /// Where the newest record of a message is.
@@ -29,6 +30,19 @@ impl BodyPlace {
     pub(crate) fn proof(&self) -> (u64, u32) {
         match *self {
             Self::Inline { len, crc, .. } | Self::File { len, crc, .. } => (len, crc),
+        }
+    }
+
+    /// What a record says of a body that stays where it is.
+    ///
+    /// The record that has an inline body stays as long as the body is needed. A body file may outlive the
+    /// record that first named it, so each newer one names it too.
+    pub(crate) fn note(&self) -> BodyNote {
+        match *self {
+            Self::Inline { len, crc, .. } => BodyNote::Same { len, crc },
+            Self::File { ref name, start, len, file_len, crc } => {
+                BodyNote::File { name: name.as_ref().to_owned(), start, len, file_len, file_crc: crc }
+            }
         }
     }
 
@@ -140,11 +154,10 @@ impl Index {
         Some(before)
     }
 
-    /// Forgets a message whose remove record is in `segment`.
-    pub(crate) fn remove(&mut self, id: &MessageId, segment: u64) -> Option<Entry> {
+    /// Forgets a message.
+    pub(crate) fn take(&mut self, id: &MessageId) -> Option<Entry> {
         let entry = self.messages.remove(id)?;
         self.discharge(&entry);
-        self.bury(Tombstone { id: id.clone(), earliest: entry.earliest }, segment);
         Some(entry)
     }
 

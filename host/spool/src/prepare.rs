@@ -70,18 +70,13 @@ pub(crate) fn whole(shared: &Arc<Shared>, message: &Message, state: &State) -> R
 /// Prepares the newer state of a message, without its body where that is the stored one.
 pub(crate) fn newer(shared: &Arc<Shared>, message: &Message, state: &State) -> Result<Prepared, SpoolFault> {
     let unchanged = shared.index().messages.get(&message.id).and_then(|entry| {
-        let proof = entry.body.proof();
         let is_same = entry.seen.as_ref().is_some_and(|seen| seen.is(&message.body))
-            || StoredBody::is(&message.body, &message.id, proof);
-        is_same.then_some(proof)
+            || StoredBody::is(&message.body, &message.id, entry.body.proof());
+        is_same.then(|| entry.body.clone())
     });
-    match unchanged {
-        None => whole(shared, message, state),
-        Some((len, crc)) => {
-            let note = BodyNote::Same { len, crc };
-            encode(message, state, Kind::State, note, (Bytes::new(), 0), PreparedBody::Same { len, crc })
-        }
-    }
+    let Some(place) = unchanged else { return whole(shared, message, state) };
+    let (len, crc) = place.proof();
+    encode(message, state, Kind::State, place.note(), (Bytes::new(), 0), PreparedBody::Same { len, crc })
 }
 
 fn encode(

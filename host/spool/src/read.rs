@@ -69,9 +69,12 @@ impl Found {
             }
             BodyPlace::File { name, start, .. } => {
                 let opened = shared.storage.open(&shared.layout.bodies.join(name.as_ref()));
-                let file = opened.map_err(|error| match error.kind() {
-                    std::io::ErrorKind::NotFound => self.damaged(&format!("its body file bodies/{name} is not there")),
-                    _ => SpoolFault::of(format!("open body {name}"), &error),
+                let file = opened.map_err(|error| {
+                    if error.kind() == std::io::ErrorKind::NotFound {
+                        self.damaged(&format!("its body file bodies/{name} is not there"))
+                    } else {
+                        SpoolFault::of(format!("open body {name}"), &error)
+                    }
                 })?;
                 (file, *start)
             }
@@ -90,9 +93,12 @@ impl Found {
         let mut at = start;
         while at < end {
             let count = usize::try_from(end - at).unwrap_or(CHECK_BYTES).min(CHECK_BYTES);
-            let octets = read_exactly(body.file.as_ref(), at, count).map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => self.damaged("its body is shorter than it was"),
-                _ => SpoolFault::of(format!("read the body of message {}", self.id), &error),
+            let octets = read_exactly(body.file.as_ref(), at, count).map_err(|error| {
+                if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                    self.damaged("its body is shorter than it was")
+                } else {
+                    SpoolFault::of(format!("read the body of message {}", self.id), &error)
+                }
             })?;
             crc.update(&octets);
             at += count as u64;

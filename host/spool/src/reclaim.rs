@@ -53,6 +53,7 @@ impl Reclaim {
             return false;
         }
         let result = self.remove_dead(group).and_then(|()| self.move_some(group));
+        let result = result.and_then(|has_moved| self.remove_dead(group).map(|()| has_moved));
         result.unwrap_or_else(|fault| {
             self.shared.note(fault);
             self.moving = None;
@@ -176,10 +177,8 @@ impl Reclaim {
                     .map_err(|error| SpoolFault::of(format!("read the body of message {id}"), &error))?;
                 (Bytes::from(octets), *crc, PreparedBody::Inline { len: *len, crc: *crc }, BodyNote::Here)
             }
-            BodyPlace::File { name, start, len, file_len, crc } => {
-                let (name, start, len, file_len, crc) = (name.as_ref().to_owned(), *start, *len, *file_len, *crc);
-                let note = BodyNote::File { name, start, len, file_len, file_crc: crc };
-                (Bytes::new(), 0, PreparedBody::Same { len, crc }, note)
+            place @ BodyPlace::File { len, crc, .. } => {
+                (Bytes::new(), 0, PreparedBody::Same { len: *len, crc: *crc }, place.note())
             }
         };
         head.meta.body = note;

@@ -33,7 +33,7 @@ pub(crate) const META_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) enum Kind {
     /// A whole message; replaces an earlier one of that id.
     Message,
-    /// Everything but the body, which stays as it was.
+    /// Everything but an inline body, which stays where it is.
     State,
     /// The message is gone.
     Remove,

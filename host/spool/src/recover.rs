@@ -55,7 +55,10 @@ struct Replay<'a> {
     aside: SetAside<'a>,
     index: Index,
     unresolved: HashMap<MessageId, Unresolved>,
-    removed: HashSet<MessageId>,
+    // Removed messages, with the first segment that may have a record of each.
+    removed: HashMap<MessageId, u64>,
+    // The disk did not give everything back.
+    is_partial: bool,
     recovery: Recovery,
 }
 
@@ -71,7 +74,8 @@ pub(crate) fn replay(storage: &dyn Storage, layout: &Layout) -> Result<Replayed,
         aside: SetAside::new(storage, layout).map_err(directory("list", &layout.damaged))?,
         index: Index::default(),
         unresolved: HashMap::new(),
-        removed: HashSet::new(),
+        removed: HashMap::new(),
+        is_partial: false,
         recovery: Recovery::default(),
     };
     let files = storage.list(&layout.segments).map_err(directory("list", &layout.segments))?;
@@ -79,11 +83,18 @@ pub(crate) fn replay(storage: &dyn Storage, layout: &Layout) -> Result<Replayed,
     for &number in &numbers {
         replay.segment(number)?;
     }
+    if replay.is_partial {
+        // Mail that was not read now may be read after the next start, so nothing that it may need goes: no
+        // body without a message, no removal, no segment.
+        replay.index.segments.values_mut().for_each(|segment| segment.is_kept = true);
+    }
     replay.set_unresolved_aside();
     let bodies = storage.list(&layout.bodies).map_err(directory("list", &layout.bodies))?;
     let bodies: BTreeMap<String, u64> = bodies.into_iter().map(|entry| (entry.name, entry.len)).collect();
     replay.check_body_files(&bodies);
-    replay.bury_orphans(&bodies);
+    if !replay.is_partial {
+        replay.bury_orphans(&bodies);
+    }
     let drafts = storage.list(&layout.drafts).map_err(directory("list", &layout.drafts))?;
     for draft in &drafts {
         // One that cannot be removed harms nobody; the next start tries again.
@@ -110,9 +121,11 @@ impl Replay<'_> {
         let file = opened.map_err(|source| OpenError::Directory { doing: "open", path: path.clone(), source })?;
         let (octets, failed) = read_all(file.as_ref());
         self.index.segments.insert(number, Segment::new(Arc::clone(&file)));
-        if let Some(error) = failed {
+        // A process that was killed leaves removals that only the page cache has. What is read here has to be
+        // on disk before anything is deleted because of it.
+        if let Some(error) = failed.or_else(|| file.sync_data().err()) {
             self.aside.unreadable(&path, octets.len() as u64, &error);
-            self.keep(number);
+            self.is_partial = true;
         }
         let mark = match parse_header(&octets, number) {
             Header::Known { mark } => Some(mark),
@@ -165,11 +178,12 @@ impl Replay<'_> {
     fn apply(&mut self, segment: u64, offset: u64, record: &Record<'_>) -> Option<()> {
         if record.frame.kind == Kind::Remove {
             let Removed { id } = serde_json::from_slice(record.meta).ok()?;
-            self.index.remove(&id, segment);
-            if let Some(Unresolved { earliest, .. }) = self.unresolved.remove(&id) {
-                self.index.bury(Tombstone { id: id.clone(), earliest }, segment);
-            }
-            self.removed.insert(id);
+            // A removal that was written again, after its first segment failed, counts for as much as the first.
+            let known = [self.removed.get(&id).copied(), self.unresolved.remove(&id).map(|record| record.earliest)];
+            let removed = self.index.take(&id).map(|entry| entry.earliest);
+            let earliest = known.into_iter().chain([removed]).flatten().fold(segment, u64::min);
+            self.index.bury(Tombstone { id: id.clone(), earliest }, segment);
+            self.removed.insert(id, earliest);
             return Some(());
         }
         let meta: Meta<'static> = serde_json::from_slice(record.meta).ok()?;
@@ -182,7 +196,7 @@ impl Replay<'_> {
                 len: u64::from(record.frame.body_len),
                 crc: record.frame.body_crc,
             },
-            (Kind::Message, BodyNote::File { name, start, len, file_len, file_crc }) => {
+            (Kind::Message | Kind::State, BodyNote::File { name, start, len, file_len, file_crc }) => {
                 BodyPlace::File { name: name.into(), start, len, file_len, crc: file_crc }
             }
             (Kind::State, BodyNote::Same { len, crc }) => {
@@ -219,7 +233,7 @@ impl Replay<'_> {
         let damaged: Vec<(MessageId, Place)> = damaged.map(|(id, entry)| (id.clone(), entry.record)).collect();
         for (id, place) in damaged {
             self.set_record_aside(&id, place, DamageKind::BodyMissing);
-            self.index.remove(&id, place.segment);
+            self.index.take(&id);
         }
     }
 
@@ -231,7 +245,7 @@ impl Replay<'_> {
             let path = self.layout.bodies.join(name);
             let id = name.rsplit_once('.').and_then(|(id, _)| MessageId::parse(id));
             let is_superseded =
-                id.is_some_and(|id| self.removed.contains(&id) || self.index.messages.contains_key(&id));
+                id.is_some_and(|id| self.removed.contains_key(&id) || self.index.messages.contains_key(&id));
             if is_superseded {
                 // The log says that it is not needed; a crash came before its removal.
                 drop(self.storage.remove(&path));
@@ -287,14 +301,11 @@ fn id_of(record: &Record<'_>) -> Option<String> {
 // The octets of a file up to where it cannot be read.
 fn read_all(file: &dyn StorageFile) -> (Vec<u8>, Option<io::Error>) {
     let mut octets = Vec::new();
+    let mut chunk = vec![0; READ_BYTES];
     loop {
-        let filled = octets.len();
-        octets.resize(filled + READ_BYTES, 0);
-        let read = file.read_at(filled as u64, octets.get_mut(filled..).unwrap_or_default());
-        octets.truncate(filled + *read.as_ref().unwrap_or(&0));
-        match read {
+        match file.read_at(octets.len() as u64, &mut chunk) {
             Ok(0) => return (octets, None),
-            Ok(_) => {}
+            Ok(count) => octets.extend_from_slice(chunk.get(..count).unwrap_or_default()),
             Err(error) => return (octets, Some(error)),
         }
     }

@@ -52,9 +52,12 @@ impl Spool {
             storage.create_dir(path).map_err(failed("make directory", path))?;
         }
         storage.sync_dir(&layout.root).map_err(failed("sync directory", &layout.root))?;
-        let lock = storage.lock(&layout.lock()).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => OpenError::Locked { directory: layout.root.clone() },
-            _ => failed("lock", &layout.lock())(error),
+        let lock = storage.lock(&layout.lock()).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::WouldBlock {
+                OpenError::Locked { directory: layout.root.clone() }
+            } else {
+                failed("lock", &layout.lock())(error)
+            }
         })?;
         let Replayed { index, recovery, next_segment, next_file } = replay(storage.as_ref(), &layout)?;
         let shared = Arc::new(Shared::new(storage, layout, options, index, next_file, lock));

@@ -29,7 +29,11 @@ pub(crate) fn id(number: u64) -> MessageId {
 
 /// Octets that tell any two messages and places apart.
 pub(crate) fn octets(number: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|at| u8::try_from((at * 31 + at / 251 + number * 7) % 251).expect("under 251")).collect()
+    // No power of two, so that a block which is moved or taken from elsewhere does not fit.
+    let mut octets: Vec<u8> = (0..251_u64).map(|at| u8::try_from((at * 31 + number * 7) % 251).unwrap_or(0)).collect();
+    octets = octets.repeat(len / 251 + 1);
+    octets.truncate(len);
+    octets
 }
 
 pub(crate) fn message_with(number: u64, body: Body) -> Message {
