@@ -8,8 +8,12 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 use tracing::warn;
 use wasmtime::EngineWeak;
+use wasmtime::component::Linker;
 
+use crate::cache::CodeCache;
+use crate::host_api;
 use crate::pool::{self, Plan};
+use crate::state::State;
 
 /// How often the epoch moves on: how long a sink computes before others get their turn.
 const TICK: Duration = Duration::from_millis(10);
@@ -62,7 +66,9 @@ pub struct Engine {
 
 pub(crate) struct Shared {
     pub(crate) wasmtime: wasmtime::Engine,
+    pub(crate) linker: Linker<State>,
     pub(crate) permits: Semaphore,
+    pub(crate) cache: Option<CodeCache>,
     pub(crate) calls_max: u32,
 }
 
@@ -97,10 +103,12 @@ impl Engine {
                 "fewer sinks can run at once than configured; raise vm.max_map_count or the address space limit"
             );
         }
+        let linker = host_api::linker(&wasmtime).map_err(|why| EngineError::Setup { why: format!("{why:#}") })?;
+        let cache = options.code_cache.map(|path| CodeCache::open(path, &wasmtime)).transpose()?;
         start_ticker(wasmtime.weak()).map_err(EngineError::Ticker)?;
         let permits = usize::try_from(plan.calls()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let permits = Semaphore::new(permits);
-        let shared = Shared { wasmtime, permits, calls_max: plan.calls() };
+        let shared = Shared { wasmtime, linker, permits, cache, calls_max: plan.calls() };
         Ok(Self { shared: Arc::new(shared) })
     }
 

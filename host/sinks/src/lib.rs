@@ -5,15 +5,31 @@
 //! panics, never blocks longer than the budget of the call, and leaves no trace of a call that failed.
 //!
 //! This crate alone names wasmtime. The types that are generated from `wit/` stay inside it: `bindings` has them,
-//! `convert` translates them, `host_api` answers to them.
+//! `exports` and `host_api` implement what they ask for, `convert` translates their values.
 
+mod bindings;
+mod cache;
 mod call;
+mod clock;
+mod convert;
+mod ended;
 mod engine;
+mod exports;
+mod failure;
 mod host;
+mod host_api;
+mod limiter;
 mod load;
 mod load_error;
 mod pool;
 mod report;
+mod state;
+mod store;
+mod tariff;
+mod text;
+mod trial;
+mod verdict;
+mod wasi;
 
 pub use engine::{CALLS_MAX_DEFAULT, Engine, EngineError, EngineOptions, PoolUse};
 pub use host::{LogLevel, LogLine, SinkHost};

@@ -1,0 +1,175 @@
+//! Between the types of `wit/` and those of the core. Nothing else knows both.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use basin_core::event::{FailureKind, Later, Verdict};
+use basin_core::limits::{REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX};
+use basin_core::reply::{Enhanced, Reply};
+use basin_core::time::Timestamp;
+
+use crate::LogLevel;
+use crate::bindings::basin::sink::{inbound, log, types};
+use crate::ended::Ended;
+use crate::host_api::ErrorValue;
+use crate::text;
+
+/// Longest text of `hold` and `bad-mail`, in octets; it goes into logs and the queue's listing.
+const REASON_BYTES_MAX: usize = 512;
+
+/// Longest time that a sink can defer a message at once, as long as a message lives in most queues.
+const LATER_MAX: Duration = Duration::from_secs(5 * 24 * 3_600);
+
+/// A moment, as sinks see it.
+pub(crate) fn datetime(moment: Timestamp) -> types::Datetime {
+    types::Datetime { seconds: moment.seconds, nanoseconds: moment.nanoseconds }
+}
+
+/// A moment that a sink named; `None` where the nanoseconds are no part of a second.
+pub(crate) fn timestamp(moment: types::Datetime) -> Option<Timestamp> {
+    let is_part = moment.nanoseconds < 1_000_000_000;
+    is_part.then_some(Timestamp { seconds: moment.seconds, nanoseconds: moment.nanoseconds })
+}
+
+/// One end of a connection.
+pub(crate) fn endpoint(address: SocketAddr) -> types::Endpoint {
+    types::Endpoint { address: address.ip().to_canonical().to_string(), port: address.port() }
+}
+
+/// A reply, as sinks see it.
+pub(crate) fn reply_to_sink(reply: &Reply) -> types::Reply {
+    types::Reply { code: reply.code(), enhanced: reply.enhanced_text(), lines: reply.lines().to_vec() }
+}
+
+/// A reply that a sink wrote; the text says which rule it breaks.
+///
+/// Lines are made printable and cut here, so that logs and notifications are as safe as the wire.
+pub(crate) fn reply_from_sink(reply: types::Reply) -> Result<Reply, String> {
+    if !(200..=599).contains(&reply.code) {
+        return Err(format!("a reply has a code from 200 to 599, not {}", reply.code));
+    }
+    if reply.lines.len() > REPLY_LINES_MAX {
+        return Err(format!("a reply has at most {REPLY_LINES_MAX} lines, not {}", reply.lines.len()));
+    }
+    let enhanced = match reply.enhanced {
+        None => None,
+        Some(text) => Some(Enhanced::parse(&text).ok_or_else(|| {
+            format!("an enhanced status code looks like 5.7.1, not {:?}", text::line(&text, REPLY_LINE_BYTES_MAX))
+        })?),
+    };
+    Ok(Reply::multi_line(reply.code, enhanced, reply.lines.iter().map(|line| reply_line(line)).collect()))
+}
+
+/// One line of a reply: printable ASCII, cut at what a line can hold.
+pub(crate) fn reply_line(line: &str) -> String {
+    let printable = |c: char| if c == '\t' || (' '..='~').contains(&c) { c } else { '?' };
+    line.chars().take(REPLY_LINE_BYTES_MAX).map(printable).collect()
+}
+
+/// When to try again.
+pub(crate) fn later_from_sink(later: types::Later) -> Result<Later, String> {
+    let after = Duration::from_secs(u64::from(later.after_seconds)).min(LATER_MAX);
+    Ok(Later { reply: reply_from_sink(later.reply)?, after })
+}
+
+/// The level of a log line.
+pub(crate) fn level(level: log::Level) -> LogLevel {
+    match level {
+        log::Level::Trace => LogLevel::Trace,
+        log::Level::Debug => LogLevel::Debug,
+        log::Level::Info => LogLevel::Info,
+        log::Level::Warn => LogLevel::Warn,
+        log::Level::Error => LogLevel::Error,
+    }
+}
+
+impl From<ErrorValue> for types::Error {
+    fn from(value: ErrorValue) -> Self {
+        match value {
+            ErrorValue::Denied(why) => Self::Denied(why),
+            ErrorValue::NotFound => Self::NotFound,
+            ErrorValue::Invalid(why) => Self::Invalid(why),
+            ErrorValue::Duplicate => Self::Duplicate,
+            ErrorValue::Limit(what) => Self::Limit(what),
+            ErrorValue::ReadOnly => Self::ReadOnly,
+        }
+    }
+}
+
+/// A verdict as a sink said it, made a verdict of the core.
+pub(crate) trait IntoVerdict {
+    /// The verdict; what cannot be one ends the call.
+    fn into_verdict(self) -> Result<Verdict, Ended>;
+}
+
+impl IntoVerdict for () {
+    fn into_verdict(self) -> Result<Verdict, Ended> {
+        Ok(Verdict::Next)
+    }
+}
+
+impl IntoVerdict for inbound::ConnectVerdict {
+    fn into_verdict(self) -> Result<Verdict, Ended> {
+        Ok(match self {
+            Self::Next => Verdict::Next,
+            Self::SkipRemaining => Verdict::SkipRemaining,
+            Self::Refuse(with) => Verdict::Refuse(reply(with)?),
+            Self::Special(_) => return Err(special()),
+        })
+    }
+}
+
+impl IntoVerdict for inbound::CommandVerdict {
+    fn into_verdict(self) -> Result<Verdict, Ended> {
+        Ok(match self {
+            Self::Next => Verdict::Next,
+            Self::SkipRemaining => Verdict::SkipRemaining,
+            Self::Accept => Verdict::Accept,
+            Self::Consume(with) => Verdict::Consume(reply(with)?),
+            Self::Refuse(with) => Verdict::Refuse(reply(with)?),
+            Self::DropSession(with) => Verdict::DropSession(reply(with)?),
+            Self::AwaitInput(with) => Verdict::AwaitInput(reply(with)?),
+            Self::AwaitOctets((with, octets)) => Verdict::AwaitOctets(reply(with)?, octets),
+            Self::Special(_) => return Err(special()),
+        })
+    }
+}
+
+impl IntoVerdict for inbound::DataVerdict {
+    fn into_verdict(self) -> Result<Verdict, Ended> {
+        Ok(match self {
+            Self::Next => Verdict::Next,
+            Self::SkipRemaining => Verdict::SkipRemaining,
+            Self::Refuse(with) => Verdict::Refuse(reply(with)?),
+            Self::DropSession(with) => Verdict::DropSession(reply(with)?),
+            Self::Discard => Verdict::Discard,
+            Self::Hold(why) => Verdict::Hold(text::line(&why, REASON_BYTES_MAX)),
+            Self::Special(_) => return Err(special()),
+        })
+    }
+}
+
+impl IntoVerdict for inbound::MessageVerdict {
+    fn into_verdict(self) -> Result<Verdict, Ended> {
+        Ok(match self {
+            Self::Next => Verdict::Next,
+            Self::SkipRemaining => Verdict::SkipRemaining,
+            Self::Refuse(with) => Verdict::Refuse(reply(with)?),
+            Self::Defer(until) => {
+                Verdict::Defer(later_from_sink(until).map_err(|why| Ended::new(FailureKind::Verdict, why))?)
+            }
+            Self::Discard => Verdict::Discard,
+            Self::Hold(why) => Verdict::Hold(text::line(&why, REASON_BYTES_MAX)),
+            Self::BadMail(why) => Verdict::BadMail(text::line(&why, REASON_BYTES_MAX)),
+            Self::Special(_) => return Err(special()),
+        })
+    }
+}
+
+fn reply(reply: types::Reply) -> Result<Reply, Ended> {
+    reply_from_sink(reply).map_err(|why| Ended::new(FailureKind::Verdict, why))
+}
+
+fn special() -> Ended {
+    Ended::new(FailureKind::Verdict, "the verdict `special` is reserved for later versions")
+}

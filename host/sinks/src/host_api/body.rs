@@ -1,0 +1,194 @@
+//! Bodies that a sink writes.
+
+use basin_core::event::Grant;
+use basin_core::mail::Body;
+use wasmtime::component::Resource;
+
+use super::signature::{Edit, broken_by};
+use super::{BodyWriter, ErrorValue, Refused, invalid};
+use crate::bindings::basin::sink::message::HostBodyWriter;
+use crate::ended::Ended;
+use crate::state::State;
+
+/// Most bodies under construction in one call.
+const WRITERS_MAX: usize = 16;
+
+/// The bodies under construction of one call.
+#[derive(Debug, Default)]
+pub(crate) struct Writers(Vec<Option<Writer>>);
+
+#[derive(Debug, Default)]
+struct Writer {
+    octets: Vec<u8>,
+    // The last octet written was a CR, and it is not in `octets` yet.
+    is_cr_open: bool,
+}
+
+impl Writers {
+    fn len(&self) -> usize {
+        self.0.iter().flatten().map(|writer| writer.octets.len()).sum()
+    }
+
+    fn writer(&mut self, number: u32) -> Option<&mut Writer> {
+        self.0.get_mut(usize::try_from(number).ok()?)?.as_mut()
+    }
+
+    fn take(&mut self, number: u32) -> Option<Writer> {
+        self.0.get_mut(usize::try_from(number).ok()?)?.take()
+    }
+}
+
+impl Writer {
+    // Makes every line end CR LF. A bare CR is refused: servers that disagree about what ends a line let one message
+    // be read as two (SMTP smuggling).
+    fn append(&mut self, octets: &[u8]) -> Result<(), ErrorValue> {
+        let mut rest = octets;
+        let mut text = Vec::with_capacity(octets.len() + octets.len() / 32);
+        let mut is_cr_open = self.is_cr_open;
+        while let Some((&octet, after)) = rest.split_first() {
+            rest = after;
+            match octet {
+                b'\n' => {
+                    text.extend_from_slice(b"\r\n");
+                    is_cr_open = false;
+                }
+                _ if is_cr_open => return Err(bare_cr()),
+                b'\r' => is_cr_open = true,
+                _ => text.push(octet),
+            }
+        }
+        self.octets.append(&mut text);
+        self.is_cr_open = is_cr_open;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<u8>, ErrorValue> {
+        if self.is_cr_open {
+            return Err(bare_cr());
+        }
+        if !self.octets.is_empty() && !self.octets.ends_with(b"\n") {
+            self.octets.extend_from_slice(b"\r\n");
+        }
+        Ok(self.octets)
+    }
+}
+
+fn bare_cr() -> ErrorValue {
+    ErrorValue::Invalid("a body has no CR without LF".to_owned())
+}
+
+impl HostBodyWriter for State {
+    fn write(&mut self, writer: Resource<BodyWriter>, octets: Vec<u8>) -> Result<(), Refused> {
+        self.taken(&octets);
+        self.edit(Grant::EditBody)?;
+        let limit = self.host.message_bytes_max();
+        if (self.writers.len() + octets.len()) as u64 > limit {
+            return Err(ErrorValue::Limit(format!("the bodies of a call have at most {limit} octets")).into());
+        }
+        let writer = self.writers.writer(writer.rep()).ok_or(ErrorValue::NotFound)?;
+        Ok(writer.append(&octets)?)
+    }
+
+    fn drop(&mut self, writer: Resource<BodyWriter>) -> wasmtime::Result<()> {
+        self.writers.take(writer.rep());
+        Ok(())
+    }
+}
+
+impl State {
+    /// `mail-msg.new-body`.
+    pub(super) fn begin_body(&mut self) -> Result<Resource<BodyWriter>, Refused> {
+        self.edit_content(Grant::EditBody)?;
+        if self.writers.0.len() >= WRITERS_MAX {
+            return Err(ErrorValue::Limit(format!("a call makes at most {WRITERS_MAX} bodies")).into());
+        }
+        let number = u32::try_from(self.writers.0.len()).map_err(|_| Ended::host("too many bodies"))?;
+        self.writers.0.push(Some(Writer::default()));
+        Ok(Resource::new_own(number))
+    }
+
+    /// `mail-msg.replace-body`.
+    pub(super) fn put_body(&mut self, writer: &Resource<BodyWriter>) -> Result<(), Refused> {
+        self.edit_content(Grant::EditBody)?;
+        self.may_break(Edit::Content)?;
+        let writer = self.writers.take(writer.rep()).ok_or(ErrorValue::NotFound)?;
+        let octets = writer.finish()?;
+        let limit = self.host.message_bytes_max();
+        let message = self.message_mut()?;
+        if (message.header.len() + 2 + octets.len()) as u64 > limit {
+            return Err(ErrorValue::Limit(format!("a message has at most {limit} octets")).into());
+        }
+        message.body = Body::from_bytes(octets);
+        self.parts.forget();
+        Ok(())
+    }
+
+    /// Whether the content may be edited: the grant is there, and so is the content.
+    pub(super) fn edit_content(&mut self, grant: Grant) -> Result<(), Refused> {
+        if !self.event().has_content() {
+            return Err(ErrorValue::ReadOnly.into());
+        }
+        self.edit(grant)
+    }
+
+    /// Answers `denied` where the edit breaks a signature and the binding does not grant that.
+    pub(super) fn may_break(&mut self, edit: Edit<'_>) -> Result<(), Refused> {
+        if self.has(Grant::BreakSignatures) {
+            return Ok(());
+        }
+        match broken_by(&self.message()?.header, edit) {
+            None => Ok(()),
+            Some(what) => Err(self.deny(format!(
+                "the message is {what} and the edit would break that; it needs the grant {}",
+                Grant::BreakSignatures
+            ))),
+        }
+    }
+}
+
+/// Checks octets for use as header lines; kept beside the body's rule because both guard the same line ends.
+pub(super) fn check_lines(octets: &[u8], line_max: usize) -> Result<(), Refused> {
+    if !octets.is_empty() && !octets.ends_with(b"\r\n") {
+        return Err(invalid("a header block ends with CR LF"));
+    }
+    for line in octets.split_inclusive(|&octet| octet == b'\n') {
+        let text = line.strip_suffix(b"\r\n").ok_or_else(|| invalid("lines end with CR LF"))?;
+        if text.is_empty() || text.len() > line_max || text.iter().any(|octet| matches!(octet, b'\r' | 0)) {
+            return Err(invalid(format!("a header line has 1 to {line_max} octets and no CR or NUL")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(chunks: &[&[u8]]) -> Result<Vec<u8>, ErrorValue> {
+        let mut writer = Writer::default();
+        chunks.iter().try_for_each(|chunk| writer.append(chunk))?;
+        writer.finish()
+    }
+
+    #[test]
+    fn every_line_ends_in_cr_lf_wherever_the_chunks_are_cut() {
+        assert_eq!(written(&[b"a\nb\r", b"\nc"]), Ok(b"a\r\nb\r\nc\r\n".to_vec()));
+        assert_eq!(written(&[b"a\r\n", b""]), Ok(b"a\r\n".to_vec()));
+        assert_eq!(written(&[]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_bare_cr_is_refused_wherever_it_stands() {
+        for chunks in [&[&b"a\rb"[..]][..], &[b"a\r", b"b"], &[b"a\r"], &[b"\r\r\n"]] {
+            assert_eq!(written(chunks), Err(bare_cr()), "{chunks:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_chunk_changes_nothing() {
+        let mut writer = Writer::default();
+        assert_eq!(writer.append(b"good\n"), Ok(()));
+        assert_eq!(writer.append(b"x\ry"), Err(bare_cr()));
+        assert_eq!(writer.finish(), Ok(b"good\r\n".to_vec()));
+    }
+}

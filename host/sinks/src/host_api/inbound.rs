@@ -1,0 +1,244 @@
+//! `inbound`: the client's session and command.
+
+use std::sync::Arc;
+
+use basin_core::addr::Address;
+use basin_core::event::{self, EventKind, Grant, SessionFacts};
+use basin_core::mail::Scope;
+use wasmtime::component::Resource;
+
+use super::recipient::bag_error;
+use super::{Command, ErrorValue, Refused, Session, invalid};
+use crate::bindings::basin::sink::inbound::{Host, HostCommand, HostSession};
+use crate::bindings::basin::sink::types::{Datetime, Endpoint};
+use crate::convert;
+use crate::ended::Ended;
+use crate::state::State;
+
+/// Longest value of an ESMTP parameter, in octets; the line that carries it has 2,048.
+const PARAMETER_BYTES_MAX: usize = 1_024;
+
+impl Host for State {}
+
+impl HostSession for State {
+    fn id(&mut self, _: Resource<Session>) -> wasmtime::Result<String> {
+        self.session()?.id.clone().pass(self)
+    }
+
+    fn listener(&mut self, _: Resource<Session>) -> wasmtime::Result<String> {
+        self.session()?.listener.clone().pass(self)
+    }
+
+    fn client(&mut self, _: Resource<Session>) -> wasmtime::Result<Endpoint> {
+        Ok(convert::endpoint(self.session()?.client))
+    }
+
+    // This version looks no names up.
+    fn client_name(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn server(&mut self, _: Resource<Session>) -> wasmtime::Result<Endpoint> {
+        Ok(convert::endpoint(self.session()?.server))
+    }
+
+    fn started(&mut self, _: Resource<Session>) -> wasmtime::Result<Datetime> {
+        Ok(convert::datetime(self.session()?.started))
+    }
+
+    fn helo_domain(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        self.session()?.helo.clone().pass(self)
+    }
+
+    fn is_esmtp(&mut self, _: Resource<Session>) -> wasmtime::Result<bool> {
+        Ok(self.session()?.is_esmtp)
+    }
+
+    // This version has neither TLS nor AUTH: no session is encrypted or authenticated.
+    fn tls_version(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn tls_cipher(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn tls_client_subject(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn auth_user(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn auth_mechanism(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn set_authenticated(&mut self, _: Resource<Session>, user: String, mechanism: String) -> Result<(), Refused> {
+        self.taken(&user);
+        self.taken(&mechanism);
+        Err(self.not_given("the grant authenticate"))
+    }
+
+    fn message_count(&mut self, _: Resource<Session>) -> wasmtime::Result<u32> {
+        Ok(self.session()?.messages)
+    }
+
+    fn error_count(&mut self, _: Resource<Session>) -> wasmtime::Result<u32> {
+        Ok(self.session()?.errors)
+    }
+
+    fn property(&mut self, _: Resource<Session>, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        self.taken(&name);
+        let value = self.overlay.session_bag.value(Scope(&self.sink.name), &name).map(<[u8]>::to_vec);
+        self.give(value)
+    }
+
+    fn set_property(&mut self, _: Resource<Session>, name: String, value: Vec<u8>) -> Result<(), Refused> {
+        self.taken(&name);
+        self.taken(&value);
+        self.writable()?;
+        let bag = Arc::make_mut(&mut self.overlay.session_bag);
+        bag.set(Scope(&self.sink.name), &name, value).map_err(bag_error)
+    }
+
+    fn set_banner(&mut self, _: Resource<Session>, text: String) -> Result<(), Refused> {
+        self.taken(&text);
+        if self.event() != EventKind::OnConnect {
+            return Err(ErrorValue::ReadOnly.into());
+        }
+        self.edit(Grant::Reply)?;
+        if text.is_empty() || text.bytes().any(|octet| !(b' '..=b'~').contains(&octet)) {
+            return Err(invalid("a banner is one line of printable ASCII"));
+        }
+        self.overlay.banner = Some(convert::reply_line(&text));
+        Ok(())
+    }
+
+    fn end_reason(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        self.session()?.end_reason.map(str::to_owned).pass(self)
+    }
+
+    fn drop(&mut self, _: Resource<Session>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl HostCommand for State {
+    fn keyword(&mut self, _: Resource<Command>) -> wasmtime::Result<String> {
+        self.command()?.keyword.clone().pass(self)
+    }
+
+    fn argument(&mut self, _: Resource<Command>) -> wasmtime::Result<String> {
+        self.readable_command("the argument of the command")?;
+        self.command()?.argument.clone().pass(self)
+    }
+
+    fn line(&mut self, _: Resource<Command>) -> wasmtime::Result<Vec<u8>> {
+        self.readable_command("the line of the command")?;
+        self.command()?.line.clone().pass(self)
+    }
+
+    fn path(&mut self, _: Resource<Command>) -> wasmtime::Result<Option<String>> {
+        self.readable_command("the path of the command")?;
+        self.command()?.path.clone().pass(self)
+    }
+
+    fn set_path(&mut self, _: Resource<Command>, address: String) -> Result<(), Refused> {
+        self.taken(&address);
+        self.edit(Grant::EditEnvelope)?;
+        let command = self.command()?;
+        if command.path.is_none() {
+            return Err(ErrorValue::NotFound.into());
+        }
+        // Only MAIL knows the null path (RFC 5321 §4.5.5).
+        if !(address.is_empty() && command.keyword == "MAIL") {
+            Address::parse(&address).map_err(invalid)?;
+        }
+        self.command_mut()?.path = Some(address);
+        Ok(())
+    }
+
+    fn parameter(&mut self, _: Resource<Command>, keyword: String) -> wasmtime::Result<Option<String>> {
+        self.taken(&keyword);
+        self.readable_command("the parameters of the command")?;
+        self.command()?.parameters.get(&keyword.to_ascii_uppercase()).cloned().pass(self)
+    }
+
+    fn set_parameter(&mut self, _: Resource<Command>, keyword: String, value: Option<String>) -> Result<(), Refused> {
+        self.taken(&keyword);
+        self.taken(&value);
+        self.edit(Grant::EditEnvelope)?;
+        let keyword = parameter_keyword(&keyword)?;
+        if let Some(value) = &value {
+            check_parameter(value)?;
+        }
+        let parameters = &mut self.command_mut()?.parameters;
+        match value {
+            Some(value) => parameters.insert(keyword, value),
+            None => parameters.remove(&keyword),
+        };
+        Ok(())
+    }
+
+    fn drop(&mut self, _: Resource<Command>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+/// The keyword of an ESMTP parameter in upper case (RFC 5321 §4.1.2, `esmtp-keyword`).
+pub(super) fn parameter_keyword(keyword: &str) -> Result<String, Refused> {
+    let mut octets = keyword.bytes();
+    let is_first = octets.next().is_some_and(|octet| octet.is_ascii_alphanumeric());
+    if keyword.len() <= 64 && is_first && octets.all(|octet| octet.is_ascii_alphanumeric() || octet == b'-') {
+        return Ok(keyword.to_ascii_uppercase());
+    }
+    Err(invalid("a parameter keyword has letters, digits and hyphens"))
+}
+
+/// Checks the value of an ESMTP parameter (RFC 5321 §4.1.2, `esmtp-value`); empty stands for none.
+pub(super) fn check_parameter(value: &str) -> Result<(), Refused> {
+    if value.len() <= PARAMETER_BYTES_MAX && value.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'=') {
+        return Ok(());
+    }
+    Err(invalid(format!("a parameter value has at most {PARAMETER_BYTES_MAX} printable characters and no \"=\"")))
+}
+
+/// Passes a value to the sink; reads better behind a chain than around it.
+trait Pass: super::weight::Weight + Sized {
+    fn pass(self, state: &mut State) -> wasmtime::Result<Self> {
+        state.give(self)
+    }
+}
+
+impl<T: super::weight::Weight> Pass for T {}
+
+impl State {
+    fn session(&self) -> wasmtime::Result<&SessionFacts> {
+        self.occasion.session.as_deref().ok_or_else(|| Ended::host("there is no session at this event").into())
+    }
+
+    fn command(&self) -> wasmtime::Result<&event::Command> {
+        self.overlay.command.as_deref().ok_or_else(|| Ended::host("there is no command at this event").into())
+    }
+
+    fn command_mut(&mut self) -> wasmtime::Result<&mut event::Command> {
+        let command = self.overlay.command.as_mut().ok_or_else(|| Ended::host("there is no command at this event"))?;
+        Ok(Arc::make_mut(command))
+    }
+
+    // MAIL, RCPT, VRFY and EXPN carry addresses; AUTH carries secrets; what other verbs carry is for everyone that
+    // the rule of the binding lets see the verb.
+    fn readable_command(&mut self, what: &str) -> wasmtime::Result<()> {
+        match self.command()?.keyword.as_str() {
+            "MAIL" | "RCPT" | "VRFY" | "EXPN" => self.read(Grant::ReadEnvelope, what),
+            "AUTH" => {
+                self.denied += 1;
+                let why = format!("it read {what}, which takes the grant authenticate; this version does not give it");
+                Err(Ended::denied(why).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}

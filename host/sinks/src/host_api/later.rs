@@ -1,0 +1,216 @@
+//! What the contract has and this version does not give: it is linked and denies.
+//!
+//! Functions that answer `result<_, error>` say `denied`; getters belong to things that never exist here, so their
+//! handles are of types without values and the functions cannot be reached.
+
+use wasmtime::component::Resource;
+
+use super::{
+    AuthResult, Destination, MailMsg, NewMessage, NextHop, OutCommand, OutSession, Refused, ServerResponse, TrackRecord,
+};
+use crate::bindings::basin::sink::types::{Datetime, Endpoint, Reply};
+use crate::bindings::basin::sink::{dns, message, message_auth, outbound, state, transport};
+use crate::ended::Ended;
+use crate::state::State;
+
+impl State {
+    fn refuse<T>(&mut self, grant: &str) -> Result<T, Refused> {
+        Err(self.not_given(&format!("the grant {grant}")))
+    }
+
+    // A getter of a thing that this version never hands out.
+    fn unreachable<T>(&mut self, what: &str) -> wasmtime::Result<T> {
+        self.denied += 1;
+        Err(Ended::denied(format!("{what} is not given by this version of basin")).into())
+    }
+}
+
+/// Implements getters and changes of things that never exist.
+macro_rules! absent {
+    ($grant:literal: $( get $name:ident(&self, $handle:ty $(, $arg:ident: $ty:ty)*) -> $out:ty; )*) => {
+        $( fn $name(&mut self, _: Resource<$handle> $(, _: $ty)*) -> wasmtime::Result<$out> {
+            self.unreachable(concat!("the grant ", $grant))
+        } )*
+    };
+    ($grant:literal: $( set $name:ident(&self, $handle:ty $(, $arg:ident: $ty:ty)*); )*) => {
+        $( fn $name(&mut self, _: Resource<$handle> $(, _: $ty)*) -> Result<(), Refused> {
+            self.refuse($grant)
+        } )*
+    };
+}
+
+impl message::HostNewMessage for State {
+    fn create(&mut self, _: String, _: Vec<String>) -> Result<Resource<NewMessage>, Refused> {
+        self.refuse("submit")
+    }
+
+    fn copy_of(&mut self, _: Resource<MailMsg>, _: String, _: Vec<String>) -> Result<Resource<NewMessage>, Refused> {
+        self.refuse("submit")
+    }
+
+    absent! { "submit":
+        set add_header(&self, NewMessage, name: String, value: String);
+        set write_body(&self, NewMessage, octets: Vec<u8>);
+    }
+
+    absent! { "submit": get drop(&self, NewMessage) -> (); }
+}
+
+impl message::Host for State {
+    fn submit(&mut self, _: Resource<NewMessage>) -> Result<String, Refused> {
+        self.refuse("submit")
+    }
+}
+
+impl outbound::Host for State {}
+
+impl outbound::HostOutSession for State {
+    absent! { "outbound":
+        get id(&self, OutSession) -> String;
+        get host(&self, OutSession) -> String;
+        get remote(&self, OutSession) -> Endpoint;
+        get local(&self, OutSession) -> Endpoint;
+        get attempt(&self, OutSession) -> u32;
+        get banner(&self, OutSession) -> String;
+        get extensions(&self, OutSession) -> Vec<String>;
+        get tls_version(&self, OutSession) -> Option<String>;
+        get property(&self, OutSession, name: String) -> Option<Vec<u8>>;
+        get drop(&self, OutSession) -> ();
+    }
+    absent! { "outbound": set set_property(&self, OutSession, name: String, value: Vec<u8>); }
+}
+
+impl outbound::HostOutCommand for State {
+    absent! { "outbound":
+        get keyword(&self, OutCommand) -> String;
+        get line(&self, OutCommand) -> String;
+        get native_line(&self, OutCommand) -> String;
+        get previous_reply(&self, OutCommand) -> Option<Reply>;
+        get drop(&self, OutCommand) -> ();
+    }
+    absent! { "outbound":
+        set set_line(&self, OutCommand, line: String);
+        set append_parameter(&self, OutCommand, parameter: String);
+    }
+}
+
+impl outbound::HostServerResponse for State {
+    absent! { "outbound":
+        get keyword(&self, ServerResponse) -> String;
+        get line(&self, ServerResponse) -> String;
+        get reply(&self, ServerResponse) -> Reply;
+        get is_pipelined(&self, ServerResponse) -> bool;
+        get drop(&self, ServerResponse) -> ();
+    }
+}
+
+impl transport::Host for State {}
+
+impl transport::HostNextHop for State {
+    fn mx(&mut self, _: String) -> Result<Resource<NextHop>, Refused> {
+        self.refuse("route")
+    }
+
+    fn host(&mut self, _: String, _: u16) -> Result<Resource<NextHop>, Refused> {
+        self.refuse("route")
+    }
+
+    fn lmtp(&mut self, _: String) -> Result<Resource<NextHop>, Refused> {
+        self.refuse("route")
+    }
+
+    fn local(&mut self) -> wasmtime::Result<Resource<NextHop>> {
+        self.unreachable("the grant route")
+    }
+
+    absent! { "route":
+        set set_tls(&self, NextHop, level: String);
+        set set_credentials(&self, NextHop, name: String);
+        set set_source(&self, NextHop, name: String);
+    }
+    absent! { "route": get drop(&self, NextHop) -> (); }
+}
+
+impl transport::HostDestination for State {
+    absent! { "route":
+        get domain(&self, Destination) -> String;
+        get failures(&self, Destination) -> Vec<(String, Reply)>;
+        get drop(&self, Destination) -> ();
+    }
+}
+
+impl transport::HostTrackRecord for State {
+    absent! { "track":
+        get kind(&self, TrackRecord) -> String;
+        get at(&self, TrackRecord) -> Datetime;
+        get message_id(&self, TrackRecord) -> String;
+        get sender(&self, TrackRecord) -> String;
+        get recipient(&self, TrackRecord) -> Option<String>;
+        get remote(&self, TrackRecord) -> Option<Endpoint>;
+        get reply(&self, TrackRecord) -> Option<Reply>;
+        get size(&self, TrackRecord) -> u64;
+        get elapsed_ms(&self, TrackRecord) -> u64;
+        get drop(&self, TrackRecord) -> ();
+    }
+}
+
+impl state::Host for State {
+    fn get(&mut self, _: String) -> Result<Option<Vec<u8>>, Refused> {
+        self.refuse("state")
+    }
+
+    fn set(&mut self, _: String, _: Vec<u8>, _: u32) -> Result<(), Refused> {
+        self.refuse("state")
+    }
+
+    fn swap(&mut self, _: String, _: Option<Vec<u8>>, _: Vec<u8>, _: u32) -> Result<bool, Refused> {
+        self.refuse("state")
+    }
+
+    fn delete(&mut self, _: String) -> Result<(), Refused> {
+        self.refuse("state")
+    }
+
+    fn increment(&mut self, _: String, _: i64, _: u32) -> Result<i64, Refused> {
+        self.refuse("state")
+    }
+
+    fn keys(&mut self, _: String, _: Option<String>) -> Result<Vec<String>, Refused> {
+        self.refuse("state")
+    }
+}
+
+impl dns::Host for State {
+    fn addresses(&mut self, _: String) -> Result<Vec<String>, Refused> {
+        self.refuse("dns")
+    }
+
+    fn mx(&mut self, _: String) -> Result<Vec<(u16, String)>, Refused> {
+        self.refuse("dns")
+    }
+
+    fn txt(&mut self, _: String) -> Result<Vec<String>, Refused> {
+        self.refuse("dns")
+    }
+
+    fn ptr(&mut self, _: String) -> Result<Vec<String>, Refused> {
+        self.refuse("dns")
+    }
+}
+
+impl message_auth::HostAuthResult for State {
+    absent! { "message-auth":
+        get method(&self, AuthResult) -> String;
+        get outcome(&self, AuthResult) -> String;
+        get domain(&self, AuthResult) -> String;
+        get property(&self, AuthResult, name: String) -> Option<String>;
+        get reason(&self, AuthResult) -> String;
+        get drop(&self, AuthResult) -> ();
+    }
+}
+
+impl message_auth::Host for State {
+    fn verify(&mut self, _: Resource<MailMsg>, _: String) -> Result<Vec<Resource<AuthResult>>, Refused> {
+        self.refuse("message-auth")
+    }
+}

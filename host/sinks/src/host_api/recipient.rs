@@ -1,0 +1,199 @@
+//! Recipients of the message.
+
+use std::sync::Arc;
+
+use basin_core::addr::Address;
+use basin_core::event::Grant;
+use basin_core::limits::SINK_RECIPIENTS_ADDED_MAX;
+use basin_core::mail::{self, BagError, Outcome, Scope};
+use basin_core::reply::Class;
+use wasmtime::component::Resource;
+
+use super::{ErrorValue, Recipient, Refused, invalid};
+use crate::bindings::basin::sink::message::HostRecipient;
+use crate::bindings::basin::sink::types::{Later, Reply};
+use crate::ended::Ended;
+use crate::state::State;
+use crate::{convert, text};
+
+/// Longest reason of `hold`, in octets.
+const REASON_BYTES_MAX: usize = 512;
+
+impl HostRecipient for State {
+    fn id(&mut self, recipient: Resource<Recipient>) -> wasmtime::Result<u32> {
+        Ok(self.addressee(&recipient)?.id)
+    }
+
+    fn address(&mut self, recipient: Resource<Recipient>) -> wasmtime::Result<String> {
+        let address = self.addressee(&recipient)?.address.to_string();
+        self.give(address)
+    }
+
+    fn set_address(&mut self, recipient: Resource<Recipient>, address: String) -> Result<(), Refused> {
+        self.taken(&address);
+        self.edit(Grant::EditEnvelope)?;
+        let address = Address::parse(&address).map_err(invalid)?;
+        let id = recipient.rep();
+        let others = &self.message()?.envelope.recipients;
+        if others.iter().any(|other| other.id != id && other.address.is_same(&address)) {
+            return Err(ErrorValue::Duplicate.into());
+        }
+        self.addressee_mut(&recipient)?.address = address;
+        Ok(())
+    }
+
+    fn original_address(&mut self, recipient: Resource<Recipient>) -> wasmtime::Result<String> {
+        let original = self.addressee(&recipient)?.original.clone();
+        self.give(original)
+    }
+
+    fn domain(&mut self, recipient: Resource<Recipient>) -> wasmtime::Result<String> {
+        let domain = self.addressee(&recipient)?.address.domain().unwrap_or_default().to_owned();
+        self.give(domain)
+    }
+
+    fn notify(&mut self, recipient: Resource<Recipient>) -> wasmtime::Result<Vec<String>> {
+        let notify = self.addressee(&recipient)?.notify.clone();
+        self.give(notify)
+    }
+
+    fn set_notify(&mut self, recipient: Resource<Recipient>, notify: Vec<String>) -> Result<(), Refused> {
+        self.taken(&notify);
+        self.edit(Grant::EditEnvelope)?;
+        let notify =
+            notify_words(&notify).ok_or_else(|| invalid("NOTIFY is NEVER, or any of SUCCESS, FAILURE, DELAY"))?;
+        self.addressee_mut(&recipient)?.notify = notify;
+        Ok(())
+    }
+
+    fn set_route_domain(&mut self, _: Resource<Recipient>, domain: String) -> Result<(), Refused> {
+        self.taken(&domain);
+        self.writable()?;
+        Err(self.not_given("set-route-domain"))
+    }
+
+    fn remove(&mut self, recipient: Resource<Recipient>) -> Result<(), Refused> {
+        self.edit(Grant::EditEnvelope)?;
+        let id = recipient.rep();
+        let message = self.message_mut()?;
+        let is_removed = Arc::make_mut(&mut message.envelope).remove(id);
+        if is_removed { Ok(()) } else { Err(ErrorValue::NotFound.into()) }
+    }
+
+    fn fail(&mut self, recipient: Resource<Recipient>, why: Reply) -> Result<(), Refused> {
+        self.taken(&why);
+        self.judge()?;
+        let reply = convert::reply_from_sink(why).map_err(invalid)?;
+        if reply.class() != Class::Permanent {
+            return Err(invalid("a recipient fails with a 5yz reply"));
+        }
+        self.addressee_mut(&recipient)?.outcome = Outcome::Failed { reply };
+        Ok(())
+    }
+
+    fn defer(&mut self, recipient: Resource<Recipient>, until: Later) -> Result<(), Refused> {
+        self.taken(&until.reply);
+        self.judge()?;
+        let later = convert::later_from_sink(until).map_err(invalid)?;
+        if later.reply.class() != Class::Transient {
+            return Err(invalid("a recipient is deferred with a 4yz reply"));
+        }
+        let until = self.occasion.now.plus(later.after);
+        self.addressee_mut(&recipient)?.outcome = Outcome::Deferred { until, reply: later.reply };
+        Ok(())
+    }
+
+    fn hold(&mut self, recipient: Resource<Recipient>, why: String) -> Result<(), Refused> {
+        self.taken(&why);
+        self.judge()?;
+        let reason = text::line(&why, REASON_BYTES_MAX);
+        self.addressee_mut(&recipient)?.outcome = Outcome::Held { reason };
+        Ok(())
+    }
+
+    fn outcome(&mut self, recipient: Resource<Recipient>) -> wasmtime::Result<String> {
+        let word = self.addressee(&recipient)?.outcome.word().to_owned();
+        self.give(word)
+    }
+
+    fn last_reply(&mut self, recipient: Resource<Recipient>) -> wasmtime::Result<Option<Reply>> {
+        let reply = match &self.addressee(&recipient)?.outcome {
+            Outcome::Deferred { reply, .. } | Outcome::Failed { reply } => Some(convert::reply_to_sink(reply)),
+            Outcome::Pending | Outcome::Delivered { .. } | Outcome::Held { .. } => None,
+        };
+        self.give(reply)
+    }
+
+    fn property(&mut self, recipient: Resource<Recipient>, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        self.taken(&name);
+        let sink = self.sink.clone();
+        let value = self.addressee(&recipient)?.properties.value(Scope(&sink.name), &name).map(<[u8]>::to_vec);
+        self.give(value)
+    }
+
+    fn set_property(&mut self, recipient: Resource<Recipient>, name: String, value: Vec<u8>) -> Result<(), Refused> {
+        self.taken(&name);
+        self.taken(&value);
+        self.writable()?;
+        let sink = self.sink.clone();
+        self.addressee_mut(&recipient)?.properties.set(Scope(&sink.name), &name, value).map_err(bag_error)
+    }
+
+    fn drop(&mut self, _: Resource<Recipient>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+/// Why a property was not set, for the sink.
+pub(super) fn bag_error(why: BagError) -> Refused {
+    match why {
+        BagError::Name => invalid(why),
+        BagError::Value | BagError::Full => ErrorValue::Limit(why.to_string()).into(),
+    }
+}
+
+// NOTIFY of RFC 3461 §4.1: NEVER stands alone.
+fn notify_words(words: &[String]) -> Option<Vec<String>> {
+    let words: Vec<String> = words.iter().take(4).map(|word| word.to_ascii_uppercase()).collect();
+    let is_known = |word: &String| matches!(word.as_str(), "SUCCESS" | "FAILURE" | "DELAY");
+    let is_never = words.len() == 1 && words.first().is_some_and(|word| word == "NEVER");
+    (is_never || words.len() < 4 && words.iter().all(is_known)).then_some(words)
+}
+
+impl State {
+    /// `mail-msg.add-recipient`.
+    pub(super) fn add_addressee(&mut self, address: &str) -> Result<Resource<Recipient>, Refused> {
+        self.edit(Grant::EditEnvelope)?;
+        let address = Address::parse(address).map_err(invalid)?;
+        if self.quota.recipients >= SINK_RECIPIENTS_ADDED_MAX {
+            return Err(ErrorValue::Limit(format!("a call adds at most {SINK_RECIPIENTS_ADDED_MAX} recipients")).into());
+        }
+        let original = address.to_string();
+        let added = Arc::make_mut(&mut self.message_mut()?.envelope).add(address, original);
+        let id = added.ok_or(ErrorValue::Duplicate)?;
+        self.quota.recipients += 1;
+        Ok(Resource::new_own(id))
+    }
+
+    // Before acceptance the client has one answer for all recipients, and what it would be for a few is not part of
+    // this version; a verdict says no to the whole message.
+    fn judge(&mut self) -> Result<(), Refused> {
+        self.edit(Grant::EditEnvelope)?;
+        if self.event().is_transport() {
+            return Ok(());
+        }
+        Err(self.not_given("judging one recipient before the message is accepted"))
+    }
+
+    fn addressee(&mut self, recipient: &Resource<Recipient>) -> wasmtime::Result<&mail::Recipient> {
+        self.read(Grant::ReadEnvelope, "a recipient")?;
+        let found = self.message()?.envelope.recipient(recipient.rep());
+        found.ok_or_else(|| Ended::stale("a recipient that it had removed").into())
+    }
+
+    fn addressee_mut(&mut self, recipient: &Resource<Recipient>) -> Result<&mut mail::Recipient, Refused> {
+        let id = recipient.rep();
+        let envelope = Arc::make_mut(&mut self.message_mut()?.envelope);
+        Ok(envelope.recipient_mut(id).ok_or(ErrorValue::NotFound)?)
+    }
+}

@@ -1,0 +1,164 @@
+//! What the store of one call holds.
+
+use std::sync::Arc;
+
+use basin_core::event::{Binding, Budget, EventKind, Grant, Occasion, Overlay, SinkEntry};
+use basin_core::mail::Message;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
+use crate::SinkHost;
+use crate::ended::Ended;
+use crate::host_api::{ErrorValue, Parts, Refused, Writers};
+use crate::limiter::Limiter;
+use crate::tariff::Tariff;
+use crate::wasi::Wasi;
+
+/// One call: who calls, about what, and what it has used and changed so far.
+///
+/// There is one session, one command and one message in a call, so the handles of the contract carry no pointers:
+/// they are zeros, recipient ids and part numbers, looked up here. A handle cannot outlive its call, because
+/// the store does not.
+pub(crate) struct State {
+    pub(crate) sink: Arc<SinkEntry>,
+    pub(crate) binding: Arc<Binding>,
+    pub(crate) occasion: Arc<Occasion>,
+    /// What the sink sees and edits; taken when the call succeeds, dropped with the store when it does not.
+    pub(crate) overlay: Box<Overlay>,
+    pub(crate) host: Arc<dyn SinkHost>,
+    pub(crate) is_read_only: bool,
+    pub(crate) budget: Budget,
+    pub(crate) limiter: Limiter,
+    pub(crate) tariff: Tariff,
+    pub(crate) quota: Quota,
+    pub(crate) parts: Parts,
+    pub(crate) writers: Writers,
+    pub(crate) denied: u32,
+    table: ResourceTable,
+    wasi: Option<Wasi>,
+}
+
+/// What the call has added so far; each has its limit in `basin_core::limits` or in the budget.
+#[derive(Debug, Default)]
+pub(crate) struct Quota {
+    pub(crate) fields: usize,
+    pub(crate) header_bytes: usize,
+    pub(crate) recipients: usize,
+    pub(crate) log_bytes: usize,
+    pub(crate) is_log_cut: bool,
+    pub(crate) metric_calls: usize,
+}
+
+impl State {
+    pub(crate) fn new(
+        sink: Arc<SinkEntry>,
+        binding: Arc<Binding>,
+        occasion: Arc<Occasion>,
+        overlay: Box<Overlay>,
+        host: Arc<dyn SinkHost>,
+        budget: Budget,
+    ) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(budget.handles);
+        Self {
+            is_read_only: occasion.event.is_notice(),
+            limiter: Limiter::new(budget.memory, budget.table_elements, budget.instances),
+            sink,
+            binding,
+            occasion,
+            overlay,
+            host,
+            budget,
+            tariff: Tariff::default(),
+            quota: Quota::default(),
+            parts: Parts::default(),
+            writers: Writers::default(),
+            denied: 0,
+            table,
+            wasi: None,
+        }
+    }
+
+    /// The state, with one more host call noted; every function of the linker goes through it.
+    pub(crate) fn counted(&mut self) -> &mut Self {
+        self.tariff.call();
+        self
+    }
+
+    /// The event of the call.
+    pub(crate) fn event(&self) -> EventKind {
+        self.occasion.event
+    }
+
+    /// The message of the call. An event without one hands out no handle to it.
+    pub(crate) fn message(&self) -> wasmtime::Result<&Message> {
+        self.overlay.message.as_ref().ok_or_else(|| Ended::host("there is no message at this event").into())
+    }
+
+    /// The message, to change.
+    pub(crate) fn message_mut(&mut self) -> wasmtime::Result<&mut Message> {
+        self.overlay.message.as_mut().ok_or_else(|| Ended::host("there is no message at this event").into())
+    }
+
+    /// Whether the binding grants it.
+    pub(crate) fn has(&self, grant: Grant) -> bool {
+        self.sink.grants.has(grant)
+    }
+
+    /// Ends the call unless the grant is given: nothing is answered empty in place of what is forbidden.
+    pub(crate) fn read(&mut self, grant: Grant, what: &str) -> wasmtime::Result<()> {
+        if self.has(grant) {
+            return Ok(());
+        }
+        self.denied += 1;
+        Err(Ended::denied(format!("it read {what} without the grant {grant} (--grant {grant} gives it)")).into())
+    }
+
+    /// Answers `read-only` or `denied` unless the thing may be changed here.
+    pub(crate) fn edit(&mut self, grant: Grant) -> Result<(), Refused> {
+        self.writable()?;
+        if self.has(grant) {
+            return Ok(());
+        }
+        Err(self.deny(format!("needs the grant {grant}")))
+    }
+
+    /// Answers `read-only` where the call may change nothing.
+    pub(crate) fn writable(&self) -> Result<(), Refused> {
+        if self.is_read_only { Err(ErrorValue::ReadOnly.into()) } else { Ok(()) }
+    }
+
+    /// An answer `denied`, counted.
+    pub(crate) fn deny(&mut self, why: impl Into<String>) -> Refused {
+        self.denied += 1;
+        ErrorValue::Denied(why.into()).into()
+    }
+
+    /// An answer `denied` for what the contract has and this version does not give.
+    pub(crate) fn not_given(&mut self, what: &str) -> Refused {
+        self.deny(format!("{what} is not given by this version of basin"))
+    }
+
+    /// What WASI keeps for the call, if the sink has used it.
+    pub(crate) fn wasi(&self) -> Option<&Wasi> {
+        self.wasi.as_ref()
+    }
+
+    /// What WASI keeps for the call; made on first use, because most sinks never do.
+    pub(crate) fn wasi_mut(&mut self) -> (&mut Wasi, &mut ResourceTable) {
+        let wasi = self.wasi.get_or_insert_with(|| {
+            let message = self.overlay.message.as_ref().map_or("", |message| message.id.as_str());
+            Wasi::new(self.occasion.now, &[&self.sink.name, &self.occasion.idempotency_key, message], &self.budget)
+        });
+        (wasi, &mut self.table)
+    }
+}
+
+impl WasiView for State {
+    // The linker of wasmtime-wasi comes through here once for each of its calls.
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.tariff.call();
+        let (wasi, table) = self.wasi_mut();
+        WasiCtxView { ctx: wasi.context(), table }
+    }
+}

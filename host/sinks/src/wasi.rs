@@ -1,0 +1,263 @@
+//! WASI for sinks: everything is linked, nothing is reachable.
+//!
+//! Toolchains import all of WASI whether a sink uses it or not. The context has no files, no network, no
+//! environment and no arguments; the clocks stand at the time of the event and random numbers come from the message
+//! and the sink, so that a call can be repeated exactly.
+
+use core::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use basin_core::event::Budget;
+use basin_core::time::Timestamp;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWrite;
+use wasmtime::StoreContextMut;
+use wasmtime::component::Linker;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{WasiCtx, async_trait};
+
+use crate::ended::Ended;
+use crate::state::State;
+
+/// Octets that a stream takes at once; bounds what the host allocates for one write.
+const WRITE_AT_ONCE: usize = 4_096;
+
+/// Most random octets of one host call.
+const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+
+/// What WASI keeps for one call.
+pub(crate) struct Wasi {
+    context: WasiCtx,
+    stdout: Captured,
+    stderr: Captured,
+    random: Random,
+}
+
+impl Wasi {
+    pub(crate) fn new(now: Timestamp, seed: &[&str], budget: &Budget) -> Self {
+        let stdout = Captured::new(budget.stdio_bytes);
+        let stderr = Captured::new(budget.stdio_bytes);
+        let seconds = u64::try_from(now.seconds).unwrap_or(0);
+        let clock = StoppedClock(Duration::new(seconds, now.nanoseconds));
+        let context = WasiCtx::builder()
+            .stdout(stdout.clone())
+            .stderr(stderr.clone())
+            .wall_clock(clock)
+            .monotonic_clock(clock)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .build();
+        Self { context, stdout, stderr, random: Random::new(seed) }
+    }
+
+    pub(crate) fn context(&mut self) -> &mut WasiCtx {
+        &mut self.context
+    }
+
+    /// What was written to standard output, control characters escaped.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What was written to standard error, likewise.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+}
+
+/// Links all of WASI 0.2, with random numbers of our own in place of the machine's.
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    linker.allow_shadowing(true);
+    for interface in ["random", "insecure"] {
+        let prefix = if interface == "random" { "get-random" } else { "get-insecure-random" };
+        let mut instance = linker.instance(&format!("wasi:random/{interface}@{WASI_VERSION}"))?;
+        instance.func_wrap(&format!("{prefix}-bytes"), |mut store: StoreContextMut<'_, State>, (len,): (u64,)| {
+            let octets = usize::try_from(len.min(RANDOM_BYTES_MAX + 1)).unwrap_or(usize::MAX);
+            if len > RANDOM_BYTES_MAX {
+                return Err(
+                    Ended::quota(format!("it asked for {len} random octets, the limit is {RANDOM_BYTES_MAX}")).into()
+                );
+            }
+            let state = store.data_mut().counted();
+            state.tariff.scanned(len);
+            Ok((state.wasi_mut().0.random.octets(octets),))
+        })?;
+        instance.func_wrap(&format!("{prefix}-u64"), |mut store: StoreContextMut<'_, State>, (): ()| {
+            Ok((store.data_mut().counted().wasi_mut().0.random.number(),))
+        })?;
+    }
+    let mut instance = linker.instance(&format!("wasi:random/insecure-seed@{WASI_VERSION}"))?;
+    instance.func_wrap("insecure-seed", |mut store: StoreContextMut<'_, State>, (): ()| {
+        let random = &mut store.data_mut().counted().wasi_mut().0.random;
+        Ok(((random.number(), random.number()),))
+    })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The version that wasmtime-wasi 48 links; a sink that names an older 0.2 gets the same functions.
+const WASI_VERSION: &str = "0.2.12";
+
+/// A clock that shows the time of the event, all through the call.
+#[derive(Debug, Clone, Copy)]
+struct StoppedClock(Duration);
+
+impl HostWallClock for StoppedClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0
+    }
+}
+
+impl HostMonotonicClock for StoppedClock {
+    fn resolution(&self) -> u64 {
+        1
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// SHA-256 in counter mode over the names of the call: the same in a repetition, and nobody who sees some of it
+/// knows the rest.
+struct Random {
+    seed: [u8; 32],
+    counter: u64,
+    left: Vec<u8>,
+}
+
+impl Random {
+    fn new(names: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        for name in names {
+            hash.update((name.len() as u64).to_le_bytes());
+            hash.update(name);
+        }
+        Self { seed: hash.finalize().into(), counter: 0, left: Vec::new() }
+    }
+
+    fn octets(&mut self, len: usize) -> Vec<u8> {
+        while self.left.len() < len {
+            let block = Sha256::new().chain_update(self.seed).chain_update(self.counter.to_le_bytes()).finalize();
+            self.counter += 1;
+            self.left.extend_from_slice(&block);
+        }
+        let rest = self.left.split_off(len);
+        core::mem::replace(&mut self.left, rest)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.octets(8).iter().fold(0, |number, octet| number << 8 | u64::from(*octet))
+    }
+}
+
+/// Standard output or standard error: kept up to a limit, and what is over it vanishes without an error, because a
+/// runtime that prints a long panic must not turn it into another failure.
+#[derive(Debug, Clone)]
+struct Captured {
+    octets: Arc<Mutex<Vec<u8>>>,
+    limit: usize,
+}
+
+impl Captured {
+    fn new(limit: usize) -> Self {
+        Self { octets: Arc::default(), limit }
+    }
+
+    fn keep(&self, octets: &[u8]) {
+        let mut kept = self.octets.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = self.limit.saturating_sub(kept.len());
+        kept.extend_from_slice(octets.get(..room.min(octets.len())).unwrap_or_default());
+    }
+
+    fn text(&self) -> String {
+        let kept = self.octets.lock().unwrap_or_else(PoisonError::into_inner);
+        crate::text::escaped(&String::from_utf8_lossy(&kept))
+    }
+}
+
+#[async_trait]
+impl Pollable for Captured {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Captured {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.keep(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_AT_ONCE)
+    }
+}
+
+impl AsyncWrite for Captured {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, octets: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.keep(octets);
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl IsTerminal for Captured {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Captured {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_numbers_repeat_with_their_seed_and_no_other() {
+        let draw = |names: &[&str]| {
+            let mut random = Random::new(names);
+            [random.octets(5), random.octets(40), random.number().to_be_bytes().to_vec()].concat()
+        };
+        assert_eq!(draw(&["a", "b"]), draw(&["a", "b"]));
+        assert_ne!(draw(&["a", "b"]), draw(&["ab", ""]));
+        assert_ne!(draw(&["a", "b"])[..16], draw(&["a", "b"])[16..32]);
+    }
+
+    #[test]
+    fn captured_output_is_cut_and_never_fails() {
+        let mut captured = Captured::new(5);
+        for _ in 0..10 {
+            assert!(captured.write(Bytes::from_static(b"a\x1bb")).is_ok());
+        }
+        assert_eq!(captured.text(), "a\\u{1b}ba\\u{1b}");
+    }
+}
