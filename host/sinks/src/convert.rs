@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use basin_core::event::{FailureKind, Later, Verdict};
-use basin_core::limits::{REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX};
+use basin_core::limits::{QUEUE_LIFETIME_DEFAULT, REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, SINK_DEFER_MIN};
 use basin_core::reply::{Enhanced, Reply};
 use basin_core::time::Timestamp;
 
@@ -16,9 +16,6 @@ use crate::text;
 
 /// Longest text of `hold` and `bad-mail`, in octets; it goes into logs and the queue's listing.
 const REASON_BYTES_MAX: usize = 512;
-
-/// Longest time that a sink can defer a message at once, as long as a message lives in most queues.
-const LATER_MAX: Duration = Duration::from_secs(5 * 24 * 3_600);
 
 /// A moment, as sinks see it.
 pub(crate) fn datetime(moment: Timestamp) -> types::Datetime {
@@ -48,16 +45,24 @@ pub(crate) fn reply_from_sink(reply: types::Reply) -> Result<Reply, String> {
     if !(200..=599).contains(&reply.code) {
         return Err(format!("a reply has a code from 200 to 599, not {}", reply.code));
     }
-    if reply.lines.len() > REPLY_LINES_MAX {
-        return Err(format!("a reply has at most {REPLY_LINES_MAX} lines, not {}", reply.lines.len()));
-    }
     let enhanced = match reply.enhanced {
         None => None,
-        Some(text) => Some(Enhanced::parse(&text).ok_or_else(|| {
-            format!("an enhanced status code looks like 5.7.1, not {:?}", text::line(&text, REPLY_LINE_BYTES_MAX))
-        })?),
+        Some(text) => Some(enhanced(reply.code, &text)?),
     };
-    Ok(Reply::multi_line(reply.code, enhanced, reply.lines.iter().map(|line| reply_line(line)).collect()))
+    if reply.lines.iter().any(|line| line.bytes().any(|octet| matches!(octet, b'\r' | b'\n' | 0))) {
+        return Err("a line of a reply has no CR, LF or NUL".to_owned());
+    }
+    let lines = reply.lines.iter().take(REPLY_LINES_MAX).map(|line| reply_line(line)).collect();
+    Ok(Reply::multi_line(reply.code, enhanced, lines))
+}
+
+// The class of the status is that of the code (RFC 2034 §4).
+fn enhanced(code: u16, text: &str) -> Result<Enhanced, String> {
+    let class = text.split('.').next().and_then(|class| class.parse::<u16>().ok());
+    Enhanced::parse(text).filter(|_| class == Some(code / 100)).ok_or_else(|| {
+        let text = text::line(text, REPLY_LINE_BYTES_MAX);
+        format!("an enhanced status code of a {code} looks like {}.7.1, not {text:?}", code / 100)
+    })
 }
 
 /// One line of a reply: printable ASCII, cut at what a line can hold.
@@ -68,7 +73,7 @@ pub(crate) fn reply_line(line: &str) -> String {
 
 /// When to try again.
 pub(crate) fn later_from_sink(later: types::Later) -> Result<Later, String> {
-    let after = Duration::from_secs(u64::from(later.after_seconds)).min(LATER_MAX);
+    let after = Duration::from_secs(u64::from(later.after_seconds)).clamp(SINK_DEFER_MIN, QUEUE_LIFETIME_DEFAULT);
     Ok(Later { reply: reply_from_sink(later.reply)?, after })
 }
 
@@ -92,6 +97,7 @@ impl From<ErrorValue> for types::Error {
             ErrorValue::Duplicate => Self::Duplicate,
             ErrorValue::Limit(what) => Self::Limit(what),
             ErrorValue::ReadOnly => Self::ReadOnly,
+            ErrorValue::Unavailable(what) => Self::Unavailable(what),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use basin_core::event::{Binding, Budget, EventKind, Grant, Occasion, Overlay, SinkEntry};
-use basin_core::mail::Message;
+use basin_core::mail::{Message, Recipient};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) quota: Quota,
     pub(crate) parts: Parts,
     pub(crate) writers: Writers,
+    /// Recipients that the call removed; their handles still tell what they were.
+    pub(crate) removed: Vec<Recipient>,
     pub(crate) denied: u32,
     table: ResourceTable,
     wasi: Option<Wasi>,
@@ -73,6 +75,7 @@ impl State {
             quota: Quota::default(),
             parts: Parts::default(),
             writers: Writers::default(),
+            removed: Vec::new(),
             denied: 0,
             table,
             wasi: None,

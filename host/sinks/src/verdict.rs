@@ -23,29 +23,28 @@ pub(crate) fn check(event: EventKind, verdict: Verdict, grants: &Grants, verb: O
         let word = verdict.word();
         return Err(refused(format!("it said {word} without the grant {grant} (--grant {grant} gives it)")));
     }
+    if !verdict.has_fitting_reply(event) {
+        let code = verdict.reply().map_or(0, Reply::code);
+        return Err(refused(format!("it said {} at {event} with a {code}, which does not fit", verdict.word())));
+    }
     let may_reply = grants.has(Grant::Reply);
+    let own_or_stock = |reply: Reply| if may_reply { reply } else { stock(event, reply.class()) };
     match verdict {
-        Verdict::Refuse(reply) if event.is_transport() => {
-            must(event, "refuse", &reply, &[Class::Permanent])?;
-            Ok(Verdict::Refuse(if may_reply { reply } else { stock(event, Class::Permanent) }))
+        Verdict::Refuse(reply) if event == EventKind::OnConnect => {
+            Ok(Verdict::Refuse(in_place_of_banner(own_or_stock(reply))))
         }
-        Verdict::Refuse(reply) => refusal(event, "refuse", reply, may_reply).map(Verdict::Refuse),
-        Verdict::DropSession(reply) => refusal(event, "drop-session", reply, may_reply).map(Verdict::DropSession),
-        Verdict::Consume(reply) => {
-            must(event, "consume", &reply, &[Class::Success, Class::Transient, Class::Permanent])?;
-            Ok(Verdict::Consume(if may_reply { reply } else { stock(event, reply.class()) }))
-        }
+        Verdict::Refuse(reply) => Ok(Verdict::Refuse(own_or_stock(reply))),
+        Verdict::DropSession(_) if !may_reply => Ok(Verdict::DropSession(dropped(&verdict))),
+        Verdict::Consume(reply) => Ok(Verdict::Consume(own_or_stock(reply))),
         Verdict::Defer(mut later) => {
-            must(event, "defer", &later.reply, &[Class::Transient])?;
-            if !may_reply {
-                later.reply = stock(event, Class::Transient);
-            }
+            later.reply = own_or_stock(later.reply);
             Ok(Verdict::Defer(later))
         }
         Verdict::AwaitInput(_) | Verdict::AwaitOctets(..) => {
             Err(refused(format!("it said {}, which this version of basin does not give", verdict.word())))
         }
-        Verdict::Next
+        Verdict::DropSession(_)
+        | Verdict::Next
         | Verdict::SkipRemaining
         | Verdict::Accept
         | Verdict::Discard
@@ -73,34 +72,18 @@ fn grant_for(verdict: &Verdict, verb: Option<&str>) -> Option<Grant> {
     }
 }
 
-fn refusal(event: EventKind, word: &str, reply: Reply, may_reply: bool) -> Result<Reply, Ended> {
-    must(event, word, &reply, &[Class::Transient, Class::Permanent])?;
-    let class = reply.class();
-    if !may_reply {
-        return Ok(stock(event, class));
-    }
-    // In place of the banner there are only these two (RFC 5321 §3.1, §3.8).
-    let code = if class == Class::Transient { 421 } else { 554 };
-    if event == EventKind::OnConnect && reply.code() != code {
-        return Ok(Reply::multi_line(code, reply.enhanced(), reply.lines().to_vec()));
-    }
-    Ok(reply)
+// In place of the banner there are only these two (RFC 5321 §3.1, §3.8).
+fn in_place_of_banner(reply: Reply) -> Reply {
+    let code = if reply.class() == Class::Transient { 421 } else { 554 };
+    Reply::multi_line(code, reply.enhanced(), reply.lines().to_vec())
 }
 
-fn must(event: EventKind, word: &str, reply: &Reply, classes: &[Class]) -> Result<(), Ended> {
-    if classes.contains(&reply.class()) {
-        return Ok(());
-    }
-    let digits: Vec<&str> = classes.iter().map(|class| digit(*class)).collect();
-    Err(refused(format!("{word} at {event} takes a {} reply, it gave {}", digits.join(" or "), reply.code())))
-}
-
-fn digit(class: Class) -> &'static str {
-    match class {
-        Class::Success => "2yz",
-        Class::Continue => "3yz",
-        Class::Transient => "4yz",
-        Class::Permanent => "5yz",
+fn dropped(verdict: &Verdict) -> Reply {
+    match verdict.reply().map(Reply::class) {
+        Some(Class::Transient) => Reply::with(421, 7, 1, "a filter of this server ends the session"),
+        Some(Class::Permanent | Class::Continue | Class::Success) | None => {
+            Reply::with(554, 7, 1, "a filter of this server ends the session")
+        }
     }
 }
 
@@ -108,9 +91,6 @@ fn digit(class: Class) -> &'static str {
 fn stock(event: EventKind, class: Class) -> Reply {
     match (class, event) {
         (Class::Success | Class::Continue, _) => Reply::with(250, 0, 0, "OK"),
-        (Class::Transient, EventKind::OnConnect) => {
-            Reply::with(421, 7, 1, "a filter of this server says: try again later")
-        }
         (Class::Transient, _) => Reply::with(451, 7, 1, "a filter of this server says: try again later"),
         (Class::Permanent, EventKind::OnInboundCommand | EventKind::OnInboundInput) => {
             Reply::with(550, 7, 1, "refused by a filter of this server")

@@ -1,6 +1,6 @@
 //! Bodies that a sink writes.
 
-use basin_core::event::Grant;
+use basin_core::event::{EventKind, Grant};
 use basin_core::mail::Body;
 use wasmtime::component::Resource;
 
@@ -39,42 +39,32 @@ impl Writers {
 }
 
 impl Writer {
-    // Makes every line end CR LF. A bare CR is refused: servers that disagree about what ends a line let one message
+    // Makes every line end CR LF, bare CR and LF included: servers that disagree about what ends a line let one message
     // be read as two (SMTP smuggling).
-    fn append(&mut self, octets: &[u8]) -> Result<(), ErrorValue> {
-        let mut rest = octets;
-        let mut text = Vec::with_capacity(octets.len() + octets.len() / 32);
-        let mut is_cr_open = self.is_cr_open;
-        while let Some((&octet, after)) = rest.split_first() {
-            rest = after;
+    fn append(&mut self, octets: &[u8]) {
+        self.octets.reserve(octets.len());
+        for &octet in octets {
+            let is_after_cr = core::mem::replace(&mut self.is_cr_open, octet == b'\r');
             match octet {
-                b'\n' => {
-                    text.extend_from_slice(b"\r\n");
-                    is_cr_open = false;
+                b'\n' => self.octets.extend_from_slice(b"\r\n"),
+                _ => {
+                    if is_after_cr {
+                        self.octets.extend_from_slice(b"\r\n");
+                    }
+                    if octet != b'\r' {
+                        self.octets.push(octet);
+                    }
                 }
-                _ if is_cr_open => return Err(bare_cr()),
-                b'\r' => is_cr_open = true,
-                _ => text.push(octet),
             }
         }
-        self.octets.append(&mut text);
-        self.is_cr_open = is_cr_open;
-        Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<u8>, ErrorValue> {
-        if self.is_cr_open {
-            return Err(bare_cr());
-        }
-        if !self.octets.is_empty() && !self.octets.ends_with(b"\n") {
+    fn finish(mut self) -> Vec<u8> {
+        if self.is_cr_open || !self.octets.is_empty() && !self.octets.ends_with(b"\n") {
             self.octets.extend_from_slice(b"\r\n");
         }
-        Ok(self.octets)
+        self.octets
     }
-}
-
-fn bare_cr() -> ErrorValue {
-    ErrorValue::Invalid("a body has no CR without LF".to_owned())
 }
 
 impl HostBodyWriter for State {
@@ -86,7 +76,8 @@ impl HostBodyWriter for State {
             return Err(ErrorValue::Limit(format!("the bodies of a call have at most {limit} octets")).into());
         }
         let writer = self.writers.writer(writer.rep()).ok_or(ErrorValue::NotFound)?;
-        Ok(writer.append(&octets)?)
+        writer.append(&octets);
+        Ok(())
     }
 
     fn drop(&mut self, writer: Resource<BodyWriter>) -> wasmtime::Result<()> {
@@ -112,7 +103,7 @@ impl State {
         self.edit_content(Grant::EditBody)?;
         self.may_break(Edit::Content)?;
         let writer = self.writers.take(writer.rep()).ok_or(ErrorValue::NotFound)?;
-        let octets = writer.finish()?;
+        let octets = writer.finish();
         let limit = self.host.message_bytes_max();
         let message = self.message_mut()?;
         if (message.header.len() + 2 + octets.len()) as u64 > limit {
@@ -125,10 +116,40 @@ impl State {
 
     /// Whether the content may be edited: the grant is there, and so is the content.
     pub(super) fn edit_content(&mut self, grant: Grant) -> Result<(), Refused> {
-        if !self.event().has_content() {
+        let is_open = matches!(
+            self.event(),
+            EventKind::OnEndOfData | EventKind::OnSubmission | EventKind::OnPreCategorize | EventKind::OnPostCategorize
+        );
+        if !is_open {
             return Err(ErrorValue::ReadOnly.into());
         }
         self.edit(grant)
+    }
+
+    /// Whether the envelope may be edited: the grant is there, and the message is still on its way in.
+    pub(super) fn edit_envelope(&mut self) -> Result<(), Refused> {
+        let is_open = matches!(
+            self.event(),
+            EventKind::OnInboundCommand
+                | EventKind::OnInboundInput
+                | EventKind::OnEndOfHeaders
+                | EventKind::OnEndOfData
+                | EventKind::OnSubmission
+                | EventKind::OnPreCategorize
+                | EventKind::OnPostCategorize
+        );
+        if !is_open {
+            return Err(ErrorValue::ReadOnly.into());
+        }
+        self.edit(Grant::EditEnvelope)
+    }
+
+    /// Answers `unavailable` where the content is not here yet.
+    pub(super) fn content_is_here(&self) -> Result<(), Refused> {
+        if self.event().has_content() {
+            return Ok(());
+        }
+        Err(ErrorValue::Unavailable(format!("at {} the content is not here yet", self.event())).into())
     }
 
     /// Answers `denied` where the edit breaks a signature and the binding does not grant that.
@@ -164,31 +185,24 @@ pub(super) fn check_lines(octets: &[u8], line_max: usize) -> Result<(), Refused>
 mod tests {
     use super::*;
 
-    fn written(chunks: &[&[u8]]) -> Result<Vec<u8>, ErrorValue> {
+    fn written(chunks: &[&[u8]]) -> String {
         let mut writer = Writer::default();
-        chunks.iter().try_for_each(|chunk| writer.append(chunk))?;
-        writer.finish()
+        chunks.iter().for_each(|chunk| writer.append(chunk));
+        String::from_utf8(writer.finish()).expect("ASCII")
     }
 
     #[test]
     fn every_line_ends_in_cr_lf_wherever_the_chunks_are_cut() {
-        assert_eq!(written(&[b"a\nb\r", b"\nc"]), Ok(b"a\r\nb\r\nc\r\n".to_vec()));
-        assert_eq!(written(&[b"a\r\n", b""]), Ok(b"a\r\n".to_vec()));
-        assert_eq!(written(&[]), Ok(Vec::new()));
+        assert_eq!(written(&[b"a\nb\r", b"\nc"]), "a\r\nb\r\nc\r\n");
+        assert_eq!(written(&[b"a\r\n", b""]), "a\r\n");
+        assert_eq!(written(&[]), "");
     }
 
     #[test]
-    fn a_bare_cr_is_refused_wherever_it_stands() {
-        for chunks in [&[&b"a\rb"[..]][..], &[b"a\r", b"b"], &[b"a\r"], &[b"\r\r\n"]] {
-            assert_eq!(written(chunks), Err(bare_cr()), "{chunks:?}");
+    fn a_bare_cr_ends_a_line_too() {
+        for chunks in [&[&b"a\rb"[..]][..], &[b"a\r", b"b"], &[b"a", b"\r", b"b"]] {
+            assert_eq!(written(chunks), "a\r\nb\r\n", "{chunks:?}");
         }
-    }
-
-    #[test]
-    fn a_refused_chunk_changes_nothing() {
-        let mut writer = Writer::default();
-        assert_eq!(writer.append(b"good\n"), Ok(()));
-        assert_eq!(writer.append(b"x\ry"), Err(bare_cr()));
-        assert_eq!(writer.finish(), Ok(b"good\r\n".to_vec()));
+        assert_eq!(written(&[b"a\r\r\n\r"]), "a\r\n\r\n\r\n");
     }
 }

@@ -67,7 +67,7 @@ impl HostMailMsg for State {
     }
 
     fn set_priority(&mut self, _: Resource<MailMsg>, priority: i32) -> Result<(), Refused> {
-        self.edit(Grant::EditEnvelope)?;
+        self.edit_envelope()?;
         if !PRIORITIES.contains(&priority) {
             return Err(invalid("a priority is -9 to 9 (RFC 6710)"));
         }
@@ -117,7 +117,7 @@ impl HostMailMsg for State {
 
     fn set_sender(&mut self, _: Resource<MailMsg>, address: String) -> Result<(), Refused> {
         self.taken(&address);
-        self.edit(Grant::EditEnvelope)?;
+        self.edit_envelope()?;
         let sender = if address.is_empty() { None } else { Some(Address::parse(&address).map_err(invalid)?) };
         Arc::make_mut(&mut self.message_mut()?.envelope).sender = sender;
         Ok(())
@@ -173,8 +173,11 @@ impl HostMailMsg for State {
     fn set_parameter(&mut self, _: Resource<MailMsg>, keyword: String, value: Option<String>) -> Result<(), Refused> {
         self.taken(&keyword);
         self.taken(&value);
-        self.edit(Grant::EditEnvelope)?;
+        self.edit_envelope()?;
         let keyword = parameter_keyword(&keyword)?;
+        if matches!(keyword.as_str(), "SIZE" | "BODY" | "SMTPUTF8") {
+            return Err(invalid("SIZE, BODY and SMTPUTF8 state facts"));
+        }
         value.as_deref().map_or(Ok(()), check_parameter)?;
         let parameters = &mut Arc::make_mut(&mut self.message_mut()?.envelope).parameters;
         match value {
@@ -285,12 +288,14 @@ impl HostMailMsg for State {
     fn read(&mut self, _: Resource<MailMsg>, offset: u64, len: u32) -> Result<Vec<u8>, Refused> {
         self.read(Grant::ReadHeaders, "the header")?;
         self.read(Grant::ReadBody, "the body")?;
+        self.content_is_here()?;
         let chunk = chunk_of(self.message()?, offset, len)?;
         Ok(self.give(chunk)?)
     }
 
     fn read_body(&mut self, _: Resource<MailMsg>, offset: u64, len: u32) -> Result<Vec<u8>, Refused> {
         self.read(Grant::ReadBody, "the body")?;
+        self.content_is_here()?;
         let chunk = body_chunk(self.message()?, offset, len.min(CHUNK_BYTES_MAX))?;
         Ok(self.give(chunk)?)
     }
@@ -377,7 +382,7 @@ impl HostMailMsg for State {
     }
 
     fn set_deliver_after(&mut self, _: Resource<MailMsg>, at: Datetime) -> Result<(), Refused> {
-        self.edit(Grant::EditEnvelope)?;
+        self.edit_envelope()?;
         let at = convert::timestamp(at).ok_or_else(|| invalid("nanoseconds are 0 to 999,999,999"))?;
         if at.since(self.occasion.now) > DELIVER_AFTER_MAX {
             return Err(invalid("a message is kept back for at most 30 days"));

@@ -90,6 +90,7 @@ pub(crate) enum ErrorValue {
     Duplicate,
     Limit(String),
     ReadOnly,
+    Unavailable(String),
 }
 
 /// What a function of the contract that answers `result<_, error>` can end with.

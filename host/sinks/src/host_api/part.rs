@@ -180,28 +180,41 @@ impl State {
 
     fn content_at(&mut self, number: u32) -> wasmtime::Result<&[u8]> {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
-        let (encoding, start, len) = {
+        let (encoding, start, len, text) = {
             let entry = self.entry_at(number)?;
-            (entry.encoding, entry.start as u64, entry.len as u64)
+            let text = entry.is_text().then(|| entry.charset.clone().unwrap_or_default());
+            (entry.encoding, entry.start as u64, entry.len as u64, text)
         };
         if self.parts.decoded.as_ref().is_none_or(|(known, _)| *known != index) {
             self.tariff.scanned(len);
             let octets = read_all(&self.message()?.body, start, len)?;
-            self.parts.decoded = Some((index, mime::decode(encoding, octets)));
+            let content = mime::decode(encoding, octets);
+            let content = match text {
+                Some(charset) => utf8(content, &charset),
+                None => content,
+            };
+            self.parts.decoded = Some((index, content));
         }
         Ok(self.parts.decoded.as_ref().map(|(_, content)| content.as_slice()).unwrap_or_default())
     }
 
     fn text_of(&mut self, number: u32) -> wasmtime::Result<String> {
-        let charset = self.entry_at(number)?.charset.clone();
         let content = self.content_at(number)?;
-        let content = content.get(..content.len().min(TEXT_BYTES_MAX)).unwrap_or_default();
-        let decoder = charset.and_then(|charset| charset_decoder(charset.as_bytes()));
-        let decoded = match decoder {
-            Some(decode) => decode(content),
-            None => String::from_utf8_lossy(content).into_owned(),
-        };
-        Ok(text::cut(decoded, TEXT_BYTES_MAX))
+        let start = content.get(..content.len().min(TEXT_BYTES_MAX)).unwrap_or_default();
+        // The cut may go through a character, which then is none.
+        Ok(text::cut(String::from_utf8_lossy(start).into_owned(), TEXT_BYTES_MAX))
+    }
+}
+
+// Text in UTF-8, whatever it came in; what cannot be read comes as U+FFFD.
+fn utf8(content: Vec<u8>, charset: &str) -> Vec<u8> {
+    let is_utf8 = charset.is_empty() || ["utf-8", "us-ascii"].iter().any(|known| known.eq_ignore_ascii_case(charset));
+    match charset_decoder(charset.as_bytes()).filter(|_| !is_utf8) {
+        Some(decode) => decode(&content).into_bytes(),
+        None => match String::from_utf8(content) {
+            Ok(text) => text.into_bytes(),
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned().into_bytes(),
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use basin_core::addr::Address;
+use basin_core::addr::{Address, check_domain};
 use basin_core::event::Grant;
 use basin_core::limits::SINK_RECIPIENTS_ADDED_MAX;
 use basin_core::mail::{self, BagError, Outcome, Scope};
@@ -31,7 +31,7 @@ impl HostRecipient for State {
 
     fn set_address(&mut self, recipient: Resource<Recipient>, address: String) -> Result<(), Refused> {
         self.taken(&address);
-        self.edit(Grant::EditEnvelope)?;
+        self.edit_envelope()?;
         let address = Address::parse(&address).map_err(invalid)?;
         let id = recipient.rep();
         let others = &self.message()?.envelope.recipients;
@@ -48,7 +48,7 @@ impl HostRecipient for State {
     }
 
     fn domain(&mut self, recipient: Resource<Recipient>) -> wasmtime::Result<String> {
-        let domain = self.addressee(&recipient)?.address.domain().unwrap_or_default().to_owned();
+        let domain = self.addressee(&recipient)?.address.domain().unwrap_or_default().to_ascii_lowercase();
         self.give(domain)
     }
 
@@ -59,25 +59,29 @@ impl HostRecipient for State {
 
     fn set_notify(&mut self, recipient: Resource<Recipient>, notify: Vec<String>) -> Result<(), Refused> {
         self.taken(&notify);
-        self.edit(Grant::EditEnvelope)?;
+        self.edit_envelope()?;
         let notify =
             notify_words(&notify).ok_or_else(|| invalid("NOTIFY is NEVER, or any of SUCCESS, FAILURE, DELAY"))?;
         self.addressee_mut(&recipient)?.notify = notify;
         Ok(())
     }
 
-    fn set_route_domain(&mut self, _: Resource<Recipient>, domain: String) -> Result<(), Refused> {
+    fn set_route_domain(&mut self, recipient: Resource<Recipient>, domain: String) -> Result<(), Refused> {
         self.taken(&domain);
-        self.writable()?;
-        Err(self.not_given("set-route-domain"))
+        self.edit_envelope()?;
+        check_domain(&domain).map_err(invalid)?;
+        self.addressee_mut(&recipient)?.route_domain = Some(domain);
+        Ok(())
     }
 
     fn remove(&mut self, recipient: Resource<Recipient>) -> Result<(), Refused> {
-        self.edit(Grant::EditEnvelope)?;
+        self.edit_envelope()?;
         let id = recipient.rep();
-        let message = self.message_mut()?;
-        let is_removed = Arc::make_mut(&mut message.envelope).remove(id);
-        if is_removed { Ok(()) } else { Err(ErrorValue::NotFound.into()) }
+        let envelope = Arc::make_mut(&mut self.message_mut()?.envelope);
+        let gone = envelope.recipient(id).cloned().ok_or(ErrorValue::NotFound)?;
+        envelope.remove(id);
+        self.removed.push(gone);
+        Ok(())
     }
 
     fn fail(&mut self, recipient: Resource<Recipient>, why: Reply) -> Result<(), Refused> {
@@ -163,7 +167,7 @@ fn notify_words(words: &[String]) -> Option<Vec<String>> {
 impl State {
     /// `mail-msg.add-recipient`.
     pub(super) fn add_addressee(&mut self, address: &str) -> Result<Resource<Recipient>, Refused> {
-        self.edit(Grant::EditEnvelope)?;
+        self.edit_envelope()?;
         let address = Address::parse(address).map_err(invalid)?;
         if self.quota.recipients >= SINK_RECIPIENTS_ADDED_MAX {
             return Err(ErrorValue::Limit(format!("a call adds at most {SINK_RECIPIENTS_ADDED_MAX} recipients")).into());
@@ -178,7 +182,7 @@ impl State {
     // Before acceptance the client has one answer for all recipients, and what it would be for a few is not part of
     // this version; a verdict says no to the whole message.
     fn judge(&mut self) -> Result<(), Refused> {
-        self.edit(Grant::EditEnvelope)?;
+        self.edit_envelope()?;
         if self.event().is_transport() {
             return Ok(());
         }
@@ -187,8 +191,10 @@ impl State {
 
     fn addressee(&mut self, recipient: &Resource<Recipient>) -> wasmtime::Result<&mail::Recipient> {
         self.read(Grant::ReadEnvelope, "a recipient")?;
-        let found = self.message()?.envelope.recipient(recipient.rep());
-        found.ok_or_else(|| Ended::stale("a recipient that it had removed").into())
+        let id = recipient.rep();
+        // One that the sink removed still tells what it was.
+        let found = self.message()?.envelope.recipient(id).or_else(|| self.removed.iter().find(|gone| gone.id == id));
+        found.ok_or_else(|| Ended::host("there is no such recipient").into())
     }
 
     fn addressee_mut(&mut self, recipient: &Resource<Recipient>) -> Result<&mut mail::Recipient, Refused> {

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use basin_core::event::Grant;
-use basin_core::limits::{REPLY_LINES_MAX, RESPONSE_DELAY_MAX};
+use basin_core::event::{EventKind, Grant};
+use basin_core::limits::{REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, RESPONSE_DELAY_MAX};
 use wasmtime::component::Resource;
 
 use super::{Action, Call, ErrorValue, Refused, invalid};
@@ -60,8 +60,12 @@ impl HostCall for State {
         self.taken(&text);
         self.edit(Grant::Reply)?;
         let native = self.answerable()?;
-        if text.bytes().any(|octet| !matches!(octet, b'\t' | b' '..=b'~')) {
-            return Err(invalid("a line of a reply is printable ASCII"));
+        let is_line =
+            text.len() <= REPLY_LINE_BYTES_MAX && text.bytes().all(|octet| matches!(octet, b'\t' | b' '..=b'~'));
+        if !is_line {
+            return Err(invalid(format!(
+                "a line of a reply is printable ASCII of at most {REPLY_LINE_BYTES_MAX} octets"
+            )));
         }
         let present = self.overlay.response.as_ref().map_or(native, |reply| reply.lines().len());
         if present + self.overlay.appended.len() >= REPLY_LINES_MAX {
@@ -97,9 +101,10 @@ impl HostCall for State {
         Ok(())
     }
 
-    // There is no answer to say `read-only` in: at a notice or in observe mode it has no effect.
+    // There is no answer to say `read-only` in: at a notice, at another event or in observe mode it has no effect.
     fn set_protocol_error(&mut self, _: Resource<Call>) -> wasmtime::Result<()> {
-        self.overlay.is_protocol_error |= !self.is_read_only;
+        let is_command = matches!(self.event(), EventKind::OnInboundCommand | EventKind::OnInboundInput);
+        self.overlay.is_protocol_error |= is_command && !self.is_read_only;
         Ok(())
     }
 
@@ -109,9 +114,17 @@ impl HostCall for State {
 }
 
 impl State {
-    /// Lines of the native answer; `not-found` where nobody waits for one.
+    /// Lines of the native answer; `not-found` where no client waits for one that a sink can change.
     fn answerable(&self) -> Result<usize, Refused> {
-        let native = self.occasion.native_response.as_ref().ok_or(ErrorValue::NotFound)?;
+        let is_asked = matches!(
+            self.event(),
+            EventKind::OnAuthenticated
+                | EventKind::OnInboundCommand
+                | EventKind::OnInboundInput
+                | EventKind::OnEndOfHeaders
+                | EventKind::OnEndOfData
+        );
+        let native = self.occasion.native_response.as_ref().filter(|_| is_asked).ok_or(ErrorValue::NotFound)?;
         Ok(native.lines().len())
     }
 }
