@@ -12,7 +12,7 @@ use super::places::{Places, compile, read_component};
 use crate::cli::Context;
 use crate::cli::table::print;
 use crate::registry::words::{check_fuel, check_sink_name, parse_deadline, parse_grant, parse_memory, parse_setting};
-use crate::registry::{Edit, digest};
+use crate::registry::{Edit, RegistryFile, digest};
 
 /// Limits of a call, as flags.
 #[derive(Debug, Default, clap::Args)]
@@ -80,16 +80,17 @@ impl Add {
         let grants = if self.grants.is_empty() { BindingArgs::reading(&events) } else { named };
         let config = parse_settings(&self.settings)?;
         let budget = self.limits.over(BudgetOverride::default())?;
+        refuse_taken_name(&places.store.read()?, &self.name)?;
         let octets = read_component(&self.file)?;
         // Compiled before the lock is taken: it may last seconds, and nobody should wait for it.
         let (_, component) = compile(&self.file, &octets)?;
         check_events(&component, &events)?;
 
         let mut edit = Edit::begin(&places.store)?;
-        refuse_taken_name(&edit, &self.name)?;
+        refuse_taken_name(edit.before(), &self.name)?;
         let sink = SinkEntry {
             name: self.name.clone(),
-            digest: places.store.put_component(&octets)?,
+            digest: component.digest().to_owned(),
             source: source_of(&self.file),
             grants,
             budget,
@@ -98,6 +99,8 @@ impl Add {
         };
         edit.add_sink(&sink);
         let names = self.bindings.add_to(&mut edit, &self.name, &events, &places)?;
+        // Last, so that a refusal leaves nothing behind; before the file names it.
+        places.store.put_component(&octets)?;
         edit.commit()?;
         print(self.report(&sink, &names, &octets, &places))?;
         Ok(ExitCode::SUCCESS)
@@ -133,8 +136,9 @@ pub(super) fn beyond_lines(octets: &[u8], grants: &Grants, sink: &str) -> String
     text + &format!("  to give it: basin sink grant {sink} {}\n", names.join(" "))
 }
 
-fn refuse_taken_name(edit: &Edit, name: &str) -> anyhow::Result<()> {
-    if edit.before().sink(name).is_some() {
+// Asked twice: early, so that nobody waits for the compiler in vain, and under the lock, so that it is true.
+fn refuse_taken_name(file: &RegistryFile, name: &str) -> anyhow::Result<()> {
+    if file.sink(name).is_some() {
         bail!(
             "there is a sink {name:?} already; choose another name, or `basin sink remove {name}` first (`basin sink \
              bind {name}` adds bindings to it)"

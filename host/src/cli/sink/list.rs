@@ -63,13 +63,13 @@ fn as_text(file: &RegistryFile, live: &Result<RegistryState, ClientError>, is_br
     if file.sinks.is_empty() {
         return "there are no sinks; `basin sink add FILE --name N --event E` registers one\n".to_owned();
     }
-    let columns = ["SINK", "BINDING", "EVENT", "PRIORITY", "MODE", "ON FAILURE", "STATE", "CALLS", "FAILURES"];
+    let columns = ["SINK", "BINDING", "EVENT", "PRIORITY", "MODE", "ON FAILURE", "STATE", "CALLS", "FAILURES", "RULE"];
     let mut table = Table::new(&columns);
     for sink in &file.sinks {
         let mut bindings: Vec<&Binding> = file.bindings_of(&sink.name).collect();
         bindings.sort_by_key(|binding| (binding.event, binding.priority, binding.name.clone()));
         if bindings.is_empty() {
-            table.row([sink.name.as_str(), "-", "-", "-", "-", "-", &sink_state(sink, state), "-", "-"]);
+            table.row([sink.name.as_str(), "-", "-", "-", "-", "-", &sink_state(sink, state), "-", "-", "not bound"]);
         }
         for binding in bindings {
             let counter = |of: fn(&crate::control::BindingActivity) -> u64| match state {
@@ -86,6 +86,7 @@ fn as_text(file: &RegistryFile, live: &Result<RegistryState, ClientError>, is_br
                 binding_state(sink, binding, state),
                 counter(|activity| activity.calls),
                 counter(|activity| activity.failures),
+                binding.rule.text().to_owned(),
             ]);
         }
     }
