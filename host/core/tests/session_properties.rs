@@ -8,7 +8,7 @@ use basin_core::addr::Address;
 use basin_core::event::{Decision, EventSet, Verdict};
 use basin_core::mail::{Content, MessageId};
 use basin_core::reply::Reply;
-use basin_core::smtp::{Connection, Disposition, ListenerPolicy, Outbox, ProofOfStorage, Session, Step};
+use basin_core::smtp::{Connection, ListenerPolicy, Outbox, ProofOfStorage, Session, Step};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Directory, Tables};
 use bytes::Bytes;
@@ -97,15 +97,10 @@ fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) ->
                     break;
                 }
             }
-            Step::Store(storing, message, disposition) => {
+            Step::Store(storing, message, _) => {
                 let body = message.body.read(0, usize::MAX).expect("memory");
                 outcome.stored.push([message.header.to_bytes(), b"\r\n".to_vec(), body].concat());
-                match disposition {
-                    Disposition::Discard => storing.discarded(NOW, &mut outbox),
-                    Disposition::Accept | Disposition::Hold(_) => {
-                        storing.stored(&Stored(message.id.clone()), NOW, &mut outbox)
-                    }
-                }
+                storing.stored(&Stored(message.id.clone()), NOW, &mut outbox)
             }
             Step::Close(ended) => {
                 assert!(ended.facts().end_reason.is_some());

@@ -51,6 +51,7 @@ impl Summary {
         let (stage, reason) = match &state.stage {
             Stage::Submission => ("submission", None),
             Stage::Delivery => ("delivery", None),
+            Stage::Discarded => ("discarded", None),
             Stage::Held { reason, .. } => ("held", Some(reason.clone())),
             Stage::Bad { reason } => ("bad", Some(reason.clone())),
         };

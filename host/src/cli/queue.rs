@@ -250,6 +250,7 @@ fn stage(state: &State) -> String {
     let stage = match &state.stage {
         Stage::Submission => "submission".to_owned(),
         Stage::Delivery => "delivery".to_owned(),
+        Stage::Discarded => "discarded".to_owned(),
         Stage::Held { reason, .. } => format!("held: {reason}"),
         Stage::Bad { reason } => format!("bad: {reason}"),
     };

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use basin_core::mail::Message;
 use basin_core::smtp::{Connection, Disposition, Ended, ListenerPolicy, Outbox, Receiving, Session, Step, Storing};
-use basin_core::transport::{Stage, State};
 use basin_spool::{Draft, SpoolFault};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -143,17 +142,7 @@ impl Inbound {
 
     /// Stores a message and lets the client know.
     async fn store(&mut self, storing: Storing, message: Message, disposition: Disposition) -> Step {
-        let state = match &disposition {
-            Disposition::Accept => State::default(),
-            Disposition::Hold(reason) => State {
-                stage: Stage::Held { reason: reason.clone(), then: Box::new(Stage::Submission) },
-                ..State::default()
-            },
-            Disposition::Discard => {
-                self.accepted(&message, "discard");
-                return storing.discarded(now(), &mut self.outbox);
-            }
-        };
+        let state = disposition.state();
         let (done, receipt) = oneshot::channel();
         self.services.spool.commit(message.clone(), state.clone(), move |result| {
             // The session waits for nothing else; it is gone only where the process ends.
@@ -161,7 +150,7 @@ impl Inbound {
         });
         match receipt.await.unwrap_or(Err(SpoolFault::Closed)) {
             Ok(receipt) => {
-                self.accepted(&message, if matches!(disposition, Disposition::Accept) { "accept" } else { "hold" });
+                self.accepted(&message, disposition.word());
                 self.services.queue.stored(message, state);
                 storing.stored(&receipt, now(), &mut self.outbox)
             }

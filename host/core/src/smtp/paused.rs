@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::{Command, Decision, Overlay, Verdict};
-use crate::mail::Message;
+use crate::mail::{Body, Message};
 use crate::reply::{Class, Reply};
 use crate::smtp::carry_out::{Answer, Consent, answer_of_sink, out_of_order, refusal_of_sink};
 use crate::smtp::command::{CommandError, check_rewritten_mail, check_rewritten_rcpt};
@@ -161,12 +161,15 @@ impl Live {
         };
         match disposition {
             Ok(disposition) => {
+                // Nobody will read the body of what is dropped.
+                let body = if disposition == Disposition::Discard { Body::from_bytes("") } else { message.body };
+                let message = Message { body, ..message };
                 let mut reply = overlay.response.filter(|reply| reply.class() == Class::Success).map_or(native, |it| {
                     // Clients look for 250 here and for nothing else.
                     Reply::multi_line(250, it.enhanced().or(native_enhanced()), it.lines().to_vec())
                 });
                 overlay.appended.into_iter().for_each(|line| reply.push_line(line));
-                let storing = Storing::new(self, message.id.clone(), disposition.clone(), reply);
+                let storing = Storing::new(self, message.id.clone(), reply);
                 Step::Store(storing, message, disposition)
             }
             Err((reply, must_close)) => {

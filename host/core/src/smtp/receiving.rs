@@ -99,7 +99,7 @@ impl Receiving {
         live.commands += 1;
         let reply = Reply::with(250, 0, 0, format!("queued as {}", message.id));
         if !live.interest.has(EventKind::OnEndOfData) {
-            let storing = Storing::new(live, message.id.clone(), Disposition::Accept, reply);
+            let storing = Storing::new(live, message.id.clone(), reply);
             return Step::Store(storing, message, Disposition::Accept);
         }
         let overlay = Overlay { message: Some(message.clone()), session_bag: live.bag.clone(), ..Overlay::default() };

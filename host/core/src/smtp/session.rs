@@ -26,8 +26,8 @@ pub enum Step {
     Ask(Paused, Box<Question>),
     /// Message text follows: feed it to [`Receiving::feed`] up to its end, call [`Receiving::finish`].
     Receive(Receiving),
-    /// Store the message, then call [`Storing::stored`], or [`Storing::discarded`] for
-    /// [`Disposition::Discard`], or [`Storing::not_stored`].
+    /// Store the message with [`Disposition::state`], then call [`Storing::stored`] or
+    /// [`Storing::not_stored`].
     Store(Storing, Message, Disposition),
     /// Send what is in the outbox, close the connection, raise [`Ended::notice`].
     Close(Ended),

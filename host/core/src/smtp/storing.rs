@@ -8,6 +8,7 @@ use crate::smtp::live::Live;
 use crate::smtp::outbox::Outbox;
 use crate::smtp::session::Step;
 use crate::time::Timestamp;
+use crate::transport::{Stage, State};
 
 /// What becomes of a message that is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +17,31 @@ pub enum Disposition {
     Accept,
     /// It is kept until an operator releases it; the text says why.
     Hold(String),
-    /// It is dropped without notification, by a sink with the grant `discard`.
+    /// It is dropped without notification, by a sink with the grant `discard`. Its envelope and header are
+    /// stored all the same before the client hears 250: a message that was acknowledged leaves a trace on the
+    /// disk, whatever became of it.
     Discard,
+}
+
+impl Disposition {
+    /// The state that the message is stored with.
+    pub fn state(&self) -> State {
+        let stage = match self {
+            Self::Accept => Stage::Submission,
+            Self::Hold(reason) => Stage::Held { reason: reason.clone(), then: Box::new(Stage::Submission) },
+            Self::Discard => Stage::Discarded,
+        };
+        State { stage, ..State::default() }
+    }
+
+    /// The word that logs use.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Hold(_) => "hold",
+            Self::Discard => "discard",
+        }
+    }
 }
 
 /// Proof that a message is on disk.
@@ -34,13 +58,12 @@ pub trait ProofOfStorage {
 pub struct Storing {
     live: Box<Live>,
     id: MessageId,
-    disposition: Disposition,
     reply: Reply,
 }
 
 impl Storing {
-    pub(super) fn new(live: Box<Live>, id: MessageId, disposition: Disposition, reply: Reply) -> Self {
-        Self { live, id, disposition, reply }
+    pub(super) fn new(live: Box<Live>, id: MessageId, reply: Reply) -> Self {
+        Self { live, id, reply }
     }
 
     /// The message is on disk: the client hears 250.
@@ -49,16 +72,6 @@ impl Storing {
             return self.not_stored(out_of_order(), now, outbox);
         }
         self.taken(now, outbox)
-    }
-
-    /// A message that a sink discards was dropped, and the shell has recorded that.
-    ///
-    /// For any other disposition this is no proof of anything, and the client hears 451.
-    pub fn discarded(self, now: Timestamp, outbox: &mut Outbox) -> Step {
-        match self.disposition {
-            Disposition::Discard => self.taken(now, outbox),
-            Disposition::Accept | Disposition::Hold(_) => self.not_stored(out_of_order(), now, outbox),
-        }
     }
 
     /// The message could not be stored: the client hears why and keeps it.
@@ -100,7 +113,7 @@ mod tests {
         MessageId::parse(text).expect("an id")
     }
 
-    fn storing(disposition: Disposition) -> Storing {
+    fn storing() -> Storing {
         let connection = Connection {
             id: "s".into(),
             client: "192.0.2.7:4".parse().expect("an address"),
@@ -110,7 +123,7 @@ mod tests {
         };
         let policy = ListenerPolicy::new("mx", "basin.example", Arc::default());
         let live = Box::new(Live::new(Arc::new(policy), connection, EventSet::default()));
-        Storing::new(live, id("1-1"), disposition, Reply::with(250, 0, 0, "queued"))
+        Storing::new(live, id("1-1"), Reply::with(250, 0, 0, "queued"))
     }
 
     fn said(act: impl FnOnce(&mut Outbox) -> Step) -> String {
@@ -121,22 +134,15 @@ mod tests {
 
     #[test]
     fn only_the_proof_of_this_message_earns_250() {
-        assert_eq!(said(|outbox| storing(Disposition::Accept).stored(&Proof(id("1-1")), NOW, outbox)), "250 2.0.0");
-        assert_eq!(said(|outbox| storing(Disposition::Accept).stored(&Proof(id("1-2")), NOW, outbox)), "451 4.3.0");
-    }
-
-    #[test]
-    fn only_a_discarded_message_needs_no_proof() {
-        assert_eq!(said(|outbox| storing(Disposition::Discard).discarded(NOW, outbox)), "250 2.0.0");
-        assert_eq!(said(|outbox| storing(Disposition::Accept).discarded(NOW, outbox)), "451 4.3.0");
-        assert_eq!(said(|outbox| storing(Disposition::Hold("x".into())).discarded(NOW, outbox)), "451 4.3.0");
+        assert_eq!(said(|outbox| storing().stored(&Proof(id("1-1")), NOW, outbox)), "250 2.0.0");
+        assert_eq!(said(|outbox| storing().stored(&Proof(id("1-2")), NOW, outbox)), "451 4.3.0");
     }
 
     #[test]
     fn a_fault_of_the_storage_is_never_a_success() {
         let full = Reply::with(452, 3, 1, "full");
-        assert_eq!(said(|outbox| storing(Disposition::Accept).not_stored(full, NOW, outbox)), "452 4.3.1");
+        assert_eq!(said(|outbox| storing().not_stored(full, NOW, outbox)), "452 4.3.1");
         let odd = Reply::with(250, 0, 0, "fine");
-        assert_eq!(said(|outbox| storing(Disposition::Accept).not_stored(odd, NOW, outbox)), "451 4.3.0");
+        assert_eq!(said(|outbox| storing().not_stored(odd, NOW, outbox)), "451 4.3.0");
     }
 }

@@ -104,7 +104,7 @@ impl Transport {
         transport.state.stage = match stage {
             Stage::Held { then, .. } => *then,
             Stage::Bad { .. } => Stage::Delivery,
-            Stage::Submission | Stage::Delivery => stage,
+            Stage::Submission | Stage::Delivery | Stage::Discarded => stage,
         };
         transport.state.not_before = None;
         transport.state.raised = 0;
@@ -120,6 +120,7 @@ impl Transport {
         match &self.state.stage {
             Stage::Submission => self.submit(now),
             Stage::Delivery => self.deliver(now),
+            Stage::Discarded => Work::Remove(self.message.id, End::Discarded),
             Stage::Held { reason, .. } | Stage::Bad { reason } => Work::Park(reason.clone()),
         }
     }

@@ -21,6 +21,8 @@ pub enum Stage {
         /// The stage it was at.
         then: Box<Stage>,
     },
+    /// A sink with the grant dropped it before it was accepted: it is removed and goes nowhere.
+    Discarded,
     /// It was set aside as bad mail.
     Bad {
         /// Why.

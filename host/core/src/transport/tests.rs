@@ -179,6 +179,13 @@ fn a_deferral_is_bounded_below_and_ends_with_the_lifetime() {
 }
 
 #[test]
+fn a_message_that_was_discarded_at_the_door_is_removed_and_never_delivered() {
+    let state = crate::smtp::Disposition::Discard.state();
+    let work = sinks_listen(from_a(&["a@basin.example"]), state, START);
+    assert!(matches!(work, Work::Remove(_, End::Discarded)));
+}
+
+#[test]
 fn discard_ends_hold_and_bad_mail_park_with_their_edits() {
     let fresh = || from_a(&["a@basin.example"]);
     let decide = |verdict| decide(fresh(), State::default(), verdict, None, START);

@@ -153,11 +153,8 @@ impl Player {
                 let step = if mem::take(&mut self.is_store_broken) {
                     storing.not_stored(Reply::with(452, 3, 1, "disk full"), NOW, &mut self.outbox)
                 } else {
-                    self.stored.push_back((disposition.clone(), message));
-                    match disposition {
-                        Disposition::Discard => storing.discarded(NOW, &mut self.outbox),
-                        Disposition::Accept | Disposition::Hold(_) => storing.stored(&proof, NOW, &mut self.outbox),
-                    }
+                    self.stored.push_back((disposition, message));
+                    storing.stored(&proof, NOW, &mut self.outbox)
                 };
                 (step, true)
             }
@@ -297,11 +294,7 @@ impl Player {
 
     fn expect_stored(&mut self, what: &str) -> Result<(), String> {
         let (disposition, message) = self.stored.pop_front().ok_or("no message was stored")?;
-        let word = match disposition {
-            Disposition::Accept => "accept",
-            Disposition::Hold(_) => "hold",
-            Disposition::Discard => "discard",
-        };
+        let word = disposition.word();
         let recipients = message.envelope.recipients.iter().map(|recipient| format!(" {}", recipient.address));
         let there = format!("{word}{}", recipients.collect::<String>());
         let octets = message.body.read(0, usize::MAX).expect("memory");
