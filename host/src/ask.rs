@@ -279,3 +279,50 @@ fn failed(failure: Failure) -> CallReport {
 fn failure(kind: FailureKind, detail: String) -> Failure {
     Failure { kind, detail, backtrace: Vec::new(), stderr: String::new(), fuel: 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use basin_core::event::{EventKind, Occasion};
+    use basin_core::mail::{Arrival, Envelope, Message, Origin};
+    use basin_core::time::Timestamp;
+
+    use super::*;
+
+    fn question(message: Option<u64>) -> Question {
+        let arrival = Arrival {
+            origin: Origin::Smtp,
+            at: Timestamp::default(),
+            listener: String::new(),
+            client: None,
+            server: None,
+            helo: None,
+            is_esmtp: true,
+            session: None,
+            depth: 0,
+        };
+        let message = message
+            .map(|number| Message::new(MessageId::new(Timestamp::default(), number), arrival, Envelope::new(None)));
+        let occasion = Occasion {
+            event: EventKind::OnInboundCommand,
+            now: Timestamp::default(),
+            raised: 0,
+            idempotency_key: String::new(),
+            native_response: None,
+            session: None,
+            line: Vec::new(),
+        };
+        let overlay = Overlay { message, ..Overlay::default() };
+        Question { occasion: Arc::new(occasion), overlay, can_fail: true }
+    }
+
+    #[test]
+    fn time_is_shared_by_the_commands_of_one_message_and_new_for_the_next() {
+        let minute = Duration::from_secs(60);
+        let mut time = SinkTime::new(minute);
+        *time.of(&question(Some(1))) = Duration::from_secs(5);
+        assert_eq!(*time.of(&question(Some(1))), Duration::from_secs(5));
+        assert_eq!(*time.of(&question(Some(2))), minute);
+        *time.of(&question(None)) = Duration::ZERO;
+        assert_eq!(*time.of(&question(None)), minute, "commands outside of a transaction share nothing");
+    }
+}

@@ -12,6 +12,8 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod delivery;
+#[cfg(test)]
+mod harness;
 pub mod net;
 pub mod privileges;
 pub mod registry;

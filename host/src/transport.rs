@@ -319,3 +319,6 @@ fn end_word(end: End) -> &'static str {
         End::NoRecipients => "no-recipients",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,3 +240,7 @@ fn pause_receiving(receiving: Receiving, pause: Pause, outbox: &mut Outbox) -> S
         Pause::Stopped => receiving.shut_down(now(), outbox),
     }
 }
+
+#[cfg(test)]
+#[path = "inbound_tests.rs"]
+mod tests;

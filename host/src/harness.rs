@@ -1,0 +1,108 @@
+//! A server in a folder of its own, for tests: everything real but the ports.
+
+use core::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use basin_core::smtp::ListenerPolicy;
+use basin_core::transport::TransportPolicy;
+use basin_sinks::{Engine, EngineOptions};
+use basin_spool::{RealStorage, Spool};
+use tempfile::TempDir;
+
+use crate::ask::{self, Ask};
+use crate::clock::{Randomness, now};
+use crate::config::Config;
+use crate::delivery::{Courier, Maildirs};
+use crate::registry::Loaded;
+use crate::services::Services;
+use crate::shutdown::Stopper;
+use crate::sink_host::ServerView;
+use crate::telemetry::Metrics;
+use crate::telemetry::sinks::SinkMetricNames;
+use crate::transport::{Parts, Queue};
+
+/// The parts of a server, and the folder that holds them.
+pub(crate) struct Harness {
+    pub(crate) services: Arc<Services>,
+    pub(crate) policy: Arc<ListenerPolicy>,
+    pub(crate) home: TempDir,
+}
+
+impl Harness {
+    /// Starts everything for the domain basin.example with alice and bob.
+    pub(crate) fn start() -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        Self::over(home)
+    }
+
+    /// The same over a folder that an earlier one left.
+    pub(crate) fn over(home: TempDir) -> Self {
+        let config = config(home.path());
+        let metrics = Arc::new(Metrics::default());
+        let (spool, _) =
+            Spool::open(&config.spool, basin_spool::Options::default(), Arc::new(RealStorage)).expect("a spool");
+        let directory = Arc::new(ArcSwap::new(config.directory.clone()));
+        let view = ServerView {
+            host_name: config.host_name.clone(),
+            message_bytes_max: 1_000_000,
+            directory: directory.clone(),
+            metrics: metrics.clone(),
+            names: SinkMetricNames::default(),
+        };
+        let ask = Ask::start(ask::Parts {
+            engine: Engine::new(EngineOptions { calls_max: 4, code_cache: None }).expect("an engine"),
+            loaded: Arc::new(ArcSwap::from_pointee(Loaded::empty(now()))),
+            host: Arc::new(view),
+            metrics: metrics.clone(),
+            transaction_time: Duration::from_secs(60),
+            waiting_notices: 16,
+        });
+        let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
+        let (courier, _thread) = Courier::start(maildirs).expect("a thread");
+        let randomness = Randomness::open().expect("random numbers");
+        let policy = TransportPolicy::new(config.host_name.clone(), config.directory.clone());
+        let parts = Parts {
+            ask: ask.clone(),
+            spool: spool.clone(),
+            courier,
+            metrics: metrics.clone(),
+            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            randomness: randomness.clone(),
+        };
+        let queue = Queue::new(parts, 4);
+        let stopper = Arc::new(Stopper::default());
+        let services = Services { metrics, ask, spool, queue, stopper, randomness, directory };
+        let policy = ListenerPolicy {
+            message_bytes_max: 1_000_000,
+            ..ListenerPolicy::new("inbound", config.host_name.as_str(), config.directory.clone())
+        };
+        Self { services: Arc::new(services), policy: Arc::new(policy), home }
+    }
+
+    /// Files in the mailbox of a local part.
+    pub(crate) fn mails(&self, local: &str) -> Vec<Vec<u8>> {
+        let new = self.home.path().join("mail/basin.example").join(local).join("new");
+        let Ok(entries) = std::fs::read_dir(new) else { return Vec::new() };
+        entries.map(|entry| std::fs::read(entry.expect("listed").path()).expect("can be read")).collect()
+    }
+
+    /// Waits until the spool holds so many messages.
+    pub(crate) async fn wait_for_messages(&self, count: u64) {
+        let reached = async {
+            while self.services.spool.statistics().live_messages != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reached).await.expect("the spool gets there");
+    }
+}
+
+fn config(home: &Path) -> Config {
+    let text = "host-name = \"mx.basin.example\"\npostmaster = \"alice@basin.example\"\n\
+        [spool]\ndirectory = \"spool\"\n[maildir]\ndirectory = \"mail\"\n\
+        [[listener]]\nname = \"inbound\"\naddress = \"127.0.0.1:2525\"\n\
+        [[domain]]\nname = \"basin.example\"\nmailboxes = [\"alice\", \"bob\"]\n";
+    Config::parse(&home.join("basin.toml"), text).expect("valid")
+}

@@ -1,0 +1,104 @@
+use basin_core::addr::Address;
+use basin_core::mail::{Arrival, Body, Envelope, Origin};
+
+use super::*;
+use crate::harness::Harness;
+
+async fn store(harness: &Harness, recipients: &[&str]) -> (Message, State) {
+    let arrival = Arrival {
+        origin: Origin::Smtp,
+        at: now(),
+        listener: "inbound".into(),
+        client: None,
+        server: None,
+        helo: None,
+        is_esmtp: true,
+        session: None,
+        depth: 0,
+    };
+    let mut envelope = Envelope::new(Address::parse("alice@basin.example").ok());
+    for recipient in recipients {
+        envelope.add(Address::parse(recipient).expect("valid"), (*recipient).to_owned());
+    }
+    let random = harness.services.randomness.number().expect("random");
+    let mut message = Message::new(MessageId::new(now(), random), arrival, envelope);
+    message.body = Body::from_bytes(&b"text\r\n"[..]);
+    let (done, result) = oneshot::channel();
+    harness.services.spool.commit(message.clone(), State::default(), move |stored| drop(done.send(stored.map(drop))));
+    result.await.expect("answered").expect("stored");
+    (message, State::default())
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let reached = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), reached).await.expect("it gets there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_spool_has_at_the_start_is_delivered_once() {
+    let harness = Harness::start();
+    let (message, _) = store(&harness, &["alice@basin.example", "bob@basin.example"]).await;
+    let Harness { services, home, .. } = harness;
+    services.spool.close();
+    drop(services);
+    let harness = Harness::over(home);
+    assert_eq!(harness.services.spool.ids(), [message.id]);
+    let _workers = harness.services.queue.run(&harness.services.stopper.subscribe());
+    harness.wait_for_messages(0).await;
+    assert_eq!((harness.mails("alice").len(), harness.mails("bob").len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mailbox_that_cannot_be_written_is_tried_again() {
+    let harness = Harness::start();
+    let mail = harness.home.path().join("mail");
+    std::fs::write(&mail, "in the way").expect("can be written");
+    let _workers = harness.services.queue.run(&harness.services.stopper.subscribe());
+    let (message, state) = store(&harness, &["bob@basin.example"]).await;
+    harness.services.queue.stored(message.clone(), state);
+    until(|| harness.services.spool.list().iter().any(|summary| summary.attempts == 1)).await;
+    until(|| harness.services.queue.busy() == 0).await;
+    assert_eq!(harness.services.queue.release(message.id.clone()), Ok(()));
+    until(|| harness.services.spool.list().iter().any(|summary| summary.attempts == 2)).await;
+    until(|| harness.services.queue.busy() == 0).await;
+    std::fs::remove_file(&mail).expect("can be removed");
+    assert_eq!(harness.services.queue.release(message.id), Ok(()));
+    harness.wait_for_messages(0).await;
+    assert_eq!(harness.mails("bob").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recipient_that_is_gone_makes_a_notification_for_the_sender() {
+    let harness = Harness::start();
+    let _workers = harness.services.queue.run(&harness.services.stopper.subscribe());
+    let (message, state) = store(&harness, &["gone@basin.example", "bob@basin.example"]).await;
+    harness.services.queue.stored(message, state);
+    harness.wait_for_messages(0).await;
+    assert_eq!(harness.mails("bob").len(), 1);
+    let told = harness.mails("alice");
+    assert!(String::from_utf8_lossy(&told[0]).contains("gone@basin.example"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_deletes_what_nobody_works_on() {
+    let harness = Harness::start();
+    let (message, _) = store(&harness, &["bob@basin.example"]).await;
+    let queue = &harness.services.queue;
+    assert_eq!(queue.delete(message.id.clone()).await, Ok(()));
+    assert!(!harness.services.spool.contains(&message.id));
+    assert_eq!(queue.delete(message.id.clone()).await, Err(ChangeError::Unknown(message.id.clone())));
+    assert_eq!(queue.release(message.id.clone()), Err(ChangeError::Unknown(message.id)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_end_when_the_server_stops() {
+    let harness = Harness::start();
+    let mut workers = harness.services.queue.run(&harness.services.stopper.subscribe());
+    harness.services.stopper.advance(Phase::Draining);
+    let ended = async { while workers.join_next().await.is_some() {} };
+    timeout(Duration::from_secs(20), ended).await.expect("they end");
+}
