@@ -210,7 +210,8 @@ fn list_text(rows: &[Row]) -> String {
             reason(row.reason.as_deref(), row.not_before),
         ]);
     }
-    table.text() + &format!("{} messages\n", rows.len())
+    let plural = if rows.len() == 1 { "" } else { "s" };
+    table.text() + &format!("{} message{plural}\n", rows.len())
 }
 
 fn reason(reason: Option<&str>, not_before: Option<Timestamp>) -> String {

@@ -21,12 +21,15 @@ use super::binding_args::check_events;
 use super::places::{compile, read_component};
 use super::scene::SceneArgs;
 use crate::cli::table::{print, print_json};
-use crate::registry::words::{default_policy, parse_event};
+use crate::registry::words::{default_policy, parse_event, parse_moment};
 use host::OfflineHost;
 use report::Report;
 
 /// Most repetitions; enough for a steady median, and an end for a typing error.
 const REPEAT_MAX: u32 = 100_000;
+
+/// What the clock shows where nobody says: always the same, so that a call can be repeated to the unit of fuel.
+const CLOCK: &str = "2026-01-01T12:00:00Z";
 
 /// Arguments of `basin sink test`.
 #[derive(Debug, clap::Args)]
@@ -58,6 +61,9 @@ pub(super) struct Test {
     /// A domain that the server takes for its own; those of --to where none is named.
     #[arg(long = "local-domain", value_name = "DOMAIN")]
     local_domains: Vec<String>,
+    /// What the clock shows, as in 2030-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME", default_value = CLOCK)]
+    at: String,
     /// Call it so many times more and show the time of warm calls.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     repeat: u32,
@@ -78,7 +84,8 @@ impl Test {
         let (engine, component) = compile(&self.file, &octets)?;
         let event = self.event(&component)?;
         let scene = self.scene.clone().with_defaults();
-        let question = scene.question(event, crate::clock::now())?;
+        let now = parse_moment(&self.at).map_err(|error| anyhow!("--at: {error}"))?;
+        let question = scene.question(event, now)?;
         let local_domains = if self.local_domains.is_empty() { scene.domains() } else { self.local_domains.clone() };
         let call = Call {
             engine,

@@ -1,49 +1,9 @@
 //! What `basin sink add` refuses, and what it says.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use tempfile::TempDir;
-
+use crate::folder::{basin, folder};
 use crate::page;
-
-/// A folder with a configuration, a registry that has a sink named "taken", and files that are no sinks.
-fn folder() -> TempDir {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let root = dir.path();
-    let config = format!(
-        "host-name = \"basin.example\"\npostmaster = \"post@basin.example\"\n\
-         [spool]\ndirectory = \"{0}/spool\"\n[registry]\ndirectory = \"{0}/registry\"\n\
-         [maildir]\ndirectory = \"{0}/mail\"\n[[listener]]\nname = \"smtp\"\naddress = \"127.0.0.1:2525\"\n\
-         [[domain]]\nname = \"basin.example\"\nmailboxes = [\"post\"]\n",
-        root.display()
-    );
-    let write = |name: &str, octets: &[u8]| fs::write(root.join(name), octets).expect("the folder is there");
-    write("basin.toml", config.as_bytes());
-    fs::create_dir(root.join("registry")).expect("the folder is new");
-    let digest = "0".repeat(64);
-    let registry = format!("version = 1\n[[sink]]\nname = \"taken\"\ndigest = \"{digest}\"\nenabled = false\n");
-    write("registry/registry.toml", registry.as_bytes());
-    fs::create_dir(root.join("folder.wasm")).expect("the folder is new");
-    fs::copy(guest("stamp_header"), root.join("stamp.wasm")).expect("`make guests` built the samples");
-    dir
-}
-
-fn guest(name: &str) -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guests/wasm32-wasip2/release");
-    let folder = std::env::var_os("BASIN_WASM").map_or(built, PathBuf::from);
-    folder.join(format!("{name}.wasm"))
-}
-
-fn basin(dir: &TempDir, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_basin"))
-        .args(arguments)
-        .env("BASIN_CONFIG", dir.path().join("basin.toml"))
-        .current_dir(dir.path())
-        .output()
-        .expect("basin runs")
-}
 
 /// What is wrong, the arguments behind `basin sink add`, and the complaint.
 const REFUSED: &[(&str, &[&str], &str)] = &[
@@ -56,6 +16,54 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
         "a directory",
         &["folder.wasm", "--name", "a", "--event", "on-connect"],
         "basin: cannot read the component folder.wasm: it is a directory; name the .wasm file in it",
+    ),
+    (
+        "an empty file",
+        &["empty.wasm", "--name", "a", "--event", "on-connect"],
+        "basin: cannot use empty.wasm as a sink: the file is empty; build the sink again (cargo build --release --target \
+         wasm32-wasip2)",
+    ),
+    (
+        "a text",
+        &["text.wasm", "--name", "a", "--event", "on-connect"],
+        "basin: cannot use text.wasm as a sink: this is not WebAssembly but a text file; give the .wasm file that the \
+         build made",
+    ),
+    (
+        "a core module",
+        &["module.wasm", "--name", "a", "--event", "on-connect"],
+        "basin: cannot use module.wasm as a sink: this is a WebAssembly core module, a sink is a component; build with \
+         --target wasm32-wasip2, or turn the module into a component with `wasm-tools component new`",
+    ),
+    (
+        "machine code",
+        &["precompiled.wasm", "--name", "a", "--event", "on-connect"],
+        "basin: cannot use precompiled.wasm as a sink: this is precompiled machine code, which is never accepted because \
+         it would run outside the sandbox; give the component it was compiled from",
+    ),
+    (
+        "a component for a newer contract",
+        &["newer.wasm", "--name", "a", "--event", "on-connect"],
+        "basin: cannot use newer.wasm as a sink: the component is built for basin:sink@0.2.0, this server has \
+         basin:sink@0.1.0; it needs a newer basin",
+    ),
+    (
+        "a component without events",
+        &["no-event.wasm", "--name", "a", "--event", "on-connect"],
+        "basin: cannot use no-event.wasm as a sink: the component exports no event of basin:sink@0.1.0, so it would \
+         never be called; it exports nothing; `basin sink new` makes one that does",
+    ),
+    (
+        "a command",
+        &["command.wasm", "--name", "a", "--event", "on-connect"],
+        "basin: cannot use command.wasm as a sink: the component is a command (it exports wasi:cli/run), a sink is a \
+         library that answers events; build it as a cdylib and export an event of basin:sink",
+    ),
+    (
+        "a component that wants a foreign interface",
+        &["foreign.wasm", "--name", "a", "--event", "on-connect"],
+        "basin: cannot use foreign.wasm as a sink: the component imports what this server does not have: \
+         acme:db/store@1.0.0; build it without them",
     ),
     (
         "an event that the component does not export",
