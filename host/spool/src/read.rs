@@ -137,6 +137,7 @@ fn assemble(found: &Found, head: Head, body: StoredBody) -> Result<(Message, Sta
         envelope: Arc::new(meta.envelope.into_owned()),
         header: Arc::new(header),
         body: Body::window(Arc::new(body), 0, len),
+        is_header_only: meta.is_header_only,
         properties: Arc::new(meta.properties.into_owned()),
         priority: meta.priority,
         deliver_after: meta.deliver_after,

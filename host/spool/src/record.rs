@@ -77,6 +77,8 @@ pub(crate) struct Meta<'a> {
     pub(crate) state: Cow<'a, State>,
     pub(crate) arrival: Cow<'a, Arrival>,
     pub(crate) envelope: Cow<'a, Envelope>,
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(crate) is_header_only: bool,
     #[serde(default, skip_serializing_if = "is_no_property")]
     pub(crate) properties: Cow<'a, Bag>,
     #[serde(default, skip_serializing_if = "is_normal")]
@@ -93,6 +95,7 @@ impl<'a> Meta<'a> {
             state: Cow::Borrowed(state),
             arrival: Cow::Borrowed(&message.arrival),
             envelope: Cow::Borrowed(&message.envelope),
+            is_header_only: message.is_header_only,
             properties: Cow::Borrowed(&message.properties),
             priority: message.priority,
             deliver_after: message.deliver_after,

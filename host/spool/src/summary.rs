@@ -60,13 +60,15 @@ impl Summary {
             Outcome::Held { reason } => Some(reason.clone()),
             Outcome::Pending | Outcome::Delivered { .. } | Outcome::Failed { .. } => None,
         });
+        let body_len = entry.body.proof().0;
+        let separator_len = if meta.is_header_only && body_len == 0 { 0 } else { 2 };
         Self {
             id: meta.id.into_owned(),
             sender: envelope.sender,
             recipient_count: envelope.recipients.len(),
             recipients: envelope.recipients.into_iter().take(RECIPIENTS_SHOWN).map(|one| one.address).collect(),
-            // The empty line between header block and body.
-            size: header.len() as u64 + 2 + entry.body.proof().0,
+            // With the empty line between header block and body, where there is one.
+            size: header.len() as u64 + separator_len + body_len,
             arrived: meta.arrival.at,
             stage,
             not_before: state.not_before,

@@ -131,7 +131,7 @@ pub fn content(spool: &Spool, id: &str) -> Result<Vec<u8>, LookupError> {
     let id = parse_id(id)?;
     let (message, _) = load(spool, &id)?;
     let mut octets = message.header.to_bytes();
-    octets.extend_from_slice(b"\r\n");
+    octets.extend_from_slice(message.separator());
     let read = message.body.for_each_chunk(CHUNK, |chunk| {
         octets.extend_from_slice(chunk);
         Ok(())

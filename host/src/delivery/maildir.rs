@@ -230,7 +230,7 @@ fn write_message(file: &mut File, path: &Path, message: &Message, address: &Addr
     let sender = message.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
     let mut head = format!("Return-Path: <{sender}>\nDelivered-To: {address}\n").into_bytes();
     push_with_unix_ends(&mut head, &message.header.to_bytes());
-    head.push(b'\n');
+    push_with_unix_ends(&mut head, message.separator());
     let wrong = |error| DeliveryFault::of("write", path, error);
     if message.body.len() <= CHUNK as u64 {
         let body = message.body.read(0, CHUNK).map_err(DeliveryFault::Body)?;

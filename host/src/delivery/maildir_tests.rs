@@ -45,6 +45,16 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
+async fn a_message_without_an_empty_line_gets_none() {
+    let home = tempfile::tempdir().expect("a folder");
+    let mut bare = message("");
+    bare.is_header_only = true;
+    deliver(home.path(), &bare, false).await.expect("delivered");
+    let text = fs::read_to_string(&files(&home.path().join("basin.example/alice/new"))[0]).expect("can be read");
+    assert!(text.ends_with("\nSubject: x\nTo: a\n"), "{text}");
+}
+
+#[tokio::test]
 async fn a_message_arrives_whole_with_the_fields_of_the_final_delivery() {
     let home = tempfile::tempdir().expect("a folder");
     deliver(home.path(), &message("one\r\n.two\r\n"), false).await.expect("delivered");

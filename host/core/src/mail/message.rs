@@ -29,10 +29,11 @@ impl MessageId {
 
     /// Makes an id out of the time and a random number; the shell supplies both.
     ///
-    /// 13 hexadecimal digits of microseconds, so that ids sort by age, then 64 random bits, so that nobody
+    /// 14 hexadecimal digits of microseconds, so that ids sort by age, then 64 random bits, so that nobody
     /// guesses the id of someone else's message and two servers never make the same.
     pub fn new(now: Timestamp, random: u64) -> Self {
-        let microseconds = now.seconds.unsigned_abs() * 1_000_000 + u64::from(now.nanoseconds / 1_000);
+        let microseconds =
+            now.seconds.unsigned_abs().saturating_mul(1_000_000).saturating_add(u64::from(now.nanoseconds / 1_000));
         Self(format!("{microseconds:014x}-{random:016x}").into())
     }
 
@@ -130,8 +131,10 @@ pub struct Message {
     pub envelope: Arc<Envelope>,
     /// Header block.
     pub header: Arc<HeaderBlock>,
-    /// Body; the empty line before it belongs to neither.
+    /// Body; the empty line before it belongs to neither: see [`Message::separator`].
     pub body: Body,
+    /// The message came without the empty line that ends a header block, and so without a body.
+    pub is_header_only: bool,
     /// What sinks attached to it.
     pub properties: Arc<Bag>,
     /// Delivery priority; 0 is normal, higher is sooner (RFC 6710 has -9 to 9).
@@ -149,15 +152,22 @@ impl Message {
             envelope: Arc::new(envelope),
             header: Arc::new(HeaderBlock::default()),
             body: Body::from_bytes(bytes::Bytes::new()),
+            is_header_only: false,
             properties: Arc::new(Bag::default()),
             priority: 0,
             deliver_after: None,
         }
     }
 
-    /// Octets of header block, empty line and body together, before dot-stuffing.
+    /// What stands between header block and body: the empty line, or nothing in a message that came without
+    /// one and that nobody gave a body since (RFC 5322 §3.5 has the two together or neither).
+    pub fn separator(&self) -> &'static [u8] {
+        if self.is_header_only && self.body.is_empty() { b"" } else { b"\r\n" }
+    }
+
+    /// Octets of header block, separator and body together, before dot-stuffing.
     pub fn size(&self) -> u64 {
-        self.header.len() as u64 + 2 + self.body.len()
+        self.header.len() as u64 + self.separator().len() as u64 + self.body.len()
     }
 }
 
@@ -171,6 +181,28 @@ mod tests {
         let late = MessageId::new(Timestamp::from_seconds(1_700_000_001), 0);
         assert!(early < late);
         assert_eq!(MessageId::parse(early.as_str()), Some(early));
+    }
+
+    #[test]
+    fn a_message_without_an_empty_line_gets_one_with_a_body_alone() {
+        let id = MessageId::new(Timestamp::default(), 0);
+        let arrival = Arrival {
+            origin: Origin::Smtp,
+            at: Timestamp::default(),
+            listener: String::new(),
+            client: None,
+            server: None,
+            helo: None,
+            is_esmtp: false,
+            session: None,
+            depth: 0,
+        };
+        let mut message = Message::new(id, arrival, Envelope::new(None));
+        assert_eq!((message.separator(), message.size()), (&b"\r\n"[..], 2));
+        message.is_header_only = true;
+        assert_eq!((message.separator(), message.size()), (&b""[..], 0));
+        message.body = Body::from_bytes(&b"text\r\n"[..]);
+        assert_eq!((message.separator(), message.size()), (&b"\r\n"[..], 8));
     }
 
     #[test]

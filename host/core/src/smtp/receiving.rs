@@ -142,8 +142,13 @@ fn text_refusal(faults: Faults) -> Option<(Reply, Tally)> {
 
 // Makes the message out of its text: header block with our Received field on top, and body.
 fn assemble(live: &Live, mut message: Message, content: &Content, now: Timestamp) -> Result<Message, Reply> {
-    let block = read_header(content)?;
-    let header_len = block.len() as u64;
+    let (block, is_header_only) = read_header(content)?;
+    // The empty line belongs to neither part.
+    let body_start = if is_header_only { content.len } else { (block.len() as u64 + 2).min(content.len) };
+    // White space at the very start continues a field that is not there, and would continue ours: no client
+    // writes in our name. Such a text has no header block, as in Postfix.
+    let has_header = !matches!(block.first(), Some(b' ' | b'\t'));
+    let (block, body_start) = if has_header { (block, body_start) } else { (Bytes::new(), 0) };
     let header_too_large = |_| Reply::with(552, 3, 4, "the header block is larger than this server takes");
     let mut header = HeaderBlock::parse(&block).map_err(header_too_large)?;
     if trace::hops(&header) > RECEIVED_FIELDS_MAX {
@@ -158,14 +163,14 @@ fn assemble(live: &Live, mut message: Message, content: &Content, now: Timestamp
     // RFC 5321 §4.4: on top, and nothing else is touched.
     header.insert(0, field).map_err(header_too_large)?;
     message.header = Arc::new(header);
-    // The empty line belongs to neither part. Without one there is no body (RFC 5322 §2.1).
-    let start = (header_len + 2).min(content.len);
-    message.body = Body::window(content.octets.clone(), start, content.len - start);
+    message.body = Body::window(content.octets.clone(), body_start, content.len - body_start);
+    message.is_header_only = is_header_only && has_header;
     Ok(message)
 }
 
-// The octets before the first empty line.
-fn read_header(content: &Content) -> Result<Bytes, Reply> {
+// The octets before the first empty line, and whether they are all there is: without that line there is no body
+// (RFC 5322 §2.1).
+fn read_header(content: &Content) -> Result<(Bytes, bool), Reply> {
     let whole = usize::try_from(content.len).unwrap_or(usize::MAX);
     let mut octets: Vec<u8> = Vec::new();
     let mut wanted = HEADER_READ_BYTES;
@@ -175,14 +180,15 @@ fn read_header(content: &Content) -> Result<Bytes, Reply> {
         let searched = octets.len().saturating_sub(3);
         read_up_to(content, &mut octets, len)?;
         if octets.starts_with(b"\r\n") {
-            return Ok(Bytes::new());
+            return Ok((Bytes::new(), false));
         }
         if let Some(at) = memmem::find(octets.get(searched..).unwrap_or_default(), b"\r\n\r\n") {
             // A copy, so that the block does not keep the whole buffer alive.
-            return Ok(Bytes::copy_from_slice(octets.get(..searched + at + 2).unwrap_or_default()));
+            let block = Bytes::copy_from_slice(octets.get(..searched + at + 2).unwrap_or_default());
+            return Ok((block, false));
         }
         if len == whole || len < wanted {
-            return Ok(octets.into());
+            return Ok((octets.into(), true));
         }
         wanted *= 4;
     }

@@ -31,6 +31,18 @@ fn a_message_is_there_after_its_receipt_and_after_a_power_cut() {
 }
 
 #[test]
+fn a_message_without_an_empty_line_comes_back_without_one() {
+    let storage = FaultyStorage::new();
+    let (spool, _) = open(&storage).expect("empty");
+    let mut bare = message(1, 0);
+    bare.is_header_only = true;
+    commit(&spool, bare.clone()).expect("room");
+    let (loaded, _) = spool.load(&id(1)).expect("readable").expect("there");
+    assert_eq!((loaded.separator(), loaded.size()), (&b""[..], bare.size()));
+    assert_eq!(spool.list().first().map(|summary| summary.size), Some(bare.size()));
+}
+
+#[test]
 fn a_save_keeps_the_body_without_writing_it_again() {
     let storage = FaultyStorage::new();
     let (spool, _) = open(&storage).expect("empty");
