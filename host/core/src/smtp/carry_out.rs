@@ -48,6 +48,9 @@ impl Live {
         let tally = |native: Tally| if is_fault { Tally::Fault } else { native };
         let Intent { action, reply, tally: native_tally, refusal } = intent;
         if let Some(refusal) = refusal.filter(|refusal| !(accepts && refusal.is_policy)) {
+            if self.has_refused_data {
+                return self.refuse_text(line, now, outbox);
+            }
             self.remember_refusal(&action);
             let reply = shape(refusal.reply, overlay.as_ref());
             let answer = Answer { reply, tally: tally(refusal.tally), line, must_close: false };
@@ -88,6 +91,9 @@ impl Live {
         outbox: &mut Outbox,
     ) -> Step {
         outbox.flush_now |= is_group_boundary(action);
+        if core::mem::take(&mut self.has_refused_data) && answer.reply.is_refusal() {
+            return self.refuse_text(answer.line, now, outbox);
+        }
         self.remember_refusal(action);
         if matches!(action, Action::Quit) {
             // RFC 5321 §4.1.1.10: after QUIT the connection closes; no sink can keep a client in.

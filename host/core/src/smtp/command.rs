@@ -85,6 +85,15 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    /// Whether the line began with a command of this server all the same.
+    pub(super) fn has_known_verb(self) -> bool {
+        match self {
+            Self::LineTooLong | Self::BareLineEnd | Self::Control | Self::NoVerb => false,
+            Self::Greeting | Self::Argument(_) | Self::NoArgument | Self::Sender(_) | Self::Recipient(_) => true,
+            Self::DuplicateParameter | Self::ParameterValue(_) | Self::UnknownParameter => true,
+        }
+    }
+
     /// The reply to a line that failed so.
     pub fn reply(self) -> Reply {
         let (code, subject, detail) = match self {

@@ -20,7 +20,7 @@ pub(super) struct Live {
     pub(super) commands: u64,
     /// Commands without use for any mail since the last message.
     pub(super) idle: u32,
-    /// DATA was refused and nothing else came since.
+    /// DATA was refused and no command came since: a line that is none is message text.
     pub(super) has_refused_data: bool,
     random: u64,
 }

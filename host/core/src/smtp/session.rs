@@ -68,14 +68,12 @@ impl Session {
         let mut live = self.0;
         live.interest = interest;
         live.commands += 1;
-        live.has_refused_data = false;
         let request = match Request::parse(line) {
             Ok(request) => request,
-            Err(error) => {
-                live.has_refused_data = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA"));
-                return live.protocol_error(error, line, now, outbox);
-            }
+            Err(error) => return live.protocol_error(error, line, now, outbox),
         };
+        // A word that is no command of ours may be one of a sink; whether it is shows when they are asked.
+        live.has_refused_data &= matches!(request, Request::Unknown(_));
         if request == Request::Http {
             // A page in somebody's browser was made to post to this port, and the body of its request would
             // be taken for commands. No mail client says GET, so the connection ends here (Postfix:
@@ -110,13 +108,15 @@ impl Session {
     }
 
     /// A line passed `limits::COMMAND_LINE_BYTES_MAX`; the shell has read it to its end and dropped it.
-    pub fn line_too_long(self, now: Timestamp, outbox: &mut Outbox) -> Step {
+    pub fn line_too_long(mut self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.0.commands += 1;
         self.0.protocol_error(CommandError::LineTooLong, &[], now, outbox)
     }
 
     /// A line had a CR or LF that was no line end. [`Session::line`] finds them too; this is for a shell
     /// that sees them first.
-    pub fn bare_line_end(self, line: &[u8], now: Timestamp, outbox: &mut Outbox) -> Step {
+    pub fn bare_line_end(mut self, line: &[u8], now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.0.commands += 1;
         self.0.protocol_error(CommandError::BareLineEnd, line, now, outbox)
     }
 
@@ -137,15 +137,16 @@ impl Session {
 
     /// Whether input that has arrived already cannot be a command: DATA was refused a moment ago, and who
     /// did not wait for that has sent a message, whose text must not run as commands. The shell asks this
-    /// once, when it gets the session back, and calls [`Session::early_input`] where it has input left.
+    /// once, when it gets the session back, and calls [`Session::early_input`] where it has input left. Text
+    /// that arrives later gives itself away by its first line, which is no command; then the session ends too.
     pub fn forbids_early_input(&self) -> bool {
         self.0.has_refused_data
     }
 
     /// Input came before the client can have read the reply that it depends on.
-    pub fn early_input(self, now: Timestamp, outbox: &mut Outbox) -> Step {
-        let reply = Reply::with(554, 5, 0, "message text without a go-ahead; closing");
-        self.0.close(reply, EndReason::Error, &[], now, outbox)
+    pub fn early_input(mut self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.0.commands += 1;
+        self.0.refuse_text(&[], now, outbox)
     }
 
     /// How long the shell waits for a command.
@@ -183,16 +184,26 @@ impl Live {
     }
 
     pub(super) fn protocol_error(
-        self: Box<Self>,
+        mut self: Box<Self>,
         error: CommandError,
         line: &[u8],
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Step {
+        if self.has_refused_data && !error.has_known_verb() {
+            return self.refuse_text(line, now, outbox);
+        }
+        self.has_refused_data = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA"));
         let answer = Answer { reply: error.reply(), tally: Tally::Fault, line, must_close: false };
         // RFC 2920 §3.2: the answer to a command that was not recognised does not wait for others.
         outbox.flush_now = true;
         self.answer(answer, now, outbox)
+    }
+
+    /// Ends the session of a client that sends message text behind a DATA that was refused.
+    pub(super) fn refuse_text(self, line: &[u8], now: Timestamp, outbox: &mut Outbox) -> Step {
+        let reply = Reply::with(554, 5, 0, "message text without a go-ahead; closing");
+        self.close(reply, EndReason::Error, line, now, outbox)
     }
 
     pub(super) fn time_out(self, now: Timestamp, outbox: &mut Outbox) -> Step {
