@@ -432,15 +432,15 @@ fn body_chunk(message: &Message, offset: u64, len: u32) -> Result<Vec<u8>, Ended
     message.body.read(offset, len).map_err(|why| Ended::host(format!("cannot read the body: {why}")))
 }
 
-// A stretch of header block, empty line and body as one.
+// A stretch of header block, separator and body as one.
 fn chunk_of(message: &Message, offset: u64, len: u32) -> Result<Vec<u8>, Ended> {
     let len = len.min(CHUNK_BYTES_MAX);
-    let body_at = message.header.len() as u64 + 2;
+    let body_at = (message.header.len() + message.separator().len()) as u64;
     if offset >= body_at {
         return body_chunk(message, offset - body_at, len);
     }
     let mut octets = message.header.to_bytes();
-    octets.extend_from_slice(b"\r\n");
+    octets.extend_from_slice(message.separator());
     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(octets.len());
     let mut chunk = octets.split_off(start);
     chunk.truncate(usize::try_from(len).unwrap_or(usize::MAX));

@@ -93,7 +93,8 @@ impl HostPart for State {
             let entry = self.entry(&part)?;
             (entry.start as u64, entry.len as u64)
         };
-        Ok((self.message()?.header.len() as u64 + 2 + start, len))
+        let message = self.message()?;
+        Ok(((message.header.len() + message.separator().len()) as u64 + start, len))
     }
 
     fn drop(&mut self, _: Resource<Part>) -> wasmtime::Result<()> {
