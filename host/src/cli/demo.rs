@@ -117,12 +117,14 @@ fn add_samples(config: &Path, samples: &Path) -> anyhow::Result<Vec<String>> {
 fn instructions(config: &Config, file: &Path, added: &[String]) -> String {
     let address = config.listeners.first().map(|listener| listener.address.to_string()).unwrap_or_default();
     let file = file.display();
+    // Nobody has installed anything yet, so the program goes by the path that it was started by.
+    let program = std::env::args().next().unwrap_or_else(|| "basin".to_owned());
     let mut text = format!(
         "\nBasin takes mail for alice and bob at basin.example on {address}. In another terminal:\n\n  \
-         basin send --server {address} --from you@client.example --to alice@basin.example -v\n  \
+         {program} send --server {address} --from you@client.example --to alice@basin.example -v\n  \
          cat {}/basin.example/alice/new/*\n  \
-         basin sink list --config {file}\n  \
-         basin queue list --config {file}\n",
+         {program} sink list --config {file}\n  \
+         {program} queue list --config {file}\n",
         config.maildir.display()
     );
     if let Some(admin) = config.admin {

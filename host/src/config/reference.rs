@@ -65,7 +65,7 @@ keys! {
     "", "host-name", "domain name", None, "\"mail.example.org\"",
         "The name of this server: in the banner, in the reply to EHLO, in Received fields. The default is the name of the machine, if that has a domain.";
     "", "user", "user name or number", None, "\"basin\"",
-        "Whom to become after the ports are bound. Needed where Basin is started as root; ignored, with a warning, where it is not.";
+        "Whom to become after the ports are bound. A server started as root refuses to run without it, unless all listeners are on loopback or `--allow-root` is given; one that is not started as root cannot change and warns.";
     "", "group", "group name or number", None, "\"basin\"",
         "The group that goes with `user`. The default is that user's own group.";
     "", "postmaster", "address", None, "\"alice@example.org\"",

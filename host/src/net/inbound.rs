@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use basin_core::mail::Message;
-use basin_core::smtp::{Connection, Disposition, Ended, ListenerPolicy, Outbox, Receiving, Session, Step, Storing};
+use basin_core::smtp::{
+    Connection, Disposition, Ended, ListenerPolicy, Outbox, Receiving, Refusal, Session, Step, Storing,
+};
 use basin_spool::{Draft, SpoolFault};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -14,7 +16,7 @@ use crate::clock::now;
 use crate::net::wire::{Line, Pause, Wire};
 use crate::services::Services;
 use crate::shutdown::Phase;
-use crate::telemetry::records::{MessageAccepted, SessionBegun, SessionEnded, StorageFailed};
+use crate::telemetry::records::{CommandReceived, MessageAccepted, Refused, SessionBegun, SessionEnded, StorageFailed};
 
 /// Text of a large message that is gathered before it is written to the draft's file, in octets. Fewer, larger
 /// writes; each one takes the thread away from other sessions for its time.
@@ -59,7 +61,7 @@ impl Inbound {
 
     async fn run(&mut self, mut step: Step) -> Ended {
         loop {
-            self.raise_notices();
+            self.after_step();
             step = match step {
                 Step::Read(session) => self.read(session).await,
                 Step::Ask(paused, question) => {
@@ -86,7 +88,10 @@ impl Inbound {
             return session.early_input(now(), &mut self.outbox);
         }
         match self.wire.line(session.patience(), Phase::Draining).await {
-            Line::Complete(line) => session.line(line, now(), self.services.ask.interest(), &mut self.outbox),
+            Line::Complete(line) => {
+                CommandReceived { session: &self.session, line }.record();
+                session.line(line, now(), self.services.ask.interest(), &mut self.outbox)
+            }
             Line::BareLineEnd(line) => session.bare_line_end(line, now(), &mut self.outbox),
             Line::TooLong => session.line_too_long(now(), &mut self.outbox),
             Line::None(pause) => pause_session(session, pause, &mut self.outbox),
@@ -167,7 +172,7 @@ impl Inbound {
         let facts = ended.facts();
         let reason = facts.end_reason.unwrap_or("dropped");
         SessionEnded { session: &self.session, reason, messages: facts.messages }.record();
-        self.raise_notices();
+        self.after_step();
         if let Some(notice) = ended.notice() {
             self.services.ask.tell(notice);
         }
@@ -177,7 +182,12 @@ impl Inbound {
         }
     }
 
-    fn raise_notices(&mut self) {
+    /// Tells those who listen and the log what the last step led to.
+    fn after_step(&mut self) {
+        for Refusal { reply, line } in self.outbox.refusals.drain(..) {
+            let refused = Refused { session: &self.session, listener: &self.policy.name, reply: &reply, line: &line };
+            refused.record(&self.services.metrics);
+        }
         for notice in self.outbox.notices.drain(..) {
             self.services.ask.tell(notice);
         }

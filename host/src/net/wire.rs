@@ -8,6 +8,7 @@ use std::io;
 
 use basin_core::limits::COMMAND_LINE_BYTES_MAX;
 use basin_core::smtp::Outbox;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -78,16 +79,11 @@ impl Wire {
         self.line_end().is_some()
     }
 
-    /// Whether any input has arrived, from the buffer or the kernel.
-    pub(crate) fn has_input(&mut self) -> bool {
-        if self.start == self.end {
-            self.compact();
-            let read = self.buffer.get_mut(self.end..).map(|room| self.stream.try_read(room));
-            if let Some(Ok(count)) = read {
-                self.end += count;
-            }
-        }
-        self.start < self.end
+    /// Whether any input has arrived, in the buffer or in the kernel.
+    pub(crate) fn has_input(&self) -> bool {
+        // The kernel is asked itself: what the runtime knows of the socket may be older than the input.
+        let peek = || recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        self.start < self.end || matches!(peek(), Ok((_, 1..)))
     }
 
     /// Hands out the next line. Waits for it until `patience` is over or the server stops.
@@ -217,7 +213,8 @@ impl Wire {
 /// Sends a last reply to a connection that never becomes a session.
 pub(crate) fn turn_away(stream: &TcpStream, octets: &[u8]) -> io::Result<()> {
     // One attempt: the buffer of a new connection takes a line, and nothing may make the accept loop wait.
-    stream.try_write(octets).map(drop)
+    send(stream, octets, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 #[cfg(test)]

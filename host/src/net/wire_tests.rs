@@ -89,3 +89,26 @@ async fn the_last_reply_arrives_although_input_was_not_read() {
     drop(client);
     close.await.expect("closes");
 }
+
+#[tokio::test]
+async fn input_that_nobody_read_yet_is_noticed() {
+    let Pair { mut client, wire, phase: _phase } = pair().await;
+    assert!(!wire.has_input());
+    client.write_all(b"x").await.expect("sent");
+    let arrived = async {
+        while !wire.has_input() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, arrived).await.expect("it arrives");
+}
+
+#[tokio::test]
+async fn who_is_turned_away_hears_why() {
+    let Pair { mut client, wire, phase: _phase } = pair().await;
+    turn_away(&wire.stream, b"x\r\n").expect("sent");
+    drop(wire);
+    let mut seen = String::new();
+    client.read_to_string(&mut seen).await.expect("no reset");
+    assert_eq!(seen, "x\r\n");
+}

@@ -25,6 +25,8 @@ pub struct Metrics {
     pub messages_accepted: IntCounterVec,
     /// Octets of those messages.
     pub message_bytes_accepted: IntCounterVec,
+    /// Commands and messages answered with 4yz or 5yz, by listener and class.
+    pub refusals: IntCounterVec,
     /// Messages that were not stored, by the kind of the fault.
     pub storage_faults: IntCounterVec,
     /// Deliveries to mailboxes, by outcome.
@@ -123,6 +125,7 @@ impl Default for Metrics {
                 "Octets of acknowledged messages",
                 &["listener"],
             ),
+            refusals: make.counters("basin_refusals_total", "Replies of 4yz and 5yz", &["listener", "class"]),
             storage_faults: make.counters("basin_storage_faults_total", "Messages that were not stored", &["kind"]),
             deliveries: make.counters("basin_deliveries_total", "Deliveries to mailboxes", &["outcome"]),
             messages_ended: make.counters("basin_messages_ended_total", "Messages that left the spool", &["end"]),

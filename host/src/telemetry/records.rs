@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use std::path::Path;
 
 use basin_core::mail::{Message, MessageId};
-use basin_core::reply::Reply;
+use basin_core::reply::{Class, Reply};
 use tracing::{debug, error, info, warn};
 
 use crate::telemetry::Metrics;
@@ -42,6 +42,46 @@ impl SessionEnded<'_> {
     /// Logs it.
     pub fn record(&self) {
         debug!(session = self.session, reason = self.reason, messages = self.messages, "session ends");
+    }
+}
+
+/// A command came.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandReceived<'a> {
+    /// Id of the session.
+    pub session: &'a str,
+    /// The line, without line end. No command of this version carries a secret.
+    pub line: &'a [u8],
+}
+
+impl CommandReceived<'_> {
+    /// Logs it.
+    pub fn record(&self) {
+        debug!(session = self.session, line = %self.line.escape_ascii(), "command");
+    }
+}
+
+/// A command or a message was refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'a> {
+    /// Id of the session.
+    pub session: &'a str,
+    /// Name of the listener.
+    pub listener: &'a str,
+    /// The answer.
+    pub reply: &'a Reply,
+    /// The line that it answers; a lone dot is a message.
+    pub line: &'a [u8],
+}
+
+impl Refused<'_> {
+    /// Logs and counts it.
+    pub fn record(&self, metrics: &Metrics) {
+        let class = if self.reply.class() == Class::Transient { "4yz" } else { "5yz" };
+        metrics.refusals.with_label_values(&[self.listener, class]).inc();
+        // Both texts may be anybody's: shown so that they stay on their line.
+        let reply = self.reply.to_string();
+        info!(session = self.session, reply, line = %self.line.escape_ascii(), "refused");
     }
 }
 

@@ -24,7 +24,7 @@ pub mod storing;
 
 pub use command::{CommandError, Request};
 pub use data::{DataDecoder, Faults, Fed, TextLimits};
-pub use outbox::Outbox;
+pub use outbox::{Outbox, Refusal};
 pub use parameters::Parameters;
 pub use paused::Paused;
 pub use policy::{Connection, ListenerPolicy};

@@ -18,10 +18,21 @@ pub struct Outbox {
     pub bytes: Vec<u8>,
     /// Notices to raise, in order.
     pub notices: Vec<Question>,
+    /// What was refused, in order, for the server's own log; nobody need be bound to `on-reject` for it.
+    pub refusals: Vec<Refusal>,
     /// How long to wait before the bytes are sent; at most [`RESPONSE_DELAY_MAX`].
     pub delay: Duration,
     /// The bytes must leave before the next line is handled (RFC 2920 §3.2, items 3 and 4).
     pub flush_now: bool,
+}
+
+/// A command or message that was answered with 4yz or 5yz.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The answer.
+    pub reply: Reply,
+    /// The line that it answers, without line end; a lone dot is a message.
+    pub line: Vec<u8>,
 }
 
 impl Outbox {

@@ -10,7 +10,7 @@ use crate::smtp::carry_out::Answer;
 use crate::smtp::command::{CommandError, Request};
 use crate::smtp::intent::{OutOfSequence, Tally};
 use crate::smtp::live::{EndReason, Live};
-use crate::smtp::outbox::Outbox;
+use crate::smtp::outbox::{Outbox, Refusal};
 use crate::smtp::paused::{Paused, Waiting};
 use crate::smtp::policy::{Connection, ListenerPolicy};
 use crate::smtp::receiving::Receiving;
@@ -260,6 +260,9 @@ impl Live {
     /// Sends a reply and, where it refuses something, tells the sinks at `on-reject`.
     pub(super) fn send(&mut self, reply: &Reply, line: &[u8], now: Timestamp, outbox: &mut Outbox) {
         outbox.send(reply);
+        if reply.is_refusal() {
+            outbox.refusals.push(Refusal { reply: reply.clone(), line: line.to_vec() });
+        }
         if reply.is_refusal() && self.interest.has(EventKind::OnReject) {
             let overlay = Overlay {
                 message: self.transaction.as_ref().map(|transaction| transaction.message.clone()),
