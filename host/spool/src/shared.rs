@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::error::SpoolFault;
 use crate::index::Index;
@@ -25,6 +26,9 @@ pub struct Options {
     /// Segments that must be newer before a segment is rewritten for the little that is live in it. A queue
     /// that drains in order empties a segment soon by itself.
     pub rewrite_age_segments: u64,
+    /// How long remove records may wait for a sync of their own when no message comes along. A power cut before
+    /// means mail that is delivered twice.
+    pub idle_sync: Duration,
 }
 
 impl Default for Options {
@@ -34,6 +38,7 @@ impl Default for Options {
             free_bytes_min: 64 * 1024 * 1024,
             inline_bytes_max: basin_core::limits::DRAFT_MEMORY_BYTES_MAX,
             rewrite_age_segments: 4,
+            idle_sync: Duration::from_secs(1),
         }
     }
 }

@@ -22,10 +22,6 @@ use crate::shared::Shared;
 /// Octets written and synced together at most. Keeps the wait of the first in a group short.
 const GROUP_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// How long remove records may wait for a sync of their own when no message comes along. Lost ones mean
-/// mail that is delivered twice after a power cut.
-const IDLE_SYNC: Duration = Duration::from_secs(1);
-
 /// Longest wait between two tries on a disk that fails.
 const IDLE_SYNC_MAX: Duration = Duration::from_secs(64);
 
@@ -50,7 +46,8 @@ impl Drop for Farewell {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, group: Group) -> Self {
-        Self { reclaim: Reclaim::new(Arc::clone(&shared)), shared, group, idle_sync: IDLE_SYNC }
+        let idle_sync = shared.options.idle_sync;
+        Self { reclaim: Reclaim::new(Arc::clone(&shared)), shared, group, idle_sync }
     }
 
     /// Works until the queue is closed and empty.
@@ -77,7 +74,7 @@ impl Writer {
 
     fn settle(&mut self) {
         self.idle_sync = match self.group.settle() {
-            Ok(()) => IDLE_SYNC,
+            Ok(()) => self.shared.options.idle_sync,
             Err(fault) => {
                 self.shared.note(fault);
                 (self.idle_sync * 2).min(IDLE_SYNC_MAX)

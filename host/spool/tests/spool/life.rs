@@ -1,15 +1,17 @@
 //! What happens to messages while nothing goes wrong.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use basin_core::mail::{Body, Field};
 use basin_core::transport::{Stage, State};
 use basin_spool::fault::FaultyStorage;
-use basin_spool::{RealStorage, Spool, SpoolFault};
+use basin_spool::{Options, RealStorage, Spool, SpoolFault};
 
 use crate::support::{
-    all, assert_same, assert_there, commit, id, message, message_with, octets, open, options, remove, save,
+    ROOT, all, assert_same, assert_there, commit, id, message, message_with, octets, open, options, remove, save,
 };
 
 fn held() -> State {
@@ -98,6 +100,22 @@ fn a_removed_message_stays_removed() {
     assert_eq!((recovery.messages, recovery.damaged.len(), recovery.orphan_bodies.len()), (0, 0, 0));
     assert!(spool.ids().is_empty());
     assert!(!storage.paths().iter().any(|path| path.starts_with("/spool/bodies")));
+}
+
+#[test]
+fn a_removal_is_synced_though_no_message_follows() {
+    let storage = FaultyStorage::new();
+    let soon = Options { idle_sync: Duration::from_millis(1), ..options() };
+    let (spool, _) = Spool::open(Path::new(ROOT), soon, Arc::new(storage.clone())).expect("empty");
+    commit(&spool, message(1, 9_000)).expect("room");
+    remove(&spool, id(1)).expect("room");
+    // The body file goes once the removal is durable, and not before.
+    while storage.paths().iter().any(|path| path.starts_with("/spool/bodies")) {
+        std::thread::yield_now();
+    }
+    storage.restart(5);
+    let (spool, _) = open(&storage).expect("recovers");
+    assert!(spool.ids().is_empty());
 }
 
 #[test]

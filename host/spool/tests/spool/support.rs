@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use basin_core::addr::Address;
 use basin_core::mail::{Arrival, Body, Envelope, HeaderBlock, Message, MessageId, Origin};
@@ -16,7 +17,14 @@ pub(crate) const ROOT: &str = "/spool";
 
 /// Small segments, so that a few messages fill some.
 pub(crate) fn options() -> Options {
-    Options { segment_bytes: 8 * 1024, free_bytes_min: 0, inline_bytes_max: 2 * 1024, rewrite_age_segments: 1 }
+    Options {
+        segment_bytes: 8 * 1024,
+        free_bytes_min: 0,
+        inline_bytes_max: 2 * 1024,
+        rewrite_age_segments: 1,
+        // Never, so that a slow machine does not change what a test sees.
+        idle_sync: Duration::from_secs(24 * 3_600),
+    }
 }
 
 pub(crate) fn open(storage: &FaultyStorage) -> Result<(Spool, Recovery), OpenError> {
