@@ -83,6 +83,10 @@ fn trapped(trap: Trap, budget: &Budget) -> (FailureKind, String) {
             FailureKind::Panic,
             "its own code gave up (unreachable code reached); its standard error may say why".to_owned(),
         ),
+        // Rust and C keep a second stack in memory, at its beginning: running over it looks like this.
+        Trap::MemoryOutOfBounds => {
+            (FailureKind::Trap, "out of bounds memory access; a recursion without end looks like this too".to_owned())
+        }
         // Non-exhaustive, and all the same to an operator: the sink did what WebAssembly forbids.
         other => (FailureKind::Trap, other.to_string()),
     }

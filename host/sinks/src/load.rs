@@ -109,7 +109,8 @@ impl Engine {
             let interface = name.strip_prefix("basin:sink/")?.split('@').next()?;
             interface.parse::<EventKind>().ok()
         };
-        let events: Vec<EventKind> = exports.iter().filter_map(event).collect();
+        let exported: Vec<EventKind> = exports.iter().filter_map(event).collect();
+        let events: Vec<EventKind> = EventKind::ALL.iter().copied().filter(|event| exported.contains(event)).collect();
         if !events.is_empty() {
             return Ok(events);
         }
@@ -131,7 +132,7 @@ impl Component {
         self.size
     }
 
-    /// The events that it answers.
+    /// The events that it answers, in the order of a message's way.
     pub fn events(&self) -> &[EventKind] {
         &self.events
     }

@@ -18,8 +18,9 @@ use crate::exports::Exports;
 use crate::state::State;
 use crate::{Engine, LoadError, LogLevel, LogLine, SinkHost, failure, store};
 
-/// Fuel of the trial; ten times what the start of the largest known runtimes takes.
-const FUEL: u64 = 5_000_000_000;
+/// Fuel of the trial: a second or two of computing. Runtimes that take long to start are initialised when they are
+/// built.
+const FUEL: u64 = 1_000_000_000;
 
 /// Time of the trial.
 const TIME: Duration = Duration::from_secs(10);

@@ -20,15 +20,7 @@ impl log::Host for State {
 
     fn write(&mut self, level: log::Level, text: String) -> wasmtime::Result<()> {
         self.taken(&text);
-        let level = convert::level(level);
-        let line = text::line(&text, LOG_LINE_BYTES_MAX);
-        self.quota.log_bytes = self.quota.log_bytes.saturating_add(line.len().max(1));
-        if self.quota.log_bytes <= self.budget.log_bytes {
-            self.log(level, &line);
-        } else if !self.quota.is_log_cut {
-            self.quota.is_log_cut = true;
-            self.log(LogLevel::Warn, "log of this call cut: its quota is used up");
-        }
+        self.log_within_quota(convert::level(level), &text::line(&text, LOG_LINE_BYTES_MAX));
         Ok(())
     }
 }
@@ -95,6 +87,16 @@ impl State {
         });
     }
 
+    fn log_within_quota(&mut self, level: LogLevel, line: &str) {
+        self.quota.log_bytes = self.quota.log_bytes.saturating_add(line.len().max(1));
+        if self.quota.log_bytes <= self.budget.log_bytes {
+            self.log(level, line);
+        } else if !self.quota.is_log_cut {
+            self.quota.is_log_cut = true;
+            self.log(LogLevel::Warn, "log of this call cut: its quota is used up");
+        }
+    }
+
     // The functions have no answer, so a bad name is told in the log, within its quota.
     fn may_count(&mut self, name: &str) -> bool {
         self.quota.metric_calls = self.quota.metric_calls.saturating_add(1);
@@ -104,7 +106,7 @@ impl State {
         let is_word = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'_';
         let is_name = (1..=METRIC_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_word);
         if !is_name {
-            self.log(LogLevel::Warn, "metric dropped: a name has 1 to 64 characters of a-z, 0-9 and _");
+            self.log_within_quota(LogLevel::Warn, "metric dropped: a name has 1 to 64 characters of a-z, 0-9 and _");
         }
         is_name
     }

@@ -270,9 +270,11 @@ fn around(name: &str, arguments: &[&str]) -> Option<String> {
         "files" => show((std::fs::read("/etc/passwd").is_ok(), std::env::vars().count(), std::env::args().count())),
         "connect" => show(std::net::TcpStream::connect("127.0.0.1:25").is_ok()),
         "print" => {
-            print!("{}", arguments[0].repeat(number(arguments, 1)));
-            eprint!("{}", arguments[0].repeat(number(arguments, 1)));
-            show(())
+            use std::io::Write;
+            let text = arguments[0].repeat(number(arguments, 1));
+            eprint!("{text}");
+            print!("{text}");
+            show(std::io::stdout().flush().is_ok())
         }
         "sleep" => show(std::thread::sleep(std::time::Duration::from_millis(number(arguments, 0)))),
         "recurse" => show(recurse(number(arguments, 0))),
@@ -285,10 +287,11 @@ fn around(name: &str, arguments: &[&str]) -> Option<String> {
     }
 }
 
+// Its numbers stay out of memory: with an array in each frame the stack that Rust keeps there would run over first.
+// Multiplying and mixing keeps the compiler from making a loop of it.
 #[inline(never)]
 fn recurse(depth: u64) -> u64 {
-    let frame = std::hint::black_box([depth; 64]);
-    if depth == 0 { frame[0] } else { recurse(depth - 1) + std::hint::black_box(frame)[63] }
+    if depth == 0 { 1 } else { recurse(depth - 1).wrapping_mul(depth | 1) ^ depth }
 }
 
 /// `refuse 550 5.7.1 no` as the name of a verdict and what stands behind it.

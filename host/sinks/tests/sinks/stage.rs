@@ -1,0 +1,338 @@
+//! What the tests share: one engine, the guests, a host that remembers, and a call that is built step by step.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use basin_core::addr::Address;
+use basin_core::event::{
+    Answer, Binding, BudgetOverride, Command, EventKind, Failure, FailurePolicy, Grant, Grants, Mode, Occasion,
+    Overlay, Rule, SessionFacts, SinkEntry, Verdict,
+};
+use basin_core::mail::{Arrival, Body, Envelope, HeaderBlock, Message, MessageId, Origin};
+use basin_core::reply::Reply;
+use basin_core::time::Timestamp;
+use basin_sinks::{CallReport, CallRequest, Component, Engine, EngineOptions, LogLevel, LogLine, SinkHost};
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+
+/// The time of every event.
+pub(crate) const NOW: Timestamp = Timestamp { seconds: 1_800_000_000, nanoseconds: 5 };
+
+pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+});
+
+pub(crate) static ENGINE: LazyLock<Engine> =
+    LazyLock::new(|| Engine::new(EngineOptions { calls_max: 32, code_cache: None }).expect("an engine starts here"));
+
+/// The octets of a guest.
+pub(crate) fn guest(name: &str) -> Vec<u8> {
+    let folder = std::env::var_os("BASIN_WASM")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/guests/wasm32-wasip2/release"));
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; `make hostile` builds it", path.display()))
+}
+
+/// A guest, compiled once for all tests.
+pub(crate) fn component(name: &'static str) -> Arc<Component> {
+    static LOADED: Mutex<BTreeMap<&str, Arc<Component>>> = Mutex::new(BTreeMap::new());
+    let mut loaded = LOADED.lock().unwrap();
+    let load = || ENGINE.load(&guest(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    loaded.entry(name).or_insert_with(load).clone()
+}
+
+/// A host that remembers what sinks told it.
+#[derive(Default)]
+pub(crate) struct Remembering {
+    pub(crate) log: Mutex<Vec<(LogLevel, String)>>,
+    pub(crate) metrics: Mutex<Vec<(String, u64)>>,
+    pub(crate) panics: bool,
+}
+
+impl SinkHost for Remembering {
+    fn host_name(&self) -> String {
+        assert!(!self.panics, "a bug of the host");
+        "mx.basin.example".into()
+    }
+
+    fn is_local_domain(&self, domain: &str) -> bool {
+        domain == "basin.example"
+    }
+
+    fn is_local_address(&self, address: &str) -> bool {
+        address == "b@basin.example"
+    }
+
+    fn message_bytes_max(&self) -> u64 {
+        2 * 1024 * 1024
+    }
+
+    fn is_log_enabled(&self, _: &str, level: LogLevel) -> bool {
+        level >= LogLevel::Info
+    }
+
+    fn log(&self, line: &LogLine<'_>) {
+        self.log.lock().unwrap().push((line.level, line.text.to_owned()));
+    }
+
+    fn metric_add(&self, _: &str, name: &str, by: u64) {
+        self.metrics.lock().unwrap().push((name.to_owned(), by));
+    }
+
+    fn metric_observe(&self, _: &str, name: &str, _: f64) {
+        self.metrics.lock().unwrap().push((name.to_owned(), 0));
+    }
+}
+
+/// A message as it stands at the end of data.
+pub(crate) fn message(header: &str, body: &str) -> Message {
+    let arrival = Arrival {
+        origin: Origin::Smtp,
+        at: NOW,
+        listener: "mx".into(),
+        client: Some("192.0.2.7:4000".parse().expect("an address")),
+        server: Some("192.0.2.1:25".parse().expect("an address")),
+        helo: Some("client.example".into()),
+        is_esmtp: true,
+        session: Some("s1".into()),
+        depth: 0,
+    };
+    let address = |text: &str| Address::parse(text).expect("an address");
+    let mut envelope = Envelope::new(Some(address("a@client.example")));
+    for text in ["b@basin.example", "c@Basin.Example"] {
+        envelope.add(address(text), text.to_owned());
+    }
+    envelope.parameters.insert("BODY".into(), "8BITMIME".into());
+    let mut message = Message::new(MessageId::new(NOW, 7), arrival, envelope);
+    let header = Bytes::from(header.replace('\n', "\r\n"));
+    message.header = Arc::new(HeaderBlock::parse(&header).expect("small"));
+    message.body = Body::from_bytes(body.replace('\n', "\r\n"));
+    message
+}
+
+/// The message of most tests.
+pub(crate) fn plain() -> Message {
+    message(
+        "Received: from client.example\nFrom: Ann <a@client.example>\nTo: \"B, b\" <b@basin.example>, c@basin.example\nSubject: \
+         =?utf-8?q?caf=C3=A9?=\nMessage-ID: <1@client.example>\nDate: Thu, 1 Jan 2026 00:00:00 +0000\n",
+        "hello\nworld\n",
+    )
+}
+
+/// A call, built step by step.
+pub(crate) struct Call {
+    component: Arc<Component>,
+    event: EventKind,
+    grants: Grants,
+    budget: BudgetOverride,
+    config: BTreeMap<String, String>,
+    message: Option<Message>,
+    command: Option<Command>,
+    native: Option<Reply>,
+    is_read_only: bool,
+    pub(crate) host: Arc<Remembering>,
+}
+
+/// What came of a call.
+pub(crate) struct Outcome {
+    pub(crate) report: CallReport,
+    pub(crate) log: Vec<(LogLevel, String)>,
+    pub(crate) metrics: Vec<(String, u64)>,
+}
+
+/// A call of the probe at the end of data.
+pub(crate) fn probe(script: &str) -> Call {
+    call("probe").config("script", script)
+}
+
+/// A call of a guest at the end of data.
+pub(crate) fn call(name: &'static str) -> Call {
+    Call {
+        component: component(name),
+        event: EventKind::OnEndOfData,
+        grants: Grants::default(),
+        budget: BudgetOverride::default(),
+        config: BTreeMap::new(),
+        message: Some(plain()),
+        command: None,
+        native: Some(Reply::with(250, 0, 0, "taken")),
+        is_read_only: false,
+        host: Arc::default(),
+    }
+}
+
+impl Call {
+    pub(crate) fn at(mut self, event: EventKind) -> Self {
+        self.event = event;
+        self
+    }
+
+    pub(crate) fn component(mut self, component: &Arc<Component>) -> Self {
+        self.component = component.clone();
+        self
+    }
+
+    pub(crate) fn grants(mut self, grants: &[Grant]) -> Self {
+        self.grants = grants.iter().copied().collect();
+        self
+    }
+
+    pub(crate) fn all_grants(mut self) -> Self {
+        self.grants = Grants::everything();
+        self
+    }
+
+    pub(crate) fn all_grants_but(mut self, grant: Grant) -> Self {
+        self.grants = Grants::everything().iter().filter(|one| *one != grant).collect();
+        self
+    }
+
+    pub(crate) fn config(mut self, key: &str, value: &str) -> Self {
+        self.config.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn verdict(self, verdict: &str) -> Self {
+        self.config("verdict", verdict)
+    }
+
+    pub(crate) fn budget(mut self, budget: BudgetOverride) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    pub(crate) fn message(mut self, message: Message) -> Self {
+        self.message = Some(message);
+        self
+    }
+
+    pub(crate) fn command(mut self, line: &str) -> Self {
+        let (keyword, argument) = line.split_once(' ').unwrap_or((line, ""));
+        let path = argument.split(['<', '>']).nth(1).map(str::to_owned);
+        self.event = EventKind::OnInboundCommand;
+        self.command = Some(Command {
+            keyword: keyword.to_owned(),
+            argument: argument.to_owned(),
+            line: line.as_bytes().to_vec(),
+            path,
+            parameters: BTreeMap::new(),
+        });
+        self
+    }
+
+    pub(crate) fn native(mut self, code: u16, text: &str) -> Self {
+        self.native = Some(Reply::new(code, None, text));
+        self
+    }
+
+    pub(crate) fn read_only(mut self) -> Self {
+        self.is_read_only = true;
+        self
+    }
+
+    pub(crate) fn host_that_panics(mut self) -> Self {
+        self.host = Arc::new(Remembering { panics: true, ..Remembering::default() });
+        self
+    }
+
+    pub(crate) fn run(self) -> Outcome {
+        RUNTIME.block_on(self.start(&ENGINE))
+    }
+
+    pub(crate) async fn start(self, engine: &Engine) -> Outcome {
+        let sink = Arc::new(SinkEntry {
+            name: "probe".into(),
+            digest: self.component.digest().to_owned(),
+            source: "test".into(),
+            grants: self.grants,
+            budget: self.budget,
+            config: self.config,
+            is_enabled: true,
+        });
+        let binding = Arc::new(Binding {
+            name: "probe/test".into(),
+            sink: sink.name.clone(),
+            event: self.event,
+            rule: Rule::default(),
+            priority: 0,
+            listener: None,
+            mode: Mode::Decide,
+            on_failure: FailurePolicy::Defer,
+            is_enabled: true,
+            expires: None,
+            max_firings: None,
+        });
+        let session = SessionFacts {
+            id: "s1".into(),
+            listener: "mx".into(),
+            client: "192.0.2.7:4000".parse().expect("an address"),
+            server: "192.0.2.1:25".parse().expect("an address"),
+            started: NOW,
+            helo: Some("client.example".into()),
+            is_esmtp: true,
+            messages: 1,
+            errors: 2,
+            end_reason: (self.event == EventKind::OnDisconnect).then_some("quit"),
+        };
+        let occasion = Arc::new(Occasion {
+            event: self.event,
+            now: NOW,
+            raised: 3,
+            idempotency_key: "key-1".into(),
+            native_response: self.native,
+            session: (!self.event.is_transport()).then(|| Arc::new(session)),
+            line: b"FOO bar".to_vec(),
+        });
+        let overlay =
+            Box::new(Overlay { message: self.message, command: self.command.map(Arc::new), ..Overlay::default() });
+        let host: Arc<dyn SinkHost> = self.host.clone();
+        let request = CallRequest {
+            sink: &sink,
+            component: &self.component,
+            binding: &binding,
+            occasion: &occasion,
+            overlay,
+            is_read_only: self.is_read_only,
+            host: &host,
+        };
+        let report = engine.call(request).await;
+        let log = self.host.log.lock().unwrap().clone();
+        let metrics = self.host.metrics.lock().unwrap().clone();
+        Outcome { report, log, metrics }
+    }
+}
+
+impl Outcome {
+    /// The lines that the sink logged.
+    pub(crate) fn lines(&self) -> Vec<&str> {
+        self.log.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    /// Verdict and overlay of a call that succeeded.
+    pub(crate) fn answered(&self) -> (&Verdict, &Overlay) {
+        match &self.report.answer {
+            Answer::Verdict(verdict, overlay) => (verdict, overlay),
+            Answer::Failed(failure) => panic!("the call failed: {failure:?}, log {:?}", self.log),
+        }
+    }
+
+    /// The message as the sink left it.
+    pub(crate) fn edited(&self) -> &Message {
+        self.answered().1.message.as_ref().expect("a message")
+    }
+
+    /// The header block as the sink left it, with `|` for line ends.
+    pub(crate) fn header(&self) -> String {
+        String::from_utf8(self.edited().header.to_bytes()).expect("ASCII").replace("\r\n", "|")
+    }
+
+    /// The failure of a call that failed.
+    pub(crate) fn failed(&self) -> &Failure {
+        match &self.report.answer {
+            Answer::Failed(failure) => failure,
+            Answer::Verdict(verdict, _) => panic!("the call answered {verdict:?}, log {:?}", self.log),
+        }
+    }
+}
