@@ -38,6 +38,10 @@ impl Enhanced {
 
     /// Reads "5.7.1"; the class is dropped. `None` where the text is not a status code.
     pub fn parse(text: &str) -> Option<Self> {
+        // A number's own parser would take a sign.
+        if text.bytes().any(|octet| octet == b'+') {
+            return None;
+        }
         let mut numbers = text.split('.');
         let class: u16 = numbers.next()?.parse().ok()?;
         let subject: u16 = numbers.next()?.parse().ok()?;
@@ -200,7 +204,7 @@ mod tests {
     #[test]
     fn enhanced_codes_parse_strictly() {
         assert_eq!(Enhanced::parse("5.7.1"), Some(Enhanced::new(7, 1)));
-        for bad in ["", "5", "5.7", "3.7.1", "5.7.1.1", "5.1000.1", "a.b.c"] {
+        for bad in ["", "5", "5.7", "3.7.1", "5.7.1.1", "5.1000.1", "a.b.c", "5.+7.1"] {
             assert_eq!(Enhanced::parse(bad), None, "{bad}");
         }
     }

@@ -71,9 +71,10 @@ impl Field {
         String::from_utf8_lossy(self.raw.get(..self.name_len).unwrap_or_default()).trim_end().to_owned()
     }
 
-    /// Whether the field has that name, case-insensitive.
+    /// Whether the field has that name, case-insensitive; a line that is no field has none, not even the empty one.
     pub fn is(&self, name: &str) -> bool {
-        self.raw.get(..self.name_len).unwrap_or_default().trim_ascii_end().eq_ignore_ascii_case(name.as_bytes())
+        self.name_len > 0
+            && self.raw.get(..self.name_len).unwrap_or_default().trim_ascii_end().eq_ignore_ascii_case(name.as_bytes())
     }
 
     /// The value unfolded (RFC 5322 §2.2.3), without the white space around it. Octets that are not UTF-8
@@ -273,6 +274,7 @@ mod tests {
         assert_eq!(block.first("SUBJECT").map(Field::value), Some("one two".into()));
         assert_eq!(block.all("X-a").map(Field::value).collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(block.first("this is no field"), None);
+        assert_eq!(block.first(""), None, "a line that is no field has no name, not an empty one");
     }
 
     #[test]

@@ -56,12 +56,16 @@ impl Live {
             let answer = Answer { reply, tally: tally(refusal.tally), line, must_close: false };
             return self.answer(answer, now, outbox);
         }
-        let mut reply = shape(reply, overlay.as_ref());
+        let is_ehlo = matches!(action, Action::Greet { is_esmtp: true, .. });
+        let reply = match overlay.as_ref().filter(|_| is_ehlo) {
+            Some(overlay) => {
+                let text = overlay.response.as_ref().filter(|wanted| wanted.class() == Class::Success);
+                extension::publish(&extension::greet(&reply, text), &overlay.appended)
+            }
+            None => shape(reply, overlay.as_ref()),
+        };
         match action {
             Action::Greet { name, is_esmtp } => {
-                if let Some(overlay) = overlay.as_ref().filter(|_| is_esmtp) {
-                    reply = extension::publish(&reply, &overlay.appended);
-                }
                 // RFC 5321 §4.1.4: a second greeting does what RSET does.
                 self.transaction = None;
                 let facts = self.facts_mut();
@@ -86,10 +90,14 @@ impl Live {
     pub(super) fn answer_for_sink(
         mut self: Box<Self>,
         action: &Action,
-        answer: Answer<'_>,
+        mut answer: Answer<'_>,
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Step {
+        if matches!(action, Action::Greet { .. }) {
+            // RFC 2034 §3: replies to HELO and EHLO have no enhanced code, refusals included.
+            answer.reply = Reply::multi_line(answer.reply.code(), None, answer.reply.lines().to_vec());
+        }
         outbox.flush_now |= is_group_boundary(action);
         if core::mem::take(&mut self.has_refused_data) && answer.reply.is_refusal() {
             return self.refuse_text(answer.line, now, outbox);

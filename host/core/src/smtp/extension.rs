@@ -18,6 +18,16 @@ pub(super) fn ehlo_reply(policy: &ListenerPolicy) -> Reply {
     Reply::multi_line(250, None, lines)
 }
 
+/// Puts the first line of a sink's text behind the name of the host. What the server offers is no text: a sink
+/// neither takes a keyword away nor offers another SIZE than the server keeps.
+pub(super) fn greet(reply: &Reply, wanted: Option<&Reply>) -> Reply {
+    let mut lines = reply.lines().to_vec();
+    if let (Some(greeting), Some(text)) = (lines.first_mut(), wanted.and_then(|wanted| wanted.lines().first())) {
+        *greeting = format!("{greeting} {text}");
+    }
+    Reply::multi_line(reply.code(), None, lines)
+}
+
 /// Adds the lines of sinks as keywords.
 ///
 /// A line whose first word is no keyword is dropped, and so is one that repeats a keyword that is there: a
@@ -64,6 +74,14 @@ mod tests {
         let native = Reply::multi_line(250, None, vec!["SIZE.example".into(), "SIZE 10".into()]);
         let added: Vec<String> = added.iter().map(|line| (*line).to_owned()).collect();
         publish(&native, &added).lines().get(2..).unwrap_or_default().to_vec()
+    }
+
+    #[test]
+    fn a_greeting_leaves_what_is_offered() {
+        let native = Reply::multi_line(250, None, vec!["mx.example".into(), "SIZE 10".into()]);
+        let wanted = Reply::multi_line(250, None, vec!["hello".into(), "SIZE 99".into()]);
+        assert_eq!(greet(&native, Some(&wanted)).lines(), ["mx.example hello", "SIZE 10"]);
+        assert_eq!(greet(&native, None), native);
     }
 
     #[test]

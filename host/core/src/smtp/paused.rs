@@ -113,6 +113,8 @@ impl Live {
                 return self.carry_out(intent, Some(Consent { overlay, accepts }), line, now, outbox);
             }
             Verdict::Consume(reply) => {
+                // The sink has handled the command; what it changed about the message is part of that.
+                self.take_message(&mut intent, overlay.message.take());
                 let tally = if overlay.is_protocol_error { Tally::Fault } else { Tally::Idle };
                 Answer { reply: answer_of_sink(reply), tally, line, must_close: false }
             }
