@@ -1,0 +1,101 @@
+//! The sample sinks, end to end, with the grants that their README names.
+
+use basin_tests::server::{TestServer, guest};
+use basin_tests::settings::Settings;
+use basin_tests::wait::PATIENCE;
+
+use crate::{HELLO, Outcome, SENDER, USER};
+
+fn server_with(sample: &str, event: &str, more: &[&str]) -> std::io::Result<TestServer> {
+    let mut server = TestServer::prepare(Settings::usual())?;
+    server.sink_add(&guest(sample), sample, event, more)?;
+    server.launch()?;
+    Ok(server)
+}
+
+fn with_attachment(name: &str, content: &str) -> Vec<u8> {
+    format!(
+        "From: <{SENDER}>\r\nTo: <{USER}>\r\nSubject: files\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=edge\r\n\r\n--edge\r\nContent-Type: text/plain\r\n\r\nsee file\r\n\
+         --edge\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\
+         Content-Disposition: attachment; filename=\"{name}\"\r\n\r\n{content}\r\n--edge--\r\n"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn stamp_header_adds_its_field_and_nothing_else_changes() -> Outcome {
+    let server = server_with("stamp-header", "on-end-of-data", &["--grant", "edit-headers"])?;
+    server.client()?.deliver(SENDER, &[USER], HELLO)?.require(250)?;
+    let mails = server.maildir("user").wait_for(1, PATIENCE)?;
+    let mail = mails.first().expect("one message");
+    assert_eq!(mail.header("X-Basin-Sink").as_deref(), Some("stamp-header (on-end-of-data, inbound)"));
+    let without: String =
+        String::from_utf8_lossy(&mail.octets).replace("X-Basin-Sink: stamp-header (on-end-of-data, inbound)\r\n", "");
+    assert!(without.ends_with(&*String::from_utf8_lossy(HELLO)), "{without}");
+    Ok(())
+}
+
+#[test]
+fn stamp_header_takes_name_and_text_from_its_configuration() -> Outcome {
+    let more = ["--grant", "edit-headers", "--set", "name=X-Seen-By", "--set", "value=mx1"];
+    let server = server_with("stamp-header", "on-end-of-data", &more)?;
+    server.client()?.deliver(SENDER, &[USER], HELLO)?.require(250)?;
+    let mails = server.maildir("user").wait_for(1, PATIENCE)?;
+    assert_eq!(mails.first().and_then(|mail| mail.header("X-Seen-By")).as_deref(), Some("mx1"));
+    Ok(())
+}
+
+#[test]
+fn block_attachment_refuses_by_name_by_content_and_by_size() -> Outcome {
+    let grants = ["--grant", "read-headers", "--grant", "read-body", "--set", "max-size=1KiB"];
+    let server = server_with("block-attachment", "on-end-of-data", &grants)?;
+    let mut client = server.client()?;
+    let elf = "f0VMRgIBAQAAAAAAAAAAAA==";
+    let large = "QUFB".repeat(600);
+    let cases = [
+        ("evil.exe", "QUFB", 550, "files of this type"),
+        ("EVIL.Exe. ", "QUFB", 550, "files of this type"),
+        ("notes.txt", elf, 550, "a program under another name"),
+        ("large.bin", &large, 550, "too large"),
+        ("notes.txt", "QUFB", 250, ""),
+    ];
+    for (name, content, code, words) in cases {
+        let reply = client.deliver(SENDER, &[USER], &with_attachment(name, content))?.require(code)?;
+        assert!(reply.says(words), "{name}: {}", reply.wire());
+    }
+    server.maildir("user").wait_for(1, PATIENCE)?;
+    assert_eq!(server.maildir("user").names()?.len(), 1, "what was refused is not delivered");
+    Ok(())
+}
+
+#[test]
+fn block_attachment_reads_messages_that_are_larger_than_its_memory_may_be() -> Outcome {
+    let grants = ["--grant", "read-headers", "--grant", "read-body"];
+    let server = server_with("block-attachment", "on-end-of-data", &grants)?;
+    let line = "QUFB".repeat(18) + "\r\n";
+    let large = with_attachment("large.bin", &line.repeat(100_000));
+    server.client()?.deliver_pipelined(SENDER, USER, &large)?.require(250)?;
+    let mails = server.maildir("user").wait_for(1, PATIENCE)?;
+    assert!(mails.first().is_some_and(|mail| mail.octets.ends_with(&large)), "octet for octet");
+    Ok(())
+}
+
+#[test]
+fn welcome_publishes_its_keyword_and_answers_its_verb() -> Outcome {
+    let server = server_with("welcome", "on-inbound-command:verb=EHLO|XWELCOME", &["--grant", "reply"])?;
+    let mut client = server.client()?;
+    let ehlo = client.command("EHLO client.example")?.require(250)?;
+    assert!(ehlo.lines.iter().any(|line| line == "XWELCOME"), "{}", ehlo.wire());
+    assert!(ehlo.says("PIPELINING"), "the server's own keywords are still there: {}", ehlo.wire());
+    let reply = client.command("xwelcome")?.require(250)?;
+    assert_eq!(reply.lines, ["2.0.0 Welcome, client.example"]);
+    client.deliver(SENDER, &[USER], HELLO)?.require(250)?;
+    Ok(())
+}
+
+#[test]
+fn a_verb_is_unknown_without_its_sink() -> Outcome {
+    let server = TestServer::start()?;
+    server.client()?.command("XWELCOME")?.require(500).map(drop)
+}

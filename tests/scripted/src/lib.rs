@@ -1,0 +1,186 @@
+//! Does at each event what its configuration says, so that one component serves every test of a verdict.
+//!
+//! The key is the event's name, the value a list of steps, parted by ` ; `. A step is an effect or, as the last
+//! one, a verdict in the words of the contract; without a verdict the sink says `next`.
+//!
+//! | step | what it does |
+//! |---|---|
+//! | `header NAME=VALUE` | adds a header field |
+//! | `sender ADDRESS` | replaces the reverse path |
+//! | `add ADDRESS` | adds a recipient |
+//! | `property NAME=VALUE` | sets a property of the message, or of the session where there is none |
+//! | `show NAME` | logs that property |
+//! | `append TEXT` | adds a line to the reply |
+//! | `response CODE TEXT` | replaces the reply |
+//! | `banner TEXT` | replaces the banner |
+//! | `path ADDRESS` | replaces the path of MAIL or RCPT |
+//! | `delay MILLISECONDS` | has the reply wait |
+//! | `log TEXT` | logs |
+//! | `count NAME` | counts |
+//! | `fail TEXT` | returns an error |
+//! | `panic TEXT` | panics |
+
+use basin_sink::prelude::*;
+use std::time::Duration;
+
+/// The sink.
+#[derive(Debug)]
+pub struct Scripted;
+
+/// What an event lets steps act on.
+struct Stage<'a> {
+    session: Option<&'a Session>,
+    message: Option<&'a mut Message>,
+    command: Option<&'a Command>,
+    call: &'a Call,
+}
+
+impl Stage<'_> {
+    /// Runs the effects and leaves the verdict: its word, and what stands behind it.
+    fn play(&mut self, event: &str) -> Result<(String, String)> {
+        for step in config::get_or(event, "next").split(" ; ") {
+            let (word, rest) = step.split_once(' ').unwrap_or((step, ""));
+            if !self.effect(word, rest)? {
+                return Ok((word.to_owned(), rest.to_owned()));
+            }
+        }
+        Ok(("next".to_owned(), String::new()))
+    }
+
+    fn effect(&mut self, word: &str, rest: &str) -> Result<bool> {
+        let (name, value) = rest.split_once('=').unwrap_or((rest, ""));
+        match (word, &mut self.message, self.session) {
+            ("header", Some(message), _) => message.headers_mut().append(name, value)?,
+            ("sender", Some(message), _) => message.set_sender(rest)?,
+            ("add", Some(message), _) => drop(message.add_recipient(rest)?),
+            ("property", Some(message), _) => message.set_property(name, value)?,
+            ("property", None, Some(session)) => session.set_property(name, value)?,
+            ("show", Some(message), _) => log::info!("{rest} is {}", text(message.property(rest))),
+            ("show", None, Some(session)) => log::info!("{rest} is {}", text(session.property(rest))),
+            ("banner", _, Some(session)) => session.set_banner(rest)?,
+            ("append", ..) => self.call.append_response(rest)?,
+            ("response", ..) => self.call.set_response(&reply(rest)?)?,
+            ("path", ..) => self.command.ok_or_else(|| unknown(word))?.set_path(rest)?,
+            ("delay", ..) => self.call.delay_response(Duration::from_millis(number(rest)?))?,
+            ("log", ..) => log::info!("{rest}"),
+            ("count", ..) => metrics::count(rest),
+            ("fail", ..) => return Err(Error::Other(rest.to_owned()).into()),
+            ("panic", ..) => return on_purpose(rest),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+fn on_purpose(text: &str) -> Result<bool> {
+    assert!(std::hint::black_box(false), "{text}");
+    Ok(true)
+}
+
+fn text(property: Option<Vec<u8>>) -> String {
+    property.map_or("not there".to_owned(), |octets| String::from_utf8_lossy(&octets).into_owned())
+}
+
+fn number(text: &str) -> Result<u64> {
+    text.trim().parse().map_err(|_| Error::Invalid(format!("{text:?} is no number")).into())
+}
+
+/// Reads `550 5.7.1 text`; the status may be left out, `|` parts lines.
+fn reply(text: &str) -> Result<Reply> {
+    let (code, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let code = u16::try_from(number(code)?).map_err(|_| Error::Invalid(format!("{code} is no code")))?;
+    let (status, words) = rest.split_once(' ').unwrap_or((rest, ""));
+    let is_status = status.len() >= 5 && status.split('.').count() == 3;
+    let lines = |words: &str| words.replace('|', "\n");
+    Ok(if is_status { Reply::new(code, lines(words)).status(status) } else { Reply::new(code, lines(rest)) })
+}
+
+fn unknown(word: &str) -> Error {
+    Error::Invalid(format!("this event has no {word}"))
+}
+
+impl OnConnect for Scripted {
+    fn on_connect(session: &Session, call: &Call) -> Result<ConnectVerdict> {
+        let mut stage = Stage { session: Some(session), message: None, command: None, call };
+        let (word, rest) = stage.play("on-connect")?;
+        Ok(match word.as_str() {
+            "next" => ConnectVerdict::Next,
+            "skip-remaining" => ConnectVerdict::SkipRemaining,
+            "refuse" => ConnectVerdict::Refuse(reply(&rest)?),
+            _ => return Err(unknown(&word).into()),
+        })
+    }
+}
+
+impl OnInboundCommand for Scripted {
+    fn on_inbound_command(
+        session: &Session, message: Option<&mut Message>, command: &Command, call: &Call,
+    ) -> Result<CommandVerdict> {
+        let mut stage = Stage { session: Some(session), message, command: Some(command), call };
+        let (word, rest) = stage.play("on-inbound-command")?;
+        Ok(match word.as_str() {
+            "next" => CommandVerdict::Next,
+            "skip-remaining" => CommandVerdict::SkipRemaining,
+            "accept" => CommandVerdict::Accept,
+            "consume" => CommandVerdict::Consume(reply(&rest)?),
+            "refuse" => CommandVerdict::Refuse(reply(&rest)?),
+            "drop-session" => CommandVerdict::DropSession(reply(&rest)?),
+            _ => return Err(unknown(&word).into()),
+        })
+    }
+}
+
+impl OnEndOfData for Scripted {
+    fn on_end_of_data(session: &Session, message: &mut Message, call: &Call) -> Result<DataVerdict> {
+        let mut stage = Stage { session: Some(session), message: Some(message), command: None, call };
+        let (word, rest) = stage.play("on-end-of-data")?;
+        Ok(match word.as_str() {
+            "next" => DataVerdict::Next,
+            "skip-remaining" => DataVerdict::SkipRemaining,
+            "refuse" => DataVerdict::Refuse(reply(&rest)?),
+            "drop-session" => DataVerdict::DropSession(reply(&rest)?),
+            "discard" => DataVerdict::Discard,
+            "hold" => DataVerdict::Hold(rest),
+            _ => return Err(unknown(&word).into()),
+        })
+    }
+}
+
+impl OnSubmission for Scripted {
+    fn on_submission(message: &mut Message, call: &Call) -> Result<MessageVerdict> {
+        let raised = call.raised();
+        let mut stage = Stage { session: None, message: Some(message), command: None, call };
+        let (word, rest) = stage.play("on-submission")?;
+        Ok(match word.as_str() {
+            "next" => MessageVerdict::Next,
+            "skip-remaining" => MessageVerdict::SkipRemaining,
+            "refuse" => MessageVerdict::Refuse(reply(&rest)?),
+            // Once only: a message that is put off for ever would tell a test nothing.
+            "defer" if raised > 0 => MessageVerdict::Next,
+            "defer" => MessageVerdict::Defer(Later::after(Duration::from_secs(1), reply(&rest)?)),
+            "discard" => MessageVerdict::Discard,
+            "hold" => MessageVerdict::Hold(rest),
+            "bad-mail" => MessageVerdict::BadMail(rest),
+            _ => return Err(unknown(&word).into()),
+        })
+    }
+}
+
+impl OnReject for Scripted {
+    fn on_reject(session: &Session, line: &[u8], call: &Call) -> Result<()> {
+        let why = call.response().map_or("nothing".to_owned(), |reply| reply.to_string());
+        log::info!("rejected {} with {why}", String::from_utf8_lossy(line));
+        let mut stage = Stage { session: Some(session), message: None, command: None, call };
+        stage.play("on-reject").map(drop)
+    }
+}
+
+impl OnDisconnect for Scripted {
+    fn on_disconnect(session: &Session, call: &Call) -> Result<()> {
+        log::info!("ended by {}", session.end_reason().unwrap_or_else(|| "nobody knows".to_owned()));
+        let mut stage = Stage { session: Some(session), message: None, command: None, call };
+        stage.play("on-disconnect").map(drop)
+    }
+}
+
+basin_sink::export!(Scripted: OnConnect, OnInboundCommand, OnEndOfData, OnSubmission, OnReject, OnDisconnect);
