@@ -23,6 +23,8 @@ pub struct Settings {
     pub smtp: SocketAddr,
     /// Address of `/metrics` and `/health`.
     pub admin: SocketAddr,
+    /// Name of the server.
+    pub host_name: String,
     /// Lines for the top of the file.
     pub top: String,
     /// Further lines of the listener.
@@ -45,6 +47,7 @@ impl Settings {
         Self {
             smtp: free_address(),
             admin: free_address(),
+            host_name: format!("mx.{DOMAIN}"),
             top: String::new(),
             listener: String::new(),
             domain: String::new(),
@@ -60,9 +63,9 @@ impl Settings {
         let home = home.display();
         let spool = self.spool.clone().unwrap_or_else(|| format!("{home}/spool"));
         let mailboxes: Vec<String> = MAILBOXES.iter().map(|name| format!("{name:?}")).collect();
-        let Self { smtp, admin, top, listener, domain, aliases, limits, tables, .. } = self;
+        let Self { host_name, smtp, admin, top, listener, domain, aliases, limits, tables, .. } = self;
         format!(
-            "host-name = \"mx.{DOMAIN}\"\n{top}\n\
+            "host-name = \"{host_name}\"\n{top}\n\
              [spool]\ndirectory = \"{spool}\"\n\
              [registry]\ndirectory = \"{home}/registry\"\n\
              [maildir]\ndirectory = \"{home}/mail\"\n\
