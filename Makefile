@@ -23,8 +23,9 @@ guests: setup ## Build the sample sinks (components for wasm32-wasip2)
 	cd sample-sinks && $(GUEST) build --release --target wasm32-wasip2
 
 hostile: setup
-	@echo "==> building the sinks that misbehave on purpose"
+	@echo "==> building the sinks that misbehave on purpose, and the one that does what it is told"
 	cd tests/hostile && $(GUEST) build --release --target wasm32-wasip2
+	cd tests/scripted && $(GUEST) build --release --target wasm32-wasip2
 
 server: ## Build the server (the first time takes some minutes: wasmtime)
 	@echo "==> building the server"
@@ -60,7 +61,7 @@ crash-short: server guests
 crash: server guests ## 200 cycles of kill -9 under load; nothing acknowledged may be lost
 	BASIN_BIN=$(BASIN) BASIN_WASM=$(WASM) $(CARGO) run -q -p basin-tests --bin crash -- --cycles $(CRASH_CYCLES)
 
-powercut: server ## Simulated power cut: file-system shutdown on a loop mount (Linux, root)
+powercut: server guests ## Simulated power cut: file-system shutdown on a loop mount (Linux, root)
 	BASIN_BIN=$(BASIN) $(CARGO) run -q -p basin-tests --bin powercut
 
 test-peers: server guests ## Real peers from Debian: Postfix, Exim, Dovecot, swaks

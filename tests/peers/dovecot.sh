@@ -18,12 +18,14 @@ ssl = no
 protocols = imap
 mail_location = maildir:$home/mail
 first_valid_uid = 1
+mail_uid = nobody
+mail_gid = nogroup
 mail_plugin_dir = $root/usr/lib/dovecot/modules
 imap_capability =
 CF
   printf 'a SELECT INBOX\r\nb FETCH 1 BODY.PEEK[]\r\nc LOGOUT\r\n' |
-    HOME=$home USER=nobody setpriv --reuid nobody --clear-groups env LD_LIBRARY_PATH="$LD_LIBRARY_PATH" \
-      CONFIG_FILE="$home/dovecot.conf" timeout 30 "$root/usr/lib/dovecot/imap" -c "$home/dovecot.conf" >"$home/fetched" 2>"$home/error"
+    HOME=$home USER=nobody setpriv --reuid nobody --regid nogroup --clear-groups env LD_LIBRARY_PATH="$LD_LIBRARY_PATH" \
+      CONFIG_FILE="$home/dovecot.conf" timeout 30 "$root/usr/bin/doveconf" -f service=imap -c "$home/dovecot.conf" -m imap -e "$root/usr/lib/dovecot/imap" >"$home/fetched" 2>"$home/error"
   check "Dovecot fetches the message octet for octet by IMAP" fetched_is_sent "$home"
 }
 

@@ -184,7 +184,7 @@ impl Crash {
     }
 
     fn bind_stamp(&mut self) -> io::Result<()> {
-        self.server.sink_add(&guest("stamp-header"), "stamp", "on-end-of-data", &[])?;
+        self.server.sink_add(&guest("stamp-header"), "stamp", "on-end-of-data", &["--grant", "edit-headers"])?;
         self.is_stamping = true;
         Ok(())
     }
