@@ -222,6 +222,8 @@ impl StorageFile for RealFile {
     fn write_at(&self, offset: u64, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut rest = parts;
         let mut at = offset;
+        // Parts without octets go first: a write of nothing but them reports 0, which below means a full device.
+        IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
             let (now, _) = rest.split_at(rest.len().min(PARTS_MAX));
             match rustix::io::pwritev(&self.0, now, at) {
