@@ -92,7 +92,6 @@ impl Inbound {
                 CommandReceived { session: &self.session, line }.record();
                 session.line(line, now(), self.services.ask.interest(), &mut self.outbox)
             }
-            Line::BareLineEnd(line) => session.bare_line_end(line, now(), &mut self.outbox),
             Line::TooLong => session.line_too_long(now(), &mut self.outbox),
             Line::None(pause) => pause_session(session, pause, &mut self.outbox),
         }

@@ -25,10 +25,10 @@ async fn lines_come_out_one_by_one_however_they_arrive() {
     client.write_all(b"EHLO a\r\nMAIL").await.expect("sent");
     assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"EHLO a")));
     assert!(!wire.has_line());
-    client.write_all(b" x\r\n\r\nbare\n").await.expect("sent");
+    client.write_all(b" x\r\n\r\na\nb\rc\n\r\n").await.expect("sent");
     assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"MAIL x")));
     assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"")));
-    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::BareLineEnd(b"bare")));
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"a\nb\rc\n")));
     drop(client);
     assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::None(Pause::Closed)));
 }
@@ -38,14 +38,17 @@ async fn a_line_over_the_limit_is_dropped_to_its_end_and_takes_no_memory() {
     let Pair { mut client, mut wire, phase: _phase } = pair().await;
     let fits = "a".repeat(COMMAND_LINE_BYTES_MAX - 2);
     let long = "b".repeat(3 * BUFFER_BYTES);
-    let sent = format!("{fits}\r\n{fits}c\r\n{long}\r\nNOOP\r\n");
+    // Bare line ends do not end it, and its own end may be cut in two wherever the buffer ends.
+    let cut = format!("{}\n", "c\r".repeat(BUFFER_BYTES));
+    let sent = format!("{fits}\r\n{fits}c\r\n{long}\r\n{cut}NOOP\r\n");
     let send = tokio::spawn(async move {
         client.write_all(sent.as_bytes()).await.expect("sent");
         client
     });
     assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(line) if line == fits.as_bytes()));
-    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::TooLong));
-    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::TooLong));
+    for _ in 0..3 {
+        assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::TooLong));
+    }
     assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"NOOP")));
     assert_eq!(wire.buffer.len(), BUFFER_BYTES);
     drop(send.await);

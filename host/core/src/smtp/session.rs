@@ -113,13 +113,6 @@ impl Session {
         self.0.protocol_error(CommandError::LineTooLong, &[], now, outbox)
     }
 
-    /// A line had a CR or LF that was no line end. [`Session::line`] finds them too; this is for a shell
-    /// that sees them first.
-    pub fn bare_line_end(mut self, line: &[u8], now: Timestamp, outbox: &mut Outbox) -> Step {
-        self.0.commands += 1;
-        self.0.protocol_error(CommandError::BareLineEnd, line, now, outbox)
-    }
-
     /// No command came in [`Session::patience`].
     pub fn timed_out(self, now: Timestamp, outbox: &mut Outbox) -> Step {
         self.0.time_out(now, outbox)
