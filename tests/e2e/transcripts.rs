@@ -43,9 +43,20 @@ fn split(line: &str) -> (&str, &str) {
 fn runs_over_tcp(text: &str) -> bool {
     text.lines().map(split).all(|(mark, rest)| match mark {
         "?" | "!" | "E" => false,
-        "%" => !rest.starts_with("events") && !rest.starts_with("idle-commands-max"),
+        "%" => !["events", "idle-commands-max"].iter().any(|key| rest.starts_with(key)) && !is_too_small(rest),
         _ => true,
     })
+}
+
+/// A configuration may not go below what RFC 5321 §4.5.3.1 requires; the machine in memory may.
+fn is_too_small(limit: &str) -> bool {
+    let (key, number) = limit.split_once(' ').unwrap_or((limit, ""));
+    let least = match key {
+        "message-bytes-max" => 65_536,
+        "recipients-max" => 100,
+        _ => 0,
+    };
+    number.parse::<u64>().is_ok_and(|number| number < least)
 }
 
 fn settings(text: &str) -> Settings {
