@@ -126,7 +126,7 @@ fn a_component_that_cannot_work_is_refused_with_advice() -> Outcome {
     let noop = basin_tests::server::guest("noop");
     let cases = [
         (&core, "on-end-of-data", "component"),
-        (&text, "on-end-of-data", "component"),
+        (&text, "on-end-of-data", "not WebAssembly"),
         (&empty, "on-end-of-data", "empty"),
         (&truncated, "on-end-of-data", ""),
         (&elf, "on-end-of-data", "compiled"),

@@ -24,7 +24,7 @@ check_swaks() {
 
 register_samples() {
   "$BASIN" sink add "$WASM/stamp_header.wasm" --name stamp --event on-end-of-data --grant edit-headers &&
-    "$BASIN" sink add "$WASM/block_attachment.wasm" --name block --event on-end-of-data --grant read-headers --grant read-body &&
+    "$BASIN" sink add "$WASM/block_attachment.wasm" --name block --event on-end-of-data --grant reply --grant read-headers --grant read-body &&
     "$BASIN" sink add "$WASM/welcome.wasm" --name welcome --event 'on-inbound-command:verb=EHLO|XWELCOME' --grant reply
 }
 
