@@ -205,7 +205,8 @@ fn refuse(stream: &TcpStream, policy: &ListenerPolicy, limit: &str) {
         _ => "too many connections",
     };
     let mut octets = Vec::new();
-    Reply::with(421, 4, 3, format!("{} {text}, try again later", policy.host_name)).encode(&mut octets);
+    // In place of the banner there is no enhanced code (RFC 2034 §4).
+    Reply::new(421, None, format!("{} {text}, try again later", policy.host_name)).encode(&mut octets);
     if let Err(error) = turn_away(stream, &octets) {
         tracing::debug!(%error, "a connection over the limit was closed without a word");
     }
