@@ -1,5 +1,7 @@
 //! One page for each event, with facts that the code vouches for. `BLESS=1` rewrites the facts.
 
+#![allow(clippy::panic, reason = "a test says what is wrong")]
+
 use std::fs;
 use std::path::Path;
 
