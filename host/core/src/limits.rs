@@ -11,6 +11,9 @@ pub const REPLY_LINE_BYTES_MAX: usize = 512;
 /// Most lines of one reply. RFC 5321 sets none; clients hold a reply in memory, and no use needs more.
 pub const REPLY_LINES_MAX: usize = 64;
 
+/// Most lines of a reply that are kept with a recipient; a person reads no more of them in a notification.
+pub const REPLY_LINES_KEPT: usize = 8;
+
 /// Longest command line accepted, in octets, CR LF included.
 ///
 /// RFC 5321 §4.5.3.1.4 asks for 512; RFC 4954 adds 500, RFC 6531 and RFC 3461 more. We allow their sum,

@@ -3,7 +3,7 @@
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX};
+use crate::limits::{REPLY_LINE_BYTES_MAX, REPLY_LINES_KEPT, REPLY_LINES_MAX};
 
 /// The class of a reply: its first digit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,15 @@ impl Reply {
         matches!(self.class(), Class::Transient | Class::Permanent)
     }
 
+    /// The reply with no more than its first lines, each as long as it may be on the wire: what is kept with a
+    /// recipient.
+    #[must_use]
+    pub fn shortened(&self) -> Self {
+        let shorten = |line: &String| line.chars().map(keepable).take(REPLY_LINE_BYTES_MAX).collect();
+        let lines = self.lines.iter().take(REPLY_LINES_KEPT).map(shorten).collect();
+        Self { code: self.code, enhanced: self.enhanced, lines }
+    }
+
     /// Adds a text line at the end.
     pub fn push_line(&mut self, text: impl Into<String>) {
         self.lines.push(text.into());
@@ -157,6 +166,10 @@ fn digit(number: u16) -> u8 {
     b'0' + u8::try_from(number % 10).unwrap_or(0)
 }
 
+fn keepable(character: char) -> char {
+    if character == '\t' || (' '..='~').contains(&character) { character } else { '?' }
+}
+
 // Anything else could forge a second reply or upset a terminal; RFC 5321 §4.2 allows HT and printable ASCII.
 fn printable(octet: u8) -> u8 {
     if octet == b'\t' || (b' '..=b'~').contains(&octet) { octet } else { b'?' }
@@ -193,6 +206,13 @@ mod tests {
     #[test]
     fn a_reply_without_text_still_has_its_line() {
         assert_eq!(encoded(&Reply::multi_line(250, None, vec![])), "250 \r\n");
+    }
+
+    #[test]
+    fn what_is_kept_with_a_recipient_is_short_and_printable() {
+        let long = Reply::multi_line(550, None, vec!["\u{1}".repeat(100_000); 100]).shortened();
+        assert_eq!(long.lines().len(), REPLY_LINES_KEPT);
+        assert!(long.lines().iter().all(|line| *line == "?".repeat(REPLY_LINE_BYTES_MAX)));
     }
 
     #[test]

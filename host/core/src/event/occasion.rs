@@ -121,7 +121,9 @@ impl Question {
         let session = self.occasion.session.as_deref();
         let message = self.overlay.message.as_ref();
         let command = self.overlay.command.as_deref();
-        let declared = command.and_then(|command| command.parameters.get("SIZE")).and_then(|size| size.parse().ok());
+        // The session lets 20 digits through and takes what does not fit for too large; rules do the same.
+        let declared =
+            command.and_then(|command| command.parameters.get("SIZE")).map(|size| size.parse().unwrap_or(u64::MAX));
         let verb = command.map(|command| command.keyword.as_str());
         let path = |wanted: &str| command.filter(|_| verb == Some(wanted)).and_then(|command| command.path.as_deref());
         let sender = message.map(|message| &message.envelope.sender);

@@ -23,6 +23,9 @@ const TEXT_BYTES_MAX: usize = 1_000;
 /// Longest word of such a text, in octets, so that every line can be folded.
 const WORD_BYTES_MAX: usize = 300;
 
+/// Octets of an id, from its end, that go into a boundary; with the number they stay under the 70 of RFC 2046 §5.1.1.
+const BOUNDARY_ID_BYTES: usize = 48;
+
 /// What a notification is made of besides the message that it is about.
 #[derive(Debug, Clone)]
 pub struct Maker<'a> {
@@ -71,13 +74,18 @@ impl Maker<'_> {
     }
 
     // The id has 64 random bits that nobody knew when the header block was written; a sink may have put it
-    // there since, and then the boundary grows until it is its own.
+    // there since, and then the next number is tried.
     fn boundary(&self, returned: &[u8]) -> String {
-        let mut boundary = format!("=_basin-{}", self.id);
-        while returned.windows(boundary.len()).any(|window| window == boundary.as_bytes()) {
-            boundary.push('_');
-        }
-        boundary
+        // A number in place of ever more characters: a boundary has at most 70 (RFC 2046 §5.1.1). The block holds
+        // few enough of them that a free one comes soon.
+        let id = self.id.as_str();
+        let id = id.get(id.len().saturating_sub(BOUNDARY_ID_BYTES)..).unwrap_or(id);
+        let numbered = (0_u32..).map(|number| match number {
+            0 => format!("=_basin-{id}"),
+            _ => format!("=_b{number}-{id}"),
+        });
+        let is_free = |boundary: &String| !returned.windows(boundary.len()).any(|window| window == boundary.as_bytes());
+        numbered.into_iter().find(is_free).unwrap_or_default()
     }
 
     fn header(&self, original: &Message, sender: &Address, boundary: &str, is_ascii: bool) -> HeaderBlock {

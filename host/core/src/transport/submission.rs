@@ -45,6 +45,8 @@ impl Transport {
     }
 
     fn refuse(mut self, reply: &Reply, now: Timestamp) -> Work {
+        // Every recipient carries it in the record of the message, a thousand times over perhaps.
+        let reply = reply.shortened();
         for recipient in &mut Arc::make_mut(&mut self.message.envelope).recipients {
             if !recipient.outcome.is_final() {
                 recipient.outcome = Outcome::Failed { reply: reply.clone() };

@@ -114,7 +114,7 @@ fn no_text_can_forge_a_field_or_a_part() {
     let text = text(&notify(&original).expect("there is a sender"));
     assert!(!text.lines().any(|line| line.starts_with("Bcc")), "{text}");
     let closing: Vec<_> = text.lines().filter(|line| line.starts_with("--") && line.ends_with("--")).collect();
-    assert_eq!(closing, ["--=_basin-original-n1_--"], "the boundary gives way to the one in the header");
+    assert_eq!(closing, ["--=_b1-original-n1--"], "the boundary gives way to the one in the header");
     assert!(!text.contains('\0'));
 }
 
