@@ -3,7 +3,7 @@
 //! `make hostile && cargo run --release -p basin-sinks --example call_bench [GUEST.wasm] [CALLS]`
 //!
 //! Prints medians of rounds in microseconds: the whole call as the shell makes it, the instantiation in it, and
-//! the same with the calls of two threads at once.
+//! the same with calls on two threads at once.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -90,15 +90,37 @@ impl Scene {
         }
     }
 
-    async fn round(&self, calls: u32) -> Result<(f64, f64), Box<dyn Error + Send + Sync>> {
-        let start = Instant::now();
+    async fn round(&self, calls: u32) -> Result<Round, Box<dyn Error + Send + Sync>> {
+        let (start, processor) = (Instant::now(), processor_time()?);
         let mut instantiate = Duration::ZERO;
         for _ in 0..calls {
             instantiate += self.call().await?;
         }
         let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(calls);
-        Ok((each(start.elapsed()), each(instantiate)))
+        Ok(Round {
+            wall: each(start.elapsed()),
+            processor: each(processor_time()?.saturating_sub(processor)),
+            instantiate: each(instantiate),
+        })
     }
+}
+
+/// Microseconds of each call in one round.
+#[derive(Clone, Copy)]
+struct Round {
+    wall: f64,
+    processor: f64,
+    instantiate: f64,
+}
+
+// Of all threads; what other processes take of the machine is not in it.
+fn processor_time() -> std::io::Result<Duration> {
+    let mut nanoseconds = 0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let line = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanoseconds += line.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 fn scene(path: &PathBuf) -> Result<Scene, Box<dyn Error + Send + Sync>> {
@@ -182,24 +204,29 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let scene = scene(&path)?;
     println!("{}: {} octets, compiled in {:?}", path.display(), scene.component.size(), scene.component.compile_time());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let (mut whole, mut instantiate, mut both) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut single, mut pairs) = (Vec::new(), Vec::new());
     runtime.block_on(async {
         scene.round(calls / 10 + 1).await?;
         for _ in 0..ROUNDS {
             let one = scene.clone();
-            let (all, made) = tokio::spawn(async move { one.round(calls).await }).await??;
-            whole.push(all);
-            instantiate.push(made);
+            single.push(tokio::spawn(async move { one.round(calls).await }).await??);
+            let processor = processor_time()?;
             let pair = [scene.clone(), scene.clone()].map(|one| tokio::spawn(async move { one.round(calls).await }));
             for task in pair {
-                both.push(task.await??.0);
+                task.await??;
             }
+            pairs.push((processor_time()?.saturating_sub(processor)).as_secs_f64() * 1e6 / f64::from(2 * calls));
         }
         Ok::<(), Box<dyn Error + Send + Sync>>(())
     })?;
-    let least = whole.iter().copied().fold(f64::INFINITY, f64::min);
-    println!("a call:         {:7.2} us (least round {least:.2})", median(whole));
-    println!("instantiation:  {:7.2} us of it", median(instantiate));
-    println!("two at a time:  {:7.2} us each", median(both));
+    let of = |value: fn(&Round) -> f64| single.iter().map(value).collect::<Vec<_>>();
+    let least = of(|round| round.processor).into_iter().fold(f64::INFINITY, f64::min);
+    println!(
+        "a call:         {:7.2} us of processor time (least round {least:.2})",
+        median(of(|round| round.processor))
+    );
+    println!("                {:7.2} us on the clock", median(of(|round| round.wall)));
+    println!("instantiation:  {:7.2} us of that", median(of(|round| round.instantiate)));
+    println!("two at a time:  {:7.2} us of processor time each", median(pairs));
     Ok(())
 }

@@ -153,6 +153,7 @@ fn start(plan: Plan) -> wasmtime::Result<(wasmtime::Engine, Plan)> {
 /// Calls at once where the pool could not be made: little enough for the tightest container.
 const FALLBACK_CALLS: u32 = 16;
 
+#[expect(clippy::disallowed_methods, reason = "a thread of its own that does nothing but keep time")]
 fn start_ticker(engine: EngineWeak) -> std::io::Result<()> {
     let tick = move || {
         while let Some(engine) = engine.upgrade() {

@@ -69,6 +69,7 @@ fn classify(error: &wasmtime::Error, budget: &Budget) -> (FailureKind, String) {
     (FailureKind::Trap, error.root_cause().to_string())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows with WebAssembly, and what is new is a trap too")]
 fn trapped(trap: Trap, budget: &Budget) -> (FailureKind, String) {
     match trap {
         Trap::OutOfFuel => {

@@ -5,9 +5,10 @@
 
 use basin_core::mail::{Field, HeaderBlock};
 use bytes::Bytes;
-use mail_parser::HeaderValue;
 use mail_parser::parsers::MessageStream;
 use thiserror::Error;
+
+use super::decode::Encoding;
 
 /// Deepest nesting of multiparts and messages.
 const DEPTH_MAX: usize = 32;
@@ -27,17 +28,6 @@ pub(super) enum MimeError {
     Parts,
     #[error("a part of the message has a header of more than {PART_HEADER_BYTES_MAX} octets")]
     Header,
-}
-
-/// How the octets of a part are written (RFC 2045 §6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
-    /// 7bit, 8bit, binary and what nobody knows: as it stands.
-    Identity,
-    /// Three octets in four characters.
-    Base64,
-    /// `=XX`.
-    QuotedPrintable,
 }
 
 /// One leaf of the tree, or a message within the message.
@@ -253,22 +243,10 @@ impl Described {
                 .filter(|boundary| is_multipart && !boundary.is_empty())
                 .map(String::into_bytes),
             is_attachment: is_declared || !is_inline && (file_name.is_some() || !content_type.starts_with("text/")),
-            encoding: header.first("Content-Transfer-Encoding").map_or(Encoding::Identity, encoding),
+            encoding: header.first("Content-Transfer-Encoding").map_or(Encoding::Identity, Encoding::of),
             file_name,
             content_type,
         }
-    }
-}
-
-fn encoding(field: &Field) -> Encoding {
-    let value = field.value();
-    let word = value.split([';', ' ', '(']).next().unwrap_or_default();
-    if word.eq_ignore_ascii_case("base64") {
-        Encoding::Base64
-    } else if word.eq_ignore_ascii_case("quoted-printable") {
-        Encoding::QuotedPrintable
-    } else {
-        Encoding::Identity
     }
 }
 
@@ -287,19 +265,18 @@ impl Parameters {
 // because real senders write them there.
 fn parameters(field: &Field) -> Parameters {
     let value = format!("{}\r\n", field.value());
-    match MessageStream::new(value.as_bytes()).parse_content_type() {
-        HeaderValue::ContentType(parsed) => {
-            let subtype = parsed.subtype().map(|subtype| format!("/{subtype}")).unwrap_or_default();
-            let attributes = parsed.attributes().unwrap_or_default();
-            Parameters {
-                word: format!("{}{subtype}", parsed.ctype()).to_ascii_lowercase(),
-                values: attributes
-                    .iter()
-                    .map(|attribute| (attribute.name.to_ascii_lowercase(), decoded_words(&attribute.value)))
-                    .collect(),
-            }
-        }
-        _ => Parameters { word: String::new(), values: Vec::new() },
+    let parsed = MessageStream::new(value.as_bytes()).parse_content_type();
+    let Some(parsed) = parsed.as_content_type() else {
+        return Parameters { word: String::new(), values: Vec::new() };
+    };
+    let subtype = parsed.subtype().map(|subtype| format!("/{subtype}")).unwrap_or_default();
+    let attributes = parsed.attributes().unwrap_or_default();
+    Parameters {
+        word: format!("{}{subtype}", parsed.ctype()).to_ascii_lowercase(),
+        values: attributes
+            .iter()
+            .map(|attribute| (attribute.name.to_ascii_lowercase(), decoded_words(&attribute.value)))
+            .collect(),
     }
 }
 
@@ -308,76 +285,9 @@ pub(super) fn decoded_words(text: &str) -> String {
     if !text.contains("=?") {
         return text.to_owned();
     }
-    match MessageStream::new(format!("{text}\r\n").as_bytes()).parse_unstructured() {
-        HeaderValue::Text(decoded) => decoded.into_owned(),
-        _ => text.to_owned(),
-    }
-}
-
-/// Decodes the content of a part. What is not in the alphabet is passed over, so that broken encoding hides
-/// nothing from a scanner that a mail program would show.
-pub(super) fn decode(encoding: Encoding, octets: Vec<u8>) -> Vec<u8> {
-    match encoding {
-        Encoding::Identity => octets,
-        Encoding::Base64 => base64(&octets),
-        Encoding::QuotedPrintable => quoted_printable(&octets),
-    }
-}
-
-fn base64(octets: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(octets.len() / 4 * 3);
-    let (mut bits, mut count) = (0_u32, 0_u32);
-    for &octet in octets {
-        let value = match octet {
-            b'A'..=b'Z' => octet - b'A',
-            b'a'..=b'z' => octet - b'a' + 26,
-            b'0'..=b'9' => octet - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            // Padding ends a run; some senders join several.
-            b'=' => {
-                (bits, count) = (0, 0);
-                continue;
-            }
-            _ => continue,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.extend((bits >> count).to_le_bytes().first());
-        }
-    }
-    out
-}
-
-fn quoted_printable(octets: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(octets.len());
-    let mut rest = octets;
-    while let Some((&octet, after)) = rest.split_first() {
-        rest = after;
-        if octet != b'=' {
-            out.push(octet);
-            continue;
-        }
-        let hex = |octet: Option<&u8>| octet.and_then(|octet| char::from(*octet).to_digit(16));
-        match (hex(after.first()), hex(after.get(1))) {
-            (Some(high), Some(low)) => {
-                out.extend(u8::try_from(high * 16 + low));
-                rest = after.get(2..).unwrap_or_default();
-            }
-            // A soft line end: white space, then the end of the line (RFC 2045 §6.7).
-            _ => {
-                let blank = after.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
-                let end = after.get(blank..).unwrap_or_default();
-                match end.strip_prefix(b"\r\n").or_else(|| end.strip_prefix(b"\n")) {
-                    Some(next) => rest = next,
-                    None => out.push(octet),
-                }
-            }
-        }
-    }
-    out
+    let line = format!("{text}\r\n");
+    let decoded = MessageStream::new(line.as_bytes()).parse_unstructured();
+    decoded.as_text().unwrap_or(text).to_owned()
 }
 
 #[cfg(test)]
@@ -459,12 +369,5 @@ mod tests {
             name("Content-Disposition: attachment; filename=\"=?utf-8?q?=E2=82=AC.exe?=\"\r\n").as_deref(),
             Some("€.exe")
         );
-    }
-
-    #[test]
-    fn decoding_passes_over_what_is_broken() {
-        assert_eq!(decode(Encoding::Base64, b"aGVs\r\nbG8*=".to_vec()), b"hello");
-        assert_eq!(decode(Encoding::Base64, b"aGVsbG8=aGVsbG8=".to_vec()), b"hellohello");
-        assert_eq!(decode(Encoding::QuotedPrintable, b"a=3Db= \t\r\nc=ZZ=".to_vec()), b"a=bc=ZZ=");
     }
 }

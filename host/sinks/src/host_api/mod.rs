@@ -9,6 +9,7 @@
 )]
 
 mod body;
+mod decode;
 mod header;
 mod inbound;
 mod later;

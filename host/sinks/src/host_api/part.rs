@@ -7,6 +7,7 @@ use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::parsers::MessageStream;
 use wasmtime::component::Resource;
 
+use super::decode::decode;
 use super::mime::{self, Entry};
 use super::{Part, Refused};
 use crate::bindings::basin::sink::message::HostPart;
@@ -189,7 +190,7 @@ impl State {
         if self.parts.decoded.as_ref().is_none_or(|(known, _)| *known != index) {
             self.tariff.scanned(len);
             let octets = read_all(&self.message()?.body, start, len)?;
-            let content = mime::decode(encoding, octets);
+            let content = decode(encoding, octets);
             let content = match text {
                 Some(charset) => utf8(content, &charset),
                 None => content,

@@ -1,7 +1,6 @@
 //! What an edit would break: DKIM and ARC signatures, S/MIME and OpenPGP.
 
 use basin_core::mail::HeaderBlock;
-use mail_parser::HeaderValue;
 use mail_parser::parsers::MessageStream;
 
 /// What protects the content, worst to break first.
@@ -121,14 +120,11 @@ fn listed(signature: &str, name: &str) -> usize {
 fn content_type(header: &HeaderBlock) -> (String, String) {
     let Some(field) = header.first("Content-Type") else { return <(String, String)>::default() };
     let value = format!("{}\r\n", field.value());
-    match MessageStream::new(value.as_bytes()).parse_content_type() {
-        HeaderValue::ContentType(parsed) => {
-            let subtype = parsed.subtype().unwrap_or_default();
-            let smime = parsed.attribute("smime-type").unwrap_or_default().to_ascii_lowercase();
-            (format!("{}/{subtype}", parsed.ctype()).to_ascii_lowercase(), smime)
-        }
-        _ => <(String, String)>::default(),
-    }
+    let parsed = MessageStream::new(value.as_bytes()).parse_content_type();
+    let Some(parsed) = parsed.as_content_type() else { return <(String, String)>::default() };
+    let subtype = parsed.subtype().unwrap_or_default();
+    let smime = parsed.attribute("smime-type").unwrap_or_default().to_ascii_lowercase();
+    (format!("{}/{subtype}", parsed.ctype()).to_ascii_lowercase(), smime)
 }
 
 #[cfg(test)]

@@ -13,9 +13,7 @@ fn engine(path: &Path) -> Result<Engine, EngineError> {
 }
 
 fn code(path: &Path) -> PathBuf {
-    let folder = fs::read_dir(path).expect("there").flatten().map(|entry| entry.path());
-    let folder = folder.filter(|path| path.is_dir()).next().expect("one for the engine");
-    let files: Vec<_> = fs::read_dir(folder).expect("there").flatten().map(|entry| entry.path()).collect();
+    let files: Vec<_> = fs::read_dir(code_folder(path)).expect("there").flatten().map(|entry| entry.path()).collect();
     assert_eq!(files.len(), 1, "no temporary files stay: {files:?}");
     files.into_iter().next().expect("one")
 }
@@ -65,8 +63,8 @@ fn code_that_somebody_planted_is_not_executed() {
 }
 
 fn code_folder(path: &Path) -> PathBuf {
-    let folders = fs::read_dir(path).expect("there").flatten().map(|entry| entry.path());
-    folders.filter(|path| path.is_dir()).next().expect("one for the engine")
+    let mut folders = fs::read_dir(path).expect("there").flatten().map(|entry| entry.path());
+    folders.find(|path| path.is_dir()).expect("one for the engine")
 }
 
 #[test]
