@@ -38,8 +38,8 @@ enum Broken {
     Ended(wasmtime::Error),
     /// Host code panicked.
     Panicked(Box<dyn Any + Send>),
-    /// It waited too long.
-    Late,
+    /// It waited too long: longer than this, its own time included.
+    Late(Duration),
 }
 
 impl Engine {
@@ -76,7 +76,8 @@ impl Engine {
         let mut instantiate = Duration::ZERO;
         let outcome = {
             let running = pin!(run(&mut store, request.component, event, &mut instantiate));
-            timeout(budget.time + patience(event), guarded(running, &time)).await.unwrap_or(Err(Broken::Late))
+            let limit = budget.time + patience(event);
+            timeout(limit, guarded(running, &time)).await.unwrap_or(Err(Broken::Late(limit)))
         };
         let usage = Usage { queued, instantiate, own: time.spent(), wall: asked.elapsed(), ..Usage::default() };
         report(store, outcome, &budget, usage)
@@ -208,8 +209,8 @@ fn report(store: Store<State>, outcome: Result<Verdict, Broken>, budget: &Budget
 fn failed(broken: &Broken, budget: &Budget, fuel: u64, stderr: &str) -> Failure {
     match broken {
         Broken::Ended(error) => failure::of(error, budget, fuel, stderr),
-        Broken::Late => {
-            let detail = format!("it waited past its limit of {} ms and the time to wait", budget.time.as_millis());
+        Broken::Late(limit) => {
+            let detail = format!("it waited until {} ms were over, which is the limit for waiting", limit.as_millis());
             failure::plain(FailureKind::Deadline, &detail, fuel, stderr)
         }
         Broken::Panicked(panic) => {

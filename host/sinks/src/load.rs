@@ -76,7 +76,7 @@ impl Engine {
         let ty = component.component_type();
         let imports = self.check_imports(&ty)?;
         let events = self.check_exports(&ty)?;
-        let pre = self.shared.linker.instantiate_pre(&component).map_err(types_error)?;
+        let pre = self.shared.linker.instantiate_pre(&component).map_err(|error| misfit(error, &imports))?;
         let mut exports = Exports::default();
         events.iter().try_for_each(|event| exports.find(*event, &pre)).map_err(types_error)?;
         trial::start(self, &pre, &exports)?;
@@ -202,6 +202,18 @@ fn track(version: &str) -> (u64, u64) {
     match (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) {
         (0, minor) => (0, minor),
         (major, _) => (major, 0),
+    }
+}
+
+// A component of a later 0.1.z fits as long as it imports nothing new; where it does not fit, that is why.
+fn misfit(error: wasmtime::Error, imports: &[String]) -> LoadError {
+    let patch = |version: &str| version.rsplit('.').next().and_then(|patch| patch.parse::<u64>().ok()).unwrap_or(0);
+    let versions = imports.iter().filter_map(|name| name.strip_prefix("basin:sink/")?.split('@').nth(1));
+    match versions.max_by_key(|version| patch(version)) {
+        Some(version) if patch(version) > patch(CONTRACT) => {
+            LoadError::Contract { wanted: format!("basin:sink@{version}"), ours: CONTRACT, is_newer: true }
+        }
+        Some(_) | None => types_error(error),
     }
 }
 

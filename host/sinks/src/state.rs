@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use basin_core::event::{Binding, Budget, EventKind, Grant, Occasion, Overlay, SinkEntry};
 use basin_core::mail::{Message, Recipient};
+use tracing::warn;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
@@ -13,6 +14,9 @@ use crate::host_api::{ErrorValue, Parts, Refused, Writers};
 use crate::limiter::Limiter;
 use crate::tariff::Tariff;
 use crate::wasi::Wasi;
+
+/// Audit lines of one call; a sink that tries for ever must not fill the log.
+const AUDIT_LINES_MAX: u32 = 4;
 
 /// One call: who calls, about what, and what it has used and changed so far.
 ///
@@ -113,8 +117,9 @@ impl State {
         if self.has(grant) {
             return Ok(());
         }
-        self.denied += 1;
-        Err(Ended::denied(format!("it read {what} without the grant {grant} (--grant {grant} gives it)")).into())
+        let why = format!("it read {what} without the grant {grant} (--grant {grant} gives it)");
+        self.audit(&why);
+        Err(Ended::denied(why).into())
     }
 
     /// Answers `read-only` or `denied` unless the thing may be changed here.
@@ -133,13 +138,24 @@ impl State {
 
     /// An answer `denied`, counted.
     pub(crate) fn deny(&mut self, why: impl Into<String>) -> Refused {
-        self.denied += 1;
-        ErrorValue::Denied(why.into()).into()
+        let why = why.into();
+        self.audit(&why);
+        ErrorValue::Denied(why).into()
     }
 
     /// An answer `denied` for what the contract has and this version does not give.
     pub(crate) fn not_given(&mut self, what: &str) -> Refused {
         self.deny(format!("{what} is not given by this version of basin"))
+    }
+
+    /// Counts a denied call and writes its audit line, the first few of a call in full.
+    pub(crate) fn audit(&mut self, why: &str) {
+        self.denied = self.denied.saturating_add(1);
+        if self.denied <= AUDIT_LINES_MAX {
+            let message = self.overlay.message.as_ref().map(|message| message.id.as_str());
+            let (sink, binding, event) = (&self.sink.name, &self.binding.name, self.event().name());
+            warn!(target: "basin::audit", sink, binding, event, message, why, "denied");
+        }
     }
 
     /// What WASI keeps for the call, if the sink has used it.

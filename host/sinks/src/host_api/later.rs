@@ -20,8 +20,9 @@ impl State {
 
     // A getter of a thing that this version never hands out.
     fn unreachable<T>(&mut self, what: &str) -> wasmtime::Result<T> {
-        self.denied += 1;
-        Err(Ended::denied(format!("{what} is not given by this version of basin")).into())
+        let why = format!("{what} is not given by this version of basin");
+        self.audit(&why);
+        Err(Ended::denied(why).into())
     }
 }
 

@@ -3,7 +3,7 @@
 use basin_core::event::{BudgetOverride, EventKind, FailureKind, Verdict};
 use basin_sinks::{Engine, EngineOptions};
 
-use crate::stage::{Call, RUNTIME, call, component, guest, probe};
+use crate::stage::{Call, ENGINE, RUNTIME, call, component, guest, probe};
 
 fn fails(call: Call, kind: FailureKind, says: &str) {
     let outcome = call.run();
@@ -159,7 +159,7 @@ fn a_full_engine_is_busy_and_no_fault_of_the_sink() {
 }
 
 #[test]
-fn a_thousand_calls_leave_nothing_behind_and_a_spinning_sink_delays_nobody() {
+fn a_thousand_calls_leave_nothing_behind() {
     let engine = Engine::new(EngineOptions { calls_max: 8, code_cache: None }).expect("an engine");
     let names = ["noop", "trap", "eat_memory"];
     let components = names.map(|name| engine.load(&guest(name)).expect("loads"));
@@ -174,6 +174,40 @@ fn a_thousand_calls_leave_nothing_behind_and_a_spinning_sink_delays_nobody() {
         assert_eq!(matches!(outcome.report.answer, basin_core::event::Answer::Verdict(..)), index == 0, "{turn}");
     }
     assert_eq!(engine.pool_use(), Some(basin_sinks::PoolUse::default()));
+}
+
+#[test]
+fn a_spinning_sink_delays_nobody() {
+    // One thread for both: the spinning call has to give way for the other ones to be made at all.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let budget = BudgetOverride { fuel: Some(u64::MAX), deadline_ms: Some(10_000), ..BudgetOverride::default() };
+    let spinner = call("loop_forever").budget(budget);
+    component("noop");
+    runtime.block_on(async {
+        let quick = async {
+            // The spinner goes first.
+            tokio::task::yield_now().await;
+            for _ in 0..5 {
+                assert_eq!(call("noop").start(&ENGINE).await.answered().0, &Verdict::Next);
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = spinner.start(&ENGINE) => panic!("it spins longer than that: {:?}", outcome.failed()),
+            () = quick => {}
+        }
+    });
+}
+
+#[test]
+fn under_an_address_space_limit_sinks_run_without_a_pool() {
+    // The limit holds for a process, so the test runs another one of itself.
+    let run = format!("ulimit -v {}; exec \"$0\" --exact limits::exit_is_a_failure", 12 * 1024 * 1024);
+    let output =
+        std::process::Command::new("sh").args(["-c", &run]).arg(std::env::current_exe().expect("a path")).output();
+    let output = output.expect("sh runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

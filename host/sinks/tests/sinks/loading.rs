@@ -53,6 +53,23 @@ fn another_version_of_the_contract_is_named() {
 }
 
 #[test]
+fn a_later_patch_of_the_contract_fits_as_long_as_it_asks_for_nothing_new() {
+    let with = |function: &str| {
+        assemble(&format!(
+            "(component (import \"basin:sink/server@0.1.9\" (instance (export \"{function}\" (func (result string))))))"
+        ))
+    };
+    says(&with("host-name"), "exports no event");
+    let event = |function: &str| {
+        assemble(&format!(
+            "(component (import \"basin:sink/server@0.1.9\" (instance (export \"{function}\" (func (result string)))))
+                (instance $i) (export \"basin:sink/on-timer@0.1.9\" (instance $i)))"
+        ))
+    };
+    says(&event("fly"), "built for basin:sink@0.1.9, this server has basin:sink@0.1.0; it needs a newer basin");
+}
+
+#[test]
 fn a_component_that_would_never_be_called_is_refused() {
     says(&assemble("(component)"), "it exports nothing");
     let other = "(component (instance $i) (export \"acme:filter/run@1.0.0\" (instance $i)))";
