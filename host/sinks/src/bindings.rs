@@ -1,4 +1,4 @@
-//! What wasmtime generates out of `wit/`, and nothing else.
+//! What wasmtime generates out of `wit/`, and a shorter name for a part of it.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -35,3 +35,6 @@ wasmtime::component::bindgen!({
         "basin:sink/message-auth.auth-result": crate::host_api::AuthResult,
     },
 });
+
+/// The exported interfaces, one for each event.
+pub(crate) use exports::basin::sink as events;

@@ -4,7 +4,7 @@ use basin_core::event::EventKind;
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{AsContextMut, Store};
 
-use crate::bindings::exports::basin::sink as generated;
+use crate::bindings::events;
 use crate::state::State;
 
 /// Package and version of the contract that this host has.
@@ -16,13 +16,13 @@ macro_rules! exports {
     ($( $variant:ident => $module:ident, )*) => {
         /// Where the events of a component are; looked up once, when it is loaded.
         #[derive(Default)]
-        pub(crate) struct Exports { $( pub(crate) $module: Option<generated::$module::GuestIndices>, )* }
+        pub(crate) struct Exports { $( pub(crate) $module: Option<events::$module::GuestIndices>, )* }
 
         impl Exports {
             /// Looks an event up that the component exports by name.
             pub(crate) fn find(&mut self, event: EventKind, pre: &InstancePre<State>) -> wasmtime::Result<()> {
                 match event {
-                    $( EventKind::$variant => self.$module = Some(generated::$module::GuestIndices::new(pre)?), )*
+                    $( EventKind::$variant => self.$module = Some(events::$module::GuestIndices::new(pre)?), )*
                 }
                 Ok(())
             }
