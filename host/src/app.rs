@@ -56,8 +56,13 @@ pub fn serve(config: Config, allows_root: bool) -> anyhow::Result<ExitCode> {
     let (user, group) = (config.user.as_deref(), config.group.as_deref());
     let plan = Plan::make(user, group, allows_root || !is_exposed, config.file.clone())?;
     let sockets = bind(&config)?;
-    for directory in [&config.spool, &config.registry, &config.maildir] {
-        make_directory(directory, &plan)?;
+    let directories = [("spool", &config.spool), ("registry", &config.registry), ("maildir", &config.maildir)];
+    for (table, directory) in directories {
+        let advice = || {
+            let (path, file) = (directory.display(), config.file.display());
+            format!("cannot make {path}; make it, or change `directory` in [{table}] of {file}")
+        };
+        make_directory(directory, &plan).with_context(advice)?;
     }
     if let Plan::Become(identity) = &plan {
         identity.assume()?;
@@ -87,12 +92,10 @@ fn make_directory(path: &Path, plan: &Plan) -> anyhow::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent {
-        fs::create_dir_all(parent).with_context(|| format!("cannot make directory {}", parent.display()))?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent)?;
     }
-    let made = fs::DirBuilder::new().mode(0o700).create(path);
-    made.with_context(|| format!("cannot make directory {}", path.display()))?;
+    fs::DirBuilder::new().mode(0o700).create(path)?;
     if let Plan::Become(identity) = plan {
         identity.own(path)?;
     }
