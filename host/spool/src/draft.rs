@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::error::SpoolFault;
 use crate::shared::Shared;
+use crate::statistics::Counters;
 use crate::storage::StorageFile;
 
 /// The text of a message while it arrives: in memory as long as it fits into a record, else in a file.
@@ -162,6 +163,14 @@ impl DraftFile {
     /// Takes the file for one message; any further message has to copy it.
     pub(crate) fn claim(&self) -> bool {
         self.stage.compare_exchange(FREE, CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Makes the octets durable. The committing caller waits for its own body here, so that a large one does
+    /// not hold up all others in the writer.
+    pub(crate) fn sync(&self) -> Result<(), SpoolFault> {
+        Counters::add(&self.shared.counters.syncs, 1);
+        let synced = self.file.sync_data();
+        synced.map_err(|error| self.shared.note(SpoolFault::of(format!("sync draft {}", self.number), &error)))
     }
 
     /// Notes that the file has left the drafts.

@@ -51,7 +51,7 @@ impl Staged {
     fn large_body(&self) -> Option<(&Arc<crate::draft::DraftFile>, &Arc<str>)> {
         match &self.change {
             Change::Put { body: PreparedBody::File { draft, name, .. }, .. } => Some((draft, name)),
-            Change::Put { body: PreparedBody::Inline { .. } | PreparedBody::Same { .. }, .. } | Change::Remove => None,
+            Change::Put { body: PreparedBody::Inline { .. } | PreparedBody::Same(_), .. } | Change::Remove => None,
         }
     }
 
@@ -99,8 +99,17 @@ impl Group {
         if self.is_dirty() { self.sync(self.log.len()) } else { Ok(()) }
     }
 
-    /// Syncs large bodies and gives them their names, before a record says that they are there. Those that
-    /// fail leave the group and are told.
+    /// Ends the segment that is written to, everything in it being durable.
+    pub(crate) fn roll(&mut self) -> Result<(), SpoolFault> {
+        let settled = self.settle();
+        self.log.roll();
+        // No later sync covers the segment, so what could not be settled in it is written again.
+        self.owe_unsynced();
+        settled
+    }
+
+    /// Gives large bodies, which their callers have synced, their names, before a record says that they are
+    /// there. Those that fail leave the group and are told.
     pub(crate) fn place_bodies(&mut self, staged: &mut Vec<Staged>) {
         if !staged.iter().any(|one| one.large_body().is_some()) {
             return;
@@ -127,8 +136,6 @@ impl Group {
 
     fn place_body(&self, staged: &Staged) -> Result<(), SpoolFault> {
         let Some((draft, name)) = staged.large_body() else { return Ok(()) };
-        Counters::add(&self.shared.counters.syncs, 1);
-        draft.file.sync_data().map_err(|error| SpoolFault::of(format!("sync body {name}"), &error))?;
         let to = self.shared.layout.bodies.join(name.as_ref());
         let renamed = self.shared.storage.rename(&draft.path(), &to);
         renamed.map_err(|error| SpoolFault::of(format!("rename body {name} into place"), &error))?;
@@ -171,23 +178,32 @@ impl Group {
             self.unsynced.push(tombstone);
         }
         drop(index);
-        if staged.iter().any(|one| matches!(one.change, Change::Put { .. })) {
+        let is_synced = staged.iter().any(|one| matches!(one.change, Change::Put { .. }));
+        if is_synced {
             self.sync(good)?;
         }
         let own_offsets = offsets.get(owed.len()..).unwrap_or_default();
         self.take_in(staged, segment, own_offsets);
+        if is_synced {
+            // The sync covered the removals among them too.
+            self.all_is_durable();
+        }
         Ok(())
     }
 
     fn sync(&mut self, good: u64) -> Result<(), SpoolFault> {
         self.log.sync(good).inspect_err(|_| self.owe_unsynced())?;
+        self.all_is_durable();
+        Ok(())
+    }
+
+    fn all_is_durable(&mut self) {
         self.unsynced.clear();
         for path in self.graves.drain(..) {
             // What stays behind is removed by the next start, since the log says that its message is gone.
             drop(self.shared.storage.remove(&path));
             self.is_bodies_dirty = true;
         }
-        Ok(())
     }
 
     // A segment that was left may have lost the removals that no sync covered.
@@ -240,6 +256,6 @@ fn body_place(index: &Index, id: &MessageId, body: &PreparedBody, segment: u64, 
             file_len: draft.len,
             crc: draft.crc,
         }),
-        PreparedBody::Same { .. } => index.messages.get(id).map(|entry| entry.body.clone()),
+        PreparedBody::Same(_) => index.messages.get(id).map(|entry| entry.body.clone()),
     }
 }

@@ -33,6 +33,11 @@ impl BodyPlace {
         }
     }
 
+    /// Whether it is that body, wherever its record was moved.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.proof() == other.proof() && self.file() == other.file()
+    }
+
     /// What a record says of a body that stays where it is.
     ///
     /// The record that has an inline body stays as long as the body is needed. A body file may outlive the
@@ -168,6 +173,19 @@ impl Index {
         {
             segment.tombstones.push(tombstone);
         }
+    }
+
+    /// Takes out the removals of messages that are there again. The older records that such a removal was
+    /// for are the message's own now, so that its next removal outlives them.
+    pub(crate) fn inherit(&mut self, mut tombstones: Vec<Tombstone>) -> Vec<Tombstone> {
+        tombstones.retain(|tombstone| match self.messages.get_mut(&tombstone.id) {
+            Some(entry) => {
+                entry.earliest = entry.earliest.min(tombstone.earliest);
+                false
+            }
+            None => true,
+        });
+        tombstones
     }
 
     /// Messages that need `segment`.

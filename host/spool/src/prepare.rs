@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::body::StoredBody;
 use crate::draft::{Draft, DraftBody, DraftFile};
 use crate::error::SpoolFault;
-use crate::index::SeenBody;
+use crate::index::{BodyPlace, SeenBody};
 use crate::layout::body_name;
 use crate::record::{BodyNote, Encoded, Kind, Meta};
 use crate::shared::Shared;
@@ -23,8 +23,8 @@ pub(crate) enum PreparedBody {
     Inline { len: u64, crc: u32 },
     /// In the draft file, under its new name.
     File { draft: Arc<DraftFile>, name: Arc<str>, start: u64, len: u64 },
-    /// Where it is.
-    Same { len: u64, crc: u32 },
+    /// Where it is: there, but for a move to another segment.
+    Same(BodyPlace),
 }
 
 /// A record that waits to be written.
@@ -45,6 +45,7 @@ pub(crate) fn whole(shared: &Arc<Shared>, message: &Message, state: &State) -> R
             Some(draft) => (draft, body.start()),
             None => (copied(shared, body, message)?, 0),
         };
+        draft.sync()?;
         let name: Arc<str> = body_name(&message.id, draft.number).into();
         let note = BodyNote::File {
             name: name.as_ref().to_owned(),
@@ -75,8 +76,7 @@ pub(crate) fn newer(shared: &Arc<Shared>, message: &Message, state: &State) -> R
         is_same.then(|| entry.body.clone())
     });
     let Some(place) = unchanged else { return whole(shared, message, state) };
-    let (len, crc) = place.proof();
-    encode(message, state, Kind::State, place.note(), (Bytes::new(), 0), PreparedBody::Same { len, crc })
+    encode(message, state, Kind::State, place.note(), (Bytes::new(), 0), PreparedBody::Same(place))
 }
 
 fn encode(

@@ -113,18 +113,26 @@ impl Found {
 
 /// Reads a message; its body stays on disk, but its checksum was compared.
 pub(crate) fn load(shared: &Shared, id: &MessageId) -> Result<Option<(Message, State)>, SpoolFault> {
-    let Some(found) = find(shared, id) else { return Ok(None) };
-    let result = found.head().and_then(|head| {
-        let body = found.body(shared)?;
-        found.check_body(&body)?;
-        assemble(&found, head, body)
-    });
-    match result {
-        Ok(loaded) => Ok(Some(loaded)),
-        // It was removed meanwhile, and its body file with it.
-        Err(SpoolFault::Damaged { .. }) if find(shared, id).is_none() => Ok(None),
-        Err(fault) => Err(shared.note(fault)),
+    let mut found = find(shared, id);
+    while let Some(now) = found {
+        let result = now.head().and_then(|head| {
+            let body = now.body(shared)?;
+            now.check_body(&body)?;
+            assemble(&now, head, body)
+        });
+        match result {
+            Ok(loaded) => return Ok(Some(loaded)),
+            Err(fault) => {
+                found = find(shared, id);
+                // Removed or saved meanwhile, it may have lost the body file that was looked for.
+                let is_changed = found.as_ref().is_none_or(|again| again.entry.record != now.entry.record);
+                if !(is_changed && matches!(fault, SpoolFault::Damaged { .. })) {
+                    return Err(shared.note(fault));
+                }
+            }
+        }
     }
+    Ok(None)
 }
 
 fn assemble(found: &Found, head: Head, body: StoredBody) -> Result<(Message, State), SpoolFault> {

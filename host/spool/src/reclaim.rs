@@ -65,14 +65,17 @@ impl Reclaim {
     // Removes segments that no message needs, the oldest first.
     fn remove_dead(&mut self, group: &mut Group) -> Result<(), SpoolFault> {
         while let Some((number, tombstones)) = self.next_dead(group) {
-            // Its removals must stay as long as a segment that has what they remove.
+            // Its removals must stay as long as a segment that has what they remove. One whose message was stored
+            // again would remove the new one: that one answers for the old records from now on.
+            let tombstones = self.shared.index().inherit(tombstones);
             if !tombstones.is_empty() {
                 group.owe(tombstones);
                 group.settle()?;
             }
-            if std::mem::take(&mut group.is_bodies_dirty) {
+            if group.is_bodies_dirty {
                 let synced = self.shared.storage.sync_dir(&self.shared.layout.bodies);
                 synced.map_err(|error| SpoolFault::of("sync directory bodies", &error))?;
+                group.is_bodies_dirty = false;
             }
             self.remove_segment(number)?;
         }
@@ -133,8 +136,7 @@ impl Reclaim {
             }
         }
         if !group.log.has_room(bytes) {
-            group.settle()?;
-            group.log.roll();
+            group.roll()?;
         }
         group.store(&mut staged)?;
         Counters::add(&self.shared.counters.moved_bytes, bytes);
@@ -177,9 +179,7 @@ impl Reclaim {
                     .map_err(|error| SpoolFault::of(format!("read the body of message {id}"), &error))?;
                 (Bytes::from(octets), *crc, PreparedBody::Inline { len: *len, crc: *crc }, BodyNote::Here)
             }
-            place @ BodyPlace::File { len, crc, .. } => {
-                (Bytes::new(), 0, PreparedBody::Same { len: *len, crc: *crc }, place.note())
-            }
+            place @ BodyPlace::File { .. } => (Bytes::new(), 0, PreparedBody::Same(place.clone()), place.note()),
         };
         head.meta.body = note;
         let write_meta = |out: &mut Vec<u8>| serde_json::to_writer(out, &head.meta);

@@ -57,6 +57,8 @@ struct Replay<'a> {
     unresolved: HashMap<MessageId, Unresolved>,
     // Removed messages, with the first segment that may have a record of each.
     removed: HashMap<MessageId, u64>,
+    // Body files whose message has another body now.
+    superseded: HashSet<Arc<str>>,
     // The disk did not give everything back.
     is_partial: bool,
     recovery: Recovery,
@@ -75,6 +77,7 @@ pub(crate) fn replay(storage: &dyn Storage, layout: &Layout) -> Result<Replayed,
         index: Index::default(),
         unresolved: HashMap::new(),
         removed: HashMap::new(),
+        superseded: HashSet::new(),
         is_partial: false,
         recovery: Recovery::default(),
     };
@@ -123,8 +126,9 @@ impl Replay<'_> {
         self.index.segments.insert(number, Segment::new(Arc::clone(&file)));
         // A process that was killed leaves removals that only the page cache has. What is read here has to be
         // on disk before anything is deleted because of it.
-        if let Some(error) = failed.or_else(|| file.sync_data().err()) {
-            self.aside.unreadable(&path, octets.len() as u64, &error);
+        let failed = failed.or_else(|| file.sync_data().err());
+        if let Some(error) = &failed {
+            self.aside.unreadable(&path, octets.len() as u64, error);
             self.is_partial = true;
         }
         let mark = match parse_header(&octets, number) {
@@ -136,12 +140,20 @@ impl Replay<'_> {
             }),
         };
         let Some(mark) = mark else {
+            if failed.is_some() {
+                return Ok(());
+            }
             // A crash while the segment was made leaves it short or empty; then nothing is lost.
             let kind = if octets.len() > SEGMENT_HEADER_BYTES { DamageKind::Segment } else { DamageKind::TornTail };
             self.set_aside(number, 0, &octets, kind, None);
             return Ok(());
         };
         for piece in Pieces::new(&octets, mark) {
+            if failed.is_some() && matches!(piece, Piece::Tail { .. }) {
+                // The end of what could be read is not the end of the segment: cut there, it would lose what
+                // the disk may give back the next time.
+                continue;
+            }
             self.piece(number, &octets, piece, file.as_ref());
         }
         Ok(())
@@ -213,7 +225,10 @@ impl Replay<'_> {
             _ => return None,
         };
         let earliest = self.unresolved.remove(&id).map_or(segment, |before| before.earliest);
-        self.index.put(id, Entry { record: place, body, seen: None, earliest });
+        let file = body.file().cloned();
+        let before = self.index.put(id, Entry { record: place, body, seen: None, earliest });
+        let before = before.and_then(|before| before.body.file().cloned());
+        self.superseded.extend(before.filter(|before| Some(before) != file.as_ref()));
         Some(())
     }
 
@@ -243,10 +258,7 @@ impl Replay<'_> {
             self.index.messages.values().filter_map(|entry| entry.body.file()).map(AsRef::as_ref).collect();
         for name in bodies.keys().filter(|name| !used.contains(name.as_str())) {
             let path = self.layout.bodies.join(name);
-            let id = name.rsplit_once('.').and_then(|(id, _)| MessageId::parse(id));
-            let is_superseded =
-                id.is_some_and(|id| self.removed.contains_key(&id) || self.index.messages.contains_key(&id));
-            if is_superseded {
+            if self.is_superseded(name) {
                 // The log says that it is not needed; a crash came before its removal.
                 drop(self.storage.remove(&path));
             } else {
@@ -255,6 +267,14 @@ impl Replay<'_> {
                 self.recovery.orphan_bodies.push(if is_moved { to } else { path });
             }
         }
+    }
+
+    // Whether the log says that a body file is not needed. One that no record names may belong to a record that
+    // was lost to damage, even where an older record of its message is there.
+    fn is_superseded(&self, name: &str) -> bool {
+        let id = name.rsplit_once('.').and_then(|(id, _)| MessageId::parse(id));
+        let is_gone = |id| self.removed.contains_key(&id) && !self.index.messages.contains_key(&id);
+        self.superseded.contains(name) || id.is_some_and(is_gone)
     }
 
     fn set_record_aside(&mut self, id: &MessageId, place: Place, kind: DamageKind) {

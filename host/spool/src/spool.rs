@@ -89,8 +89,9 @@ impl Spool {
     ///
     /// `done` runs on the writer's thread and has to be short. A message whose id is in the spool is
     /// acknowledged without being stored again. The body is not copied where it is in memory or a window onto
-    /// what [`Draft::finish`] returned; any other body over [`Options::inline_bytes_max`] is copied to a file
-    /// on the caller's thread.
+    /// what [`Draft::finish`] returned; any other body over [`Options::inline_bytes_max`] is copied to a file.
+    /// A body over that length is also synced, copied or not, before this returns: the call blocks on the disk
+    /// then.
     pub fn commit(
         &self,
         message: Message,

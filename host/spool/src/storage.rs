@@ -35,7 +35,7 @@ pub trait Lock: Send + Sync {}
 /// Nothing else in this crate touches a file. [`RealStorage`] is the operating system;
 /// [`crate::fault::FaultyStorage`] is memory that fails and loses power where a test wants it to.
 pub trait Storage: Send + Sync {
-    /// Makes a directory; it may be there already.
+    /// Makes a directory, and those above it, durably; it may be there already.
     ///
     /// # Errors
     /// The file system refused.
@@ -163,7 +163,19 @@ impl Lock for RealLock {}
 
 impl Storage for RealStorage {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+        if path.is_dir() {
+            return Ok(());
+        }
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        if let Some(above) = above {
+            self.create_dir(above)?;
+        }
+        match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            made => made?,
+        }
+        // A sync of what is in a directory does not say that the directory itself survives.
+        self.sync_dir(above.unwrap_or(Path::new(".")))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use basin_core::mail::MessageId;
 
@@ -33,6 +33,8 @@ pub(crate) struct Writer {
     group: Group,
     reclaim: Reclaim,
     idle_sync: Duration,
+    // When the first of what is not durable was written.
+    dirty_since: Option<Instant>,
 }
 
 // Tells the waiting that the writer has ended, even should it have ended by a panic.
@@ -47,7 +49,7 @@ impl Drop for Farewell {
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, group: Group) -> Self {
         let idle_sync = shared.options.idle_sync;
-        Self { reclaim: Reclaim::new(Arc::clone(&shared)), shared, group, idle_sync }
+        Self { reclaim: Reclaim::new(Arc::clone(&shared)), shared, group, idle_sync, dirty_since: None }
     }
 
     /// Works until the queue is closed and empty.
@@ -55,16 +57,16 @@ impl Writer {
         let _farewell = Farewell(Arc::clone(&self.shared));
         let mut has_more = true;
         loop {
-            let patience = match (has_more, self.group.is_dirty()) {
-                (true, _) => Some(Duration::ZERO),
-                (false, true) => Some(self.idle_sync),
-                (false, false) => None,
-            };
+            let patience = if has_more { Some(Duration::ZERO) } else { self.until_sync() };
             match self.shared.queue.take(patience) {
                 Taken::Batch(items) => self.write_batch(items),
                 Taken::Nothing if has_more => {}
                 Taken::Nothing => self.settle(),
                 Taken::Closed => break,
+            }
+            if self.until_sync() == Some(Duration::ZERO) {
+                // Removals alone never sync, and others may follow for ever.
+                self.settle();
             }
             // A segment must not go before the removals in the one behind it are durable.
             has_more = !self.group.is_dirty() && self.reclaim.step(&mut self.group);
@@ -72,8 +74,24 @@ impl Writer {
         self.settle();
     }
 
+    // How long what is not durable may still wait; `None` where there is nothing.
+    fn until_sync(&mut self) -> Option<Duration> {
+        if !self.group.is_dirty() {
+            self.dirty_since = None;
+            return None;
+        }
+        let since = self.dirty_since.get_or_insert_with(Instant::now);
+        Some(self.idle_sync.saturating_sub(since.elapsed()))
+    }
+
     fn settle(&mut self) {
-        self.idle_sync = match self.group.settle() {
+        let result = self.group.settle();
+        self.settled(result);
+    }
+
+    fn settled(&mut self, result: Result<(), SpoolFault>) {
+        self.dirty_since = None;
+        self.idle_sync = match result {
             Ok(()) => self.shared.options.idle_sync,
             Err(fault) => {
                 self.shared.note(fault);
@@ -96,8 +114,8 @@ impl Writer {
                 count += 1;
             }
             if !self.group.log.has_room(bytes) {
-                self.settle();
-                self.group.log.roll();
+                let rolled = self.group.roll();
+                self.settled(rolled);
             }
             self.write_group(items.drain(..count), bytes);
         }
@@ -131,7 +149,7 @@ impl Writer {
         let room = check_room(&self.shared, bytes);
         let mut staged = Vec::new();
         let mut twins = Vec::new();
-        // What the group has changed so far: whether the message is there.
+        // Whose body the group has changed so far: whether the message is there.
         let mut changed: HashMap<MessageId, bool> = HashMap::new();
         for Queued { operation, done } in operations {
             let id = operation.id().clone();
@@ -146,7 +164,10 @@ impl Writer {
                         staged.push(Staged::put(prepared, done));
                     }
                 },
-                Operation::Save(prepared) if is_there && self.is_same_body(&prepared) => {
+                Operation::Save(prepared) if is_there && self.has_its_body(&prepared, &changed) => {
+                    if !matches!(prepared.body, PreparedBody::Same(_)) {
+                        changed.insert(id, true);
+                    }
                     staged.push(Staged::put(prepared, done));
                 }
                 Operation::Save(_) => tell(done, Err(SpoolFault::Unknown(id.to_string()))),
@@ -161,9 +182,10 @@ impl Writer {
     }
 
     // A record without a body stands on the body that is there; it must still be the one it was made for.
-    fn is_same_body(&self, prepared: &Prepared) -> bool {
-        let PreparedBody::Same { len, crc } = prepared.body else { return true };
-        self.shared.index().messages.get(&prepared.id).is_some_and(|entry| entry.body.proof() == (len, crc))
+    fn has_its_body(&self, prepared: &Prepared, changed: &HashMap<MessageId, bool>) -> bool {
+        let PreparedBody::Same(place) = &prepared.body else { return true };
+        !changed.contains_key(&prepared.id)
+            && self.shared.index().messages.get(&prepared.id).is_some_and(|entry| entry.body.is_same(place))
     }
 }
 

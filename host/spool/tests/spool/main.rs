@@ -4,4 +4,5 @@
 mod damage;
 mod faults;
 mod life;
+mod order;
 mod support;
