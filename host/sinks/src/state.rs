@@ -51,6 +51,8 @@ pub(crate) struct Quota {
     pub(crate) header_bytes: usize,
     pub(crate) recipients: usize,
     pub(crate) log_bytes: usize,
+    pub(crate) log_lines: usize,
+    pub(crate) property_bytes: usize,
     pub(crate) is_log_cut: bool,
     pub(crate) metric_calls: usize,
 }

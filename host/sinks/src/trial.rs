@@ -4,6 +4,7 @@ use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use basin_core::event::budget::MEMORY_MAX;
@@ -43,8 +44,11 @@ pub(crate) fn start(engine: &Engine, pre: &InstancePre<State>, exports: &Exports
         // sink that sleeps while it starts, which the deadline ends too.
         loop {
             time.resume();
-            let polled = starting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            // A sink that sleeps while it starts makes tokio panic on a thread without a runtime.
+            let poll = || starting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let polled = catch_unwind(AssertUnwindSafe(poll));
             time.pause();
+            let polled = polled.map_err(|_| fail("it waits for something while it starts".to_owned()))?;
             match polled {
                 Poll::Ready(started) => break started,
                 Poll::Pending if time.wall() > TIME => return Err(fail(format!("it takes longer than {TIME:?}"))),

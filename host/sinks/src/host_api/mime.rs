@@ -9,6 +9,7 @@ use mail_parser::parsers::MessageStream;
 use thiserror::Error;
 
 use super::decode::Encoding;
+use super::field::{line, line_with_parameters};
 
 /// Deepest nesting of multiparts and messages.
 const DEPTH_MAX: usize = 32;
@@ -28,6 +29,8 @@ pub(super) enum MimeError {
     Parts,
     #[error("a part of the message has a header of more than {PART_HEADER_BYTES_MAX} octets")]
     Header,
+    #[error("a part of the message has a Content-Type or Content-Disposition with far too many parameters")]
+    Parameters,
 }
 
 /// One leaf of the tree, or a message within the message.
@@ -163,7 +166,7 @@ impl Walker<'_> {
     }
 
     fn begin(&mut self, header: &HeaderBlock, raw: Option<Bytes>, start: usize, place: Place) -> Result<(), MimeError> {
-        let described = Described::of(header, place.is_digest);
+        let described = Described::of(header, place.is_digest)?;
         if let Some(boundary) = described.boundary {
             let prefix = place.prefix_of_children();
             let is_digest = described.content_type == "multipart/digest";
@@ -224,9 +227,9 @@ struct Described {
 }
 
 impl Described {
-    fn of(header: &HeaderBlock, is_digest: bool) -> Self {
-        let kind = header.first("Content-Type").map(parameters);
-        let disposition = header.first("Content-Disposition").map(parameters);
+    fn of(header: &HeaderBlock, is_digest: bool) -> Result<Self, MimeError> {
+        let kind = header.first("Content-Type").map(parameters).transpose()?;
+        let disposition = header.first("Content-Disposition").map(parameters).transpose()?;
         let content_type = kind.as_ref().map(|kind| kind.word.clone()).filter(|word| word.contains('/'));
         let content_type =
             content_type.unwrap_or_else(|| if is_digest { "message/rfc822" } else { "text/plain" }.to_owned());
@@ -235,7 +238,7 @@ impl Described {
         let is_inline = disposition.as_ref().is_some_and(|disposition| disposition.word == "inline");
         let is_declared = disposition.as_ref().is_some_and(|disposition| disposition.word == "attachment");
         let is_multipart = content_type.starts_with("multipart/");
-        Self {
+        Ok(Self {
             charset: kind.as_ref().and_then(|kind| kind.value("charset")),
             boundary: kind
                 .as_ref()
@@ -246,7 +249,7 @@ impl Described {
             encoding: header.first("Content-Transfer-Encoding").map_or(Encoding::Identity, Encoding::of),
             file_name,
             content_type,
-        }
+        })
     }
 }
 
@@ -263,21 +266,21 @@ impl Parameters {
 
 // `word; name=value` with comments, quoting and RFC 2231 out of the way; RFC 2047 words in values are decoded
 // because real senders write them there.
-fn parameters(field: &Field) -> Parameters {
-    let value = format!("{}\r\n", field.value());
+fn parameters(field: &Field) -> Result<Parameters, MimeError> {
+    let value = line_with_parameters(&field.value()).ok_or(MimeError::Parameters)?;
     let parsed = MessageStream::new(value.as_bytes()).parse_content_type();
     let Some(parsed) = parsed.as_content_type() else {
-        return Parameters { word: String::new(), values: Vec::new() };
+        return Ok(Parameters { word: String::new(), values: Vec::new() });
     };
     let subtype = parsed.subtype().map(|subtype| format!("/{subtype}")).unwrap_or_default();
     let attributes = parsed.attributes().unwrap_or_default();
-    Parameters {
+    Ok(Parameters {
         word: format!("{}{subtype}", parsed.ctype()).to_ascii_lowercase(),
         values: attributes
             .iter()
             .map(|attribute| (attribute.name.to_ascii_lowercase(), decoded_words(&attribute.value)))
             .collect(),
-    }
+    })
 }
 
 /// Decodes RFC 2047 words in a text.
@@ -285,7 +288,7 @@ pub(super) fn decoded_words(text: &str) -> String {
     if !text.contains("=?") {
         return text.to_owned();
     }
-    let line = format!("{text}\r\n");
+    let line = line(text);
     let decoded = MessageStream::new(line.as_bytes()).parse_unstructured();
     decoded.as_text().unwrap_or(text).to_owned()
 }
@@ -349,6 +352,8 @@ mod tests {
         assert_eq!(of(&format!("X: y\n{nested}")), Err(MimeError::Depth));
         let many = "--A\n\n".repeat(PARTS_MAX + 1);
         assert_eq!(of(&format!("Content-Type: multipart/mixed; boundary=A\n\n{many}")), Err(MimeError::Parts));
+        let crowd = "; a=b".repeat(1_000);
+        assert_eq!(of(&format!("Content-Type: text/plain{crowd}\n\nx")), Err(MimeError::Parameters));
         let long = "X: y\n".repeat(PART_HEADER_BYTES_MAX);
         assert_eq!(of(&format!("Content-Type: multipart/mixed; boundary=A\n\n--A\n{long}")), Err(MimeError::Header));
     }

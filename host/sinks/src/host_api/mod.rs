@@ -10,6 +10,7 @@
 
 mod body;
 mod decode;
+mod field;
 mod header;
 mod inbound;
 mod later;

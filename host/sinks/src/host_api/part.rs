@@ -9,7 +9,7 @@ use wasmtime::component::Resource;
 
 use super::decode::decode;
 use super::mime::{self, Entry};
-use super::{Part, Refused};
+use super::{Part, Refused, field};
 use crate::bindings::basin::sink::message::HostPart;
 use crate::ended::Ended;
 use crate::state::State;
@@ -130,7 +130,7 @@ impl State {
         self.read(Grant::ReadHeaders, "the header")?;
         let Some(value) = self.message()?.header.first(name).map(Field::value) else { return Ok(None) };
         self.tariff.scanned(value.len() as u64);
-        let value = format!("{value}\r\n");
+        let value = field::line(&value);
         Ok(read(&mut MessageStream::new(value.as_bytes())))
     }
 
@@ -141,7 +141,7 @@ impl State {
         let mut found = Vec::new();
         for value in values {
             self.tariff.scanned(value.len() as u64);
-            let value = format!("{value}\r\n");
+            let value = field::line(&value);
             if let HeaderValue::Address(list) = MessageStream::new(value.as_bytes()).parse_address() {
                 found.extend(list.iter().filter_map(|one| one.address.as_deref().map(str::to_owned)));
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use basin_core::addr::{Address, check_domain};
 use basin_core::event::Grant;
-use basin_core::limits::SINK_RECIPIENTS_ADDED_MAX;
+use basin_core::limits::{PROPERTIES_BYTES_MAX, SINK_RECIPIENTS_ADDED_MAX};
 use basin_core::mail::{self, BagError, Outcome, Scope};
 use basin_core::reply::Class;
 use wasmtime::component::Resource;
@@ -139,6 +139,7 @@ impl HostRecipient for State {
         self.taken(&name);
         self.taken(&value);
         self.writable()?;
+        self.room_for_property(&name, &value)?;
         let sink = self.sink.clone();
         self.addressee_mut(&recipient)?.properties.set(Scope(&sink.name), &name, value).map_err(bag_error)
     }
@@ -147,6 +148,10 @@ impl HostRecipient for State {
         Ok(())
     }
 }
+
+/// Octets of properties that one call sets at most on recipients. Each has a bag of its own, and a thousand full
+/// ones would be a message that neither memory nor the spool can take.
+const PROPERTY_BYTES_SET_MAX: usize = 4 * PROPERTIES_BYTES_MAX;
 
 /// Why a property was not set, for the sink.
 pub(super) fn bag_error(why: BagError) -> Refused {
@@ -177,6 +182,16 @@ impl State {
         let id = added.ok_or(ErrorValue::Duplicate)?;
         self.quota.recipients += 1;
         Ok(Resource::new_own(id))
+    }
+
+    fn room_for_property(&mut self, name: &str, value: &[u8]) -> Result<(), Refused> {
+        let set = self.quota.property_bytes.saturating_add(name.len() + value.len());
+        if set > PROPERTY_BYTES_SET_MAX {
+            let what = format!("a call sets at most {PROPERTY_BYTES_SET_MAX} octets of properties on recipients");
+            return Err(ErrorValue::Limit(what).into());
+        }
+        self.quota.property_bytes = set;
+        Ok(())
     }
 
     // Before acceptance the client has one answer for all recipients, and what it would be for a few is not part of

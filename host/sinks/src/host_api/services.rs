@@ -7,6 +7,10 @@ use crate::{LogLevel, LogLine, convert, text};
 /// Longest line of log, in octets.
 const LOG_LINE_BYTES_MAX: usize = 2_048;
 
+/// Most lines of log of one call. Each has its time, names and ids around it, so that octets alone would let
+/// empty lines fill a disk.
+const LOG_LINES_MAX: usize = 256;
+
 /// Most values that one call adds to metrics; more are dropped, never a failure.
 const METRIC_CALLS_MAX: usize = 256;
 
@@ -88,8 +92,9 @@ impl State {
     }
 
     fn log_within_quota(&mut self, level: LogLevel, line: &str) {
-        self.quota.log_bytes = self.quota.log_bytes.saturating_add(line.len().max(1));
-        if self.quota.log_bytes <= self.budget.log_bytes {
+        self.quota.log_bytes = self.quota.log_bytes.saturating_add(line.len());
+        self.quota.log_lines = self.quota.log_lines.saturating_add(1);
+        if self.quota.log_bytes <= self.budget.log_bytes && self.quota.log_lines <= LOG_LINES_MAX {
             self.log(level, line);
         } else if !self.quota.is_log_cut {
             self.quota.is_log_cut = true;

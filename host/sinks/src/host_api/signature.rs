@@ -3,6 +3,8 @@
 use basin_core::mail::HeaderBlock;
 use mail_parser::parsers::MessageStream;
 
+use super::field::{line, line_with_parameters};
+
 /// What protects the content, worst to break first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protection {
@@ -119,7 +121,10 @@ fn listed(signature: &str, name: &str) -> usize {
 // Content-Type in lower case, and its `smime-type`.
 fn content_type(header: &HeaderBlock) -> (String, String) {
     let Some(field) = header.first("Content-Type") else { return <(String, String)>::default() };
-    let value = format!("{}\r\n", field.value());
+    let value = field.value();
+    // With parameters beyond all reason the type alone is read: what may be encrypted then counts as that.
+    let type_alone = || line(value.split([';', '=', ' ']).next().unwrap_or_default());
+    let value = line_with_parameters(&value).unwrap_or_else(type_alone);
     let parsed = MessageStream::new(value.as_bytes()).parse_content_type();
     let Some(parsed) = parsed.as_content_type() else { return <(String, String)>::default() };
     let subtype = parsed.subtype().unwrap_or_default();
@@ -144,6 +149,8 @@ mod tests {
         assert_eq!(of("DKIM-Signature: v=1\r\nContent-Type: multipart/SIGNED; boundary=a\r\n"), "signed");
         assert_eq!(of("Content-Type: application/pkcs7-mime; smime-type=enveloped-data\r\n"), "encrypted");
         assert_eq!(of("Content-Type: application/pkcs7-mime; smime-type=signed-data\r\n"), "signed");
+        let crowd = format!("Content-Type: multipart/signed{}\r\n", "; a=b".repeat(1_000));
+        assert_eq!(Protection::of(&HeaderBlock::parse(&Bytes::from(crowd)).expect("small")).word(), "signed");
     }
 
     #[test]

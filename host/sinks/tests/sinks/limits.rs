@@ -111,6 +111,23 @@ fn the_log_is_cut_and_says_so_and_the_call_goes_on() {
 }
 
 #[test]
+fn empty_lines_of_log_are_cut_too() {
+    let outcome = probe(&"log|\n".repeat(300)).run();
+    assert_eq!(outcome.log.len(), 257, "256 lines and the one that says it is cut");
+}
+
+#[test]
+fn the_properties_of_all_recipients_together_are_bounded() {
+    let value = "x".repeat(60_000);
+    let script: String = (0..17).map(|n| format!("add-recipient|p{n}@a.example\n")).collect();
+    let script = (0..18).fold(script, |script, n| format!("{script}rcpt-set-property|{n}|k|{value}\n"));
+    let outcome = probe(&script).all_grants().run();
+    let lines = outcome.lines();
+    let refused = lines.iter().filter(|line| line.contains("octets of properties on recipients")).count();
+    assert_eq!(refused, 1, "{:?}", lines.last());
+}
+
+#[test]
 fn output_is_cut_and_the_call_goes_on() {
     let outcome = probe("print|0123456789|5000").run();
     assert_eq!((outcome.report.stdout.len(), outcome.report.stderr.len()), (16 * 1024, 16 * 1024));
