@@ -148,10 +148,18 @@ impl Inbound {
     async fn store(&mut self, storing: Storing, message: Message, disposition: Disposition) -> Step {
         let state = disposition.state();
         let (done, receipt) = oneshot::channel();
-        self.services.spool.commit(message.clone(), state.clone(), move |result| {
-            // The session waits for nothing else; it is gone only where the process ends.
-            drop(done.send(result));
-        });
+        let commit = || {
+            self.services.spool.commit(message.clone(), state.clone(), move |result| {
+                // The session waits for nothing else; it is gone only where the process ends.
+                drop(done.send(result));
+            });
+        };
+        if message.body.len() > basin_core::limits::DRAFT_MEMORY_BYTES_MAX as u64 {
+            // A large body is synced here: other sessions go on on another thread meanwhile.
+            tokio::task::block_in_place(commit);
+        } else {
+            commit();
+        }
         match receipt.await.unwrap_or(Err(SpoolFault::Closed)) {
             Ok(receipt) => {
                 self.accepted(&message, disposition.word());

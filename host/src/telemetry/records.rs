@@ -5,6 +5,7 @@ use std::path::Path;
 
 use basin_core::mail::{Message, MessageId};
 use basin_core::reply::{Class, Reply};
+use basin_core::smtp::command::without_secrets;
 use tracing::{debug, error, info, warn};
 
 use crate::telemetry::Metrics;
@@ -50,14 +51,14 @@ impl SessionEnded<'_> {
 pub struct CommandReceived<'a> {
     /// Id of the session.
     pub session: &'a str,
-    /// The line, without line end. No command of this version carries a secret.
+    /// The line, without line end.
     pub line: &'a [u8],
 }
 
 impl CommandReceived<'_> {
     /// Logs it.
     pub fn record(&self) {
-        debug!(session = self.session, line = %self.line.escape_ascii(), "command");
+        debug!(session = self.session, line = %without_secrets(self.line).escape_ascii(), "command");
     }
 }
 

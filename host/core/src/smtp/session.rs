@@ -7,7 +7,7 @@ use crate::event::{EventKind, EventSet, Overlay, Question, SessionFacts};
 use crate::mail::Message;
 use crate::reply::Reply;
 use crate::smtp::carry_out::Answer;
-use crate::smtp::command::{CommandError, Request};
+use crate::smtp::command::{CommandError, Request, without_secrets};
 use crate::smtp::intent::{OutOfSequence, Tally};
 use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::{Outbox, Refusal};
@@ -253,6 +253,7 @@ impl Live {
     /// Sends a reply and, where it refuses something, tells the sinks at `on-reject`.
     pub(super) fn send(&mut self, reply: &Reply, line: &[u8], now: Timestamp, outbox: &mut Outbox) {
         outbox.send(reply);
+        let line = without_secrets(line);
         if reply.is_refusal() {
             outbox.refusals.push(Refusal { reply: reply.clone(), line: line.to_vec() });
         }
