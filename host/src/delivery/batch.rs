@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use basin_core::addr::Address;
 use basin_core::mail::Message;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use super::maildir::{DeliveryFault, Maildirs, Written, sync_directory};
@@ -35,7 +35,7 @@ type Waiting = (Parcel, oneshot::Sender<Result<(), DeliveryFault>>);
 /// Hands parcels to the thread that delivers.
 #[derive(Clone)]
 pub struct Courier {
-    queue: SyncSender<Waiting>,
+    queue: Sender<Waiting>,
 }
 
 impl Courier {
@@ -44,11 +44,11 @@ impl Courier {
     /// # Errors
     /// The system gives no thread.
     pub fn start(maildirs: Maildirs) -> io::Result<(Self, JoinHandle<()>)> {
-        // Whoever delivers waits for each parcel, so the queue holds no more than there are workers.
-        let (queue, waiting) = sync_channel(BATCH_MAX * 4);
+        // The next batch gathers in it; a message for a thousand mailboxes waits outside for its turn.
+        let (queue, waiting) = channel(BATCH_MAX);
         let thread = std::thread::Builder::new()
             .name("basin-maildir".to_owned())
-            .spawn(move || deliver_all(&maildirs, &waiting))?;
+            .spawn(move || deliver_all(&maildirs, waiting))?;
         Ok((Self { queue }, thread))
     }
 
@@ -58,17 +58,17 @@ impl Courier {
     /// It is not in its mailbox, or nobody knows whether it is; trying again makes no second copy.
     pub async fn deliver(&self, parcel: Parcel) -> Result<(), DeliveryFault> {
         let (done, result) = oneshot::channel();
-        if self.queue.try_send((parcel, done)).is_err() {
+        if self.queue.send((parcel, done)).await.is_err() {
             return Err(DeliveryFault::Interrupted);
         }
         result.await.unwrap_or(Err(DeliveryFault::Interrupted))
     }
 }
 
-fn deliver_all(maildirs: &Maildirs, waiting: &Receiver<Waiting>) {
-    while let Ok(first) = waiting.recv() {
-        let batch = std::iter::once(first).chain(waiting.try_iter()).take(BATCH_MAX);
-        let (parcels, reports): (Vec<Parcel>, Vec<_>) = batch.unzip();
+fn deliver_all(maildirs: &Maildirs, mut waiting: Receiver<Waiting>) {
+    while let Some(first) = waiting.blocking_recv() {
+        let more = std::iter::from_fn(|| waiting.try_recv().ok());
+        let (parcels, reports): (Vec<Parcel>, Vec<_>) = std::iter::once(first).chain(more).take(BATCH_MAX).unzip();
         for (report, result) in reports.into_iter().zip(deliver_batch(maildirs, &parcels)) {
             // Whoever asked may be gone at shutdown; the message is tried again after the next start.
             drop(report.send(result));
@@ -85,8 +85,9 @@ enum Step {
 fn deliver_batch(maildirs: &Maildirs, parcels: &[Parcel]) -> Vec<Result<(), DeliveryFault>> {
     let write = |parcel: &Parcel| {
         match maildirs.has(&parcel.mailbox, &parcel.message, parcel.is_repetition) {
-            Ok(false) => {}
-            Ok(true) => return Step::Done(Ok(())),
+            Ok(None) => {}
+            // Perhaps what failed last time was the sync of the directory, so it is synced again.
+            Ok(Some(place)) => return Step::Placed(place),
             Err(fault) => return Step::Done(Err(fault)),
         }
         let written = maildirs.write(&parcel.mailbox, &parcel.message, &parcel.address);

@@ -130,30 +130,38 @@ impl Maildirs {
         if path == self.root { Err(DeliveryFault::Name { name: mailbox.to_owned() }) } else { Ok(path) }
     }
 
-    /// Whether the mailbox has the message already, read or unread.
+    /// Where the mailbox has the message already, read or unread.
     ///
     /// `is_repetition` says that this delivery may have been tried before; only then is it worth to walk
     /// through `cur`, where a mail reader puts what was seen under a name with flags.
-    pub(super) fn has(&self, mailbox: &str, message: &Message, is_repetition: bool) -> Result<bool, DeliveryFault> {
+    pub(super) fn has(
+        &self,
+        mailbox: &str,
+        message: &Message,
+        is_repetition: bool,
+    ) -> Result<Option<PathBuf>, DeliveryFault> {
         if !is_repetition {
-            return Ok(false);
+            return Ok(None);
         }
         let (directory, name) = (self.directory(mailbox)?, self.file_name(message));
-        if directory.join("new").join(&name).exists() {
-            return Ok(true);
+        let (unseen, cur) = (directory.join("new").join(&name), directory.join("cur"));
+        // Who cannot look does not know, and a second copy is worse than a later try.
+        if unseen.try_exists().map_err(|error| DeliveryFault::of("look for", &unseen, error))? {
+            return Ok(Some(unseen));
         }
-        let seen = match fs::read_dir(directory.join("cur")) {
+        let seen = match fs::read_dir(&cur) {
             Ok(seen) => seen,
-            Err(_) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DeliveryFault::of("list", &cur, error)),
         };
-        let is_it = |entry: io::Result<fs::DirEntry>| {
-            let found = entry.ok().map(|entry| entry.file_name());
-            let found = found.as_ref().and_then(|found| found.to_str());
-            found
-                .and_then(|found| found.strip_prefix(&name))
-                .is_some_and(|flags| flags.is_empty() || flags.starts_with(':'))
-        };
-        Ok(seen.into_iter().any(is_it))
+        for entry in seen {
+            let found = entry.map_err(|error| DeliveryFault::of("list", &cur, error))?.file_name();
+            let flags = found.to_str().and_then(|found| found.strip_prefix(&name));
+            if flags.is_some_and(|flags| flags.is_empty() || flags.starts_with(':')) {
+                return Ok(Some(cur.join(found)));
+            }
+        }
+        Ok(None)
     }
 
     /// Writes the message under `tmp`, not synced yet.

@@ -85,6 +85,23 @@ async fn a_repetition_makes_no_second_copy_even_of_a_message_that_was_read() {
 }
 
 #[tokio::test]
+async fn a_message_for_a_thousand_mailboxes_reaches_all_of_them_at_once() {
+    let home = tempfile::tempdir().expect("a folder");
+    let (courier, _thread) = Courier::start(Maildirs::new(home.path().to_owned(), "mx.example")).expect("a thread");
+    let mut running = tokio::task::JoinSet::new();
+    for number in 0..1_000 {
+        let (courier, message) = (courier.clone(), message("text\r\n"));
+        let mailbox = format!("user{number}@basin.example");
+        let parcel = Parcel { mailbox, address: address(), message, is_repetition: false };
+        running.spawn(async move { courier.deliver(parcel).await });
+    }
+    while let Some(done) = running.join_next().await {
+        done.expect("no panic").expect("delivered");
+    }
+    assert_eq!(files(&home.path().join("basin.example")).len(), 1_000);
+}
+
+#[tokio::test]
 async fn a_large_body_keeps_every_octet_but_the_line_ends() {
     let home = tempfile::tempdir().expect("a folder");
     // Line ends fall on every offset of a chunk's edge.
