@@ -1,10 +1,13 @@
 //! The loop that drives stored messages to their end: bounded workers, one machine for each message.
 
+use core::future::{Future as _, poll_fn};
+use core::task::{Context, Poll};
 use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use basin_core::limits::STORAGE_RETRY_AFTER;
+use basin_core::limits::{DRAFT_MEMORY_BYTES_MAX, STORAGE_RETRY_AFTER};
 use basin_core::mail::{Message, MessageId};
 use basin_core::transport::{Delivering, End, State, Transport, TransportPolicy, Work};
 use basin_spool::{Spool, SpoolFault};
@@ -23,7 +26,7 @@ use crate::telemetry::records::{Delivery, MessageEnded, MessageWaits, StorageFai
 
 mod waiting;
 
-use waiting::{After, Due, Start, Waiting};
+use waiting::{After, Again, Due, Start, Waiting};
 
 /// Longest sleep of the clock that wakes waiting messages. Bounds how late a change of the system's time is
 /// noticed.
@@ -120,8 +123,14 @@ impl Queue {
             return Err(ChangeError::Unknown(id));
         }
         self.shared.lock().seize(&id).map_err(|_| ChangeError::Busy(id.clone()))?;
-        let removed = self.shared.remove(id.clone()).await;
-        self.shared.lock().done(&id, After::Nothing);
+        // A task of its own: who asked may go away, and what was seized must be given back all the same.
+        let (shared, seized) = (self.shared.clone(), id.clone());
+        let removal = tokio::spawn(async move {
+            let removed = shared.remove(seized.clone()).await;
+            shared.lock().done(&seized, After::Nothing);
+            removed
+        });
+        let removed = removal.await.unwrap_or(Err(SpoolFault::Closed));
         removed.map_err(|fault| ChangeError::Storage { id, why: fault.to_string() })
     }
 }
@@ -144,7 +153,7 @@ async fn work(shared: Arc<Shared>, mut stop: watch::Receiver<Phase>) {
             shared.ready.notify_one();
         }
         let id = due.id.clone();
-        let after = Box::pin(shared.drive(due)).await;
+        let after = shared.drive_safely(due).await;
         let is_timed = !matches!(after, After::Nothing);
         shared.lock().done(&id, after);
         if is_timed {
@@ -178,6 +187,21 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Works on a message and outlives it: a message on which this program fails must not take a worker with
+    /// it, or a few of them would stop all mail.
+    async fn drive_safely(&self, due: Due) -> After {
+        let id = due.id.clone();
+        let mut driving = Box::pin(self.drive(due));
+        let poll = |context: &mut Context<'_>| {
+            let polled = catch_unwind(AssertUnwindSafe(|| driving.as_mut().poll(context)));
+            polled.unwrap_or_else(|_| {
+                tracing::error!(message_id = %id, "a mistake in Basin stopped the work on this message; it stays in the spool until the next start");
+                Poll::Ready(After::Nothing)
+            })
+        };
+        poll_fn(poll).await
+    }
+
     /// Works on a message until there is nothing more to do now.
     async fn drive(&self, due: Due) -> After {
         let id = due.id.clone();
@@ -208,7 +232,7 @@ impl Shared {
                         notifying.not_committed(now())
                     }
                 },
-                Work::Repeat(repeat, at) => return After::Repeat(Box::new(repeat), at),
+                Work::Repeat(repeat, at) => return After::Again(Again::Machine(Box::new(repeat)), at),
                 Work::Wait(until) => {
                     MessageWaits { message: &id, until: &until.to_rfc3339(), is_parked: false }.record();
                     return After::Wait(until);
@@ -219,8 +243,9 @@ impl Shared {
                 }
                 Work::Remove(id, end) => {
                     if let Err(fault) = self.remove(id.clone()).await {
-                        // It comes up again at the next start, and is not delivered twice.
+                        // Only the removal is repeated: the recipients have the message.
                         self.failed(&id, &fault);
+                        return After::Again(Again::Removal(id, end), now().plus(STORAGE_RETRY_AFTER));
                     }
                     MessageEnded { message: &id, end: end_word(end) }.record(&self.parts.metrics);
                     return After::Nothing;
@@ -234,7 +259,8 @@ impl Shared {
         let interest = self.parts.ask.interest();
         let is_release = matches!(due.start, Start::Release);
         let (message, state) = match due.start {
-            Start::Repeat(repeat) => return Ok(repeat.again(now())),
+            Start::Again(Again::Machine(repeat)) => return Ok(repeat.again(now())),
+            Start::Again(Again::Removal(id, end)) => return Ok(Work::Remove(id, end)),
             Start::Fresh(kept) => *kept,
             Start::Load | Start::Release => self.load(&due.id).await?,
         };
@@ -286,13 +312,14 @@ impl Shared {
 
     async fn save(&self, message: Message, state: State) -> Result<(), SpoolFault> {
         let (done, result) = oneshot::channel();
-        self.parts.spool.save(message, state, move |saved| drop(done.send(saved)));
+        on_disk(&message, || self.parts.spool.save(message.clone(), state, move |saved| drop(done.send(saved))));
         result.await.unwrap_or(Err(SpoolFault::Closed))
     }
 
     async fn commit(&self, message: Message, state: State) -> Result<(), SpoolFault> {
         let (done, result) = oneshot::channel();
-        self.parts.spool.commit(message.clone(), state.clone(), move |committed| drop(done.send(committed)));
+        let (copy, begin) = (message.clone(), state.clone());
+        on_disk(&message, || self.parts.spool.commit(copy, begin, move |committed| drop(done.send(committed))));
         result.await.unwrap_or(Err(SpoolFault::Closed))?;
         self.lock().stored(message, state);
         self.ready.notify_one();
@@ -309,6 +336,13 @@ impl Shared {
         let (kind, cause) = (fault_kind(fault), fault.to_string());
         StorageFailed { session: "", message: id.as_str(), kind, cause: &cause }.record(&self.parts.metrics);
     }
+}
+
+/// Hands a message to the spool. A large body is written or synced on the way there, on this thread, so the
+/// sessions that share it go on on another one.
+pub(crate) fn on_disk<T>(message: &Message, hand_over: impl FnOnce() -> T) -> T {
+    let is_in_memory = message.body.len() <= DRAFT_MEMORY_BYTES_MAX as u64;
+    if is_in_memory { hand_over() } else { tokio::task::block_in_place(hand_over) }
 }
 
 fn end_word(end: End) -> &'static str {

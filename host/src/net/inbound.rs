@@ -17,10 +17,18 @@ use crate::net::wire::{Line, Pause, Wire};
 use crate::services::Services;
 use crate::shutdown::Phase;
 use crate::telemetry::records::{CommandReceived, MessageAccepted, Refused, SessionBegun, SessionEnded, StorageFailed};
+use crate::transport::on_disk;
 
 /// Text of a large message that is gathered before it is written to the draft's file, in octets. Fewer, larger
 /// writes; each one takes the thread away from other sessions for its time.
 const SPILL_BYTES: usize = 128 * 1024;
+
+/// Replies that are gathered before they are sent although more commands lie there, in octets. Sinks can make
+/// long replies, and a client that pipelines could have memory filled with them.
+const REPLIES_BYTES_MAX: usize = 32 * 1024;
+
+/// Memory for message text that a session keeps between two messages, in octets.
+const TEXT_KEPT_BYTES: usize = 16 * 1024;
 
 /// One session on its connection.
 pub(crate) struct Inbound {
@@ -78,7 +86,10 @@ impl Inbound {
     /// Sends what is due and reads a line.
     async fn read(&mut self, session: Session) -> Step {
         // Replies to a pipelined group leave together; with no input left they must not be kept (RFC 2920 §3.2).
-        let is_due = self.outbox.flush_now || !self.outbox.delay.is_zero() || !self.wire.has_line();
+        let is_due = self.outbox.flush_now
+            || !self.outbox.delay.is_zero()
+            || self.outbox.bytes.len() >= REPLIES_BYTES_MAX
+            || !self.wire.has_line();
         // Before the reply is sent: what has arrived by now was sent without having read it.
         let is_early = session.forbids_early_input() && self.wire.has_input();
         if is_due && let Err(pause) = self.wire.send(&mut self.outbox).await {
@@ -126,6 +137,7 @@ impl Inbound {
                 draft = None;
             }
             if fed.is_end {
+                self.text.shrink_to(TEXT_KEPT_BYTES);
                 return self.finish(receiving, draft);
             }
         }
@@ -148,18 +160,9 @@ impl Inbound {
     async fn store(&mut self, storing: Storing, message: Message, disposition: Disposition) -> Step {
         let state = disposition.state();
         let (done, receipt) = oneshot::channel();
-        let commit = || {
-            self.services.spool.commit(message.clone(), state.clone(), move |result| {
-                // The session waits for nothing else; it is gone only where the process ends.
-                drop(done.send(result));
-            });
-        };
-        if message.body.len() > basin_core::limits::DRAFT_MEMORY_BYTES_MAX as u64 {
-            // A large body is synced here: other sessions go on on another thread meanwhile.
-            tokio::task::block_in_place(commit);
-        } else {
-            commit();
-        }
+        let (copy, begin) = (message.clone(), state.clone());
+        // The session waits for nothing else; it is gone only where the process ends.
+        on_disk(&message, || self.services.spool.commit(copy, begin, move |result| drop(done.send(result))));
         match receipt.await.unwrap_or(Err(SpoolFault::Closed)) {
             Ok(receipt) => {
                 self.accepted(&message, disposition.word());

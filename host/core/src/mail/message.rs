@@ -117,6 +117,15 @@ pub struct Arrival {
     pub depth: u32,
 }
 
+/// Memory of an empty message with its arrival and lists, in octets; a round number above what it measures.
+const MESSAGE_MEMORY_BYTES: u64 = 2_048;
+
+/// Memory of a recipient, in octets: two spellings of a usual address, and the outcome.
+const RECIPIENT_MEMORY_BYTES: u64 = 512;
+
+/// Memory of a field beyond its octets.
+const FIELD_MEMORY_BYTES: u64 = 64;
+
 /// A message with everything that belongs to it.
 ///
 /// Cloning is cheap: the parts are shared until somebody edits one (`Arc::make_mut`). That is how a sink's
@@ -168,6 +177,15 @@ impl Message {
     /// Octets of header block, separator and body together, before dot-stuffing.
     pub fn size(&self) -> u64 {
         self.header.len() as u64 + self.separator().len() as u64 + self.body.len()
+    }
+
+    /// About how many octets of memory the message takes, for lists that must bound what they keep.
+    ///
+    /// A body in a file counts like one in memory: it holds an open file, of which there are fewer than octets.
+    pub fn memory_bytes(&self) -> u64 {
+        let recipients = self.envelope.recipients.len() as u64 * RECIPIENT_MEMORY_BYTES;
+        let fields = self.header.fields().len() as u64 * FIELD_MEMORY_BYTES;
+        self.size() + MESSAGE_MEMORY_BYTES + recipients + fields + self.properties.bytes() as u64
     }
 }
 

@@ -56,9 +56,8 @@ impl Bag {
         }
         let key = key(scope, name);
         let replaced = self.0.get(&key).map_or(0, |old| old.len() + key.len());
-        let octets: usize = self.0.iter().map(|(name, value)| name.len() + value.len()).sum();
         let is_full = replaced == 0 && self.0.len() >= PROPERTIES_MAX;
-        if is_full || octets - replaced + key.len() + value.len() > PROPERTIES_BYTES_MAX {
+        if is_full || self.bytes() - replaced + key.len() + value.len() > PROPERTIES_BYTES_MAX {
             return Err(BagError::Full);
         }
         self.0.insert(key, value);
@@ -78,6 +77,11 @@ impl Bag {
             None => key.starts_with(SHARED_PREFIX).then(|| key.clone()),
         };
         self.0.keys().filter_map(visible).collect()
+    }
+
+    /// Octets of all names and values.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
     /// Whether nothing is set.
