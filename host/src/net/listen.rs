@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use basin_core::reply::Reply;
 use basin_core::smtp::{Connection, ListenerPolicy};
+use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
@@ -141,6 +142,7 @@ impl Listener {
         if let Ok(address) = self.socket.local_addr() {
             Listening { listener: &self.policy.load().name, address }.record();
         }
+        let mut is_failing = false;
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
@@ -149,10 +151,17 @@ impl Listener {
             // What has ended is forgotten here, so the set holds little more than what lives.
             while sessions.try_join_next().is_some() {}
             match accepted {
-                Ok((stream, client)) => self.begin(&services, stream, client, &mut sessions),
+                Ok((stream, client)) => {
+                    is_failing = false;
+                    self.begin(&services, stream, client, &mut sessions);
+                }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
-                    tracing::error!(%error, "no connection can be accepted; is the limit of open files too low?");
+                    // Once, until it goes again: whoever opens many connections must not fill the log as well.
+                    if !is_failing {
+                        tracing::error!(%error, "no connection can be accepted; is the limit of open files too low?");
+                    }
+                    is_failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -178,14 +187,28 @@ impl Listener {
             Err(error) => return tracing::debug!(%client, %error, "connection lost"),
         };
         services.metrics.connections.with_label_values(&name).inc();
-        let open = services.metrics.sessions.with_label_values(&name);
-        open.inc();
+        let open = Open::new(services.metrics.sessions.with_label_values(&name));
         let services = services.clone();
         sessions.spawn(async move {
             Box::pin(Inbound::serve(services, policy, stream, connection)).await;
-            open.dec();
-            drop(place);
+            drop((open, place));
         });
+    }
+}
+
+/// Counts an open session for as long as it lives, also where it ends in a panic or is cut off.
+struct Open(IntGauge);
+
+impl Open {
+    fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
