@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use basin_core::event::{
     Answer, Asked, Binding, Chain, ChainStep, Decision, EventSet, Failure, FailureKind, Overlay, Question, SinkEntry,
 };
-use basin_core::mail::MessageId;
+use basin_core::mail::{Message, MessageId};
 use basin_sinks::{CallReport, CallRequest, Component, Engine, SinkHost, Usage};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
@@ -21,6 +21,12 @@ use crate::telemetry::sinks::SinkCalled;
 
 /// Most notices that are handled at once. Nobody waits for them, so they get a small share of the machine.
 const NOTICES_AT_ONCE: usize = 4;
+
+/// Memory of the notices that wait, in octets. Each may hold a message with its body, or its open file.
+const NOTICES_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Memory of a notice without a message, in octets; a round number above what is usual.
+const NOTICE_BYTES: u64 = 4 * 1024;
 
 /// What all sinks of one transaction may still use.
 ///
@@ -59,7 +65,7 @@ pub struct Ask {
     metrics: Arc<Metrics>,
     transaction_time: Duration,
     notices: mpsc::Sender<Notice>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Backlog>,
 }
 
 /// Something that was decided, to be told to those who observe.
@@ -67,6 +73,38 @@ struct Notice {
     question: Question,
     told: Vec<Asked>,
     loaded: Arc<Loaded>,
+    place: Place,
+}
+
+/// How much waits to be told.
+#[derive(Debug, Default)]
+struct Backlog {
+    notices: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+/// A notice's share of the backlog; given back when dropped, however that comes about.
+struct Place {
+    backlog: Arc<Backlog>,
+    bytes: u64,
+}
+
+impl Place {
+    /// Takes a place, unless so much waits that memory is at stake.
+    fn take(backlog: &Arc<Backlog>, bytes: u64) -> Option<Self> {
+        let place = Self { backlog: backlog.clone(), bytes };
+        backlog.notices.fetch_add(1, Ordering::Relaxed);
+        let before = backlog.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // One notice is let in whatever its size, or a large message would never be told of.
+        (before == 0 || before.saturating_add(bytes) <= NOTICES_BYTES_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.backlog.notices.fetch_sub(1, Ordering::Relaxed);
+        self.backlog.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// What [`Ask`] is made of.
@@ -125,7 +163,7 @@ impl Ask {
 
     /// Notices that were taken and are not told yet.
     pub fn notices_waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting.notices.load(Ordering::Relaxed)
     }
 
     /// Asks the sinks of a question, one after the other.
@@ -155,7 +193,7 @@ impl Ask {
         };
         if !observers.is_empty() {
             let question = Question { occasion, overlay: decision.overlay.clone(), can_fail };
-            self.enqueue(Notice { question, told: observers, loaded });
+            self.enqueue(question, observers, loaded);
         }
         decision
     }
@@ -167,14 +205,17 @@ impl Ask {
         let (event, at) = (question.occasion.event, question.occasion.now);
         let told = loaded.registry.observers(event, &question.facts(), at, &firings);
         if !told.is_empty() {
-            self.enqueue(Notice { question, told, loaded });
+            self.enqueue(question, told, loaded);
         }
     }
 
-    fn enqueue(&self, notice: Notice) {
-        match self.notices.try_send(notice) {
-            Ok(()) => drop(self.waiting.fetch_add(1, Ordering::Relaxed)),
-            Err(_) => self.metrics.notices_dropped.inc(),
+    fn enqueue(&self, question: Question, told: Vec<Asked>, loaded: Arc<Loaded>) {
+        let message = question.overlay.message.as_ref().map_or(0, Message::memory_bytes);
+        let place = Place::take(&self.waiting, NOTICE_BYTES + message);
+        let is_taken =
+            place.is_some_and(|place| self.notices.try_send(Notice { question, told, loaded, place }).is_ok());
+        if !is_taken {
+            self.metrics.notices_dropped.inc();
         }
     }
 
@@ -250,14 +291,13 @@ async fn tell_notices(ask: Arc<Ask>, mut notices: mpsc::Receiver<Notice>) {
         let ask = ask.clone();
         tokio::spawn(async move {
             tell_all(&ask, notice).await;
-            ask.waiting.fetch_sub(1, Ordering::Relaxed);
             drop(place);
         });
     }
 }
 
 async fn tell_all(ask: &Ask, notice: Notice) {
-    let Notice { question, told, loaded } = notice;
+    let Notice { question, told, loaded, place } = notice;
     for asked in told {
         let mut overlay = Box::new(question.overlay.clone());
         overlay.matched.clone_from(&asked.matched);
@@ -265,6 +305,7 @@ async fn tell_all(ask: &Ask, notice: Notice) {
         // What it answers changes nothing; that it failed is recorded by the call.
         drop(ask.call(&loaded, &asked.binding, question, ask.transaction_time).await);
     }
+    drop(place);
 }
 
 fn failed(failure: Failure) -> CallReport {
@@ -283,7 +324,7 @@ fn failure(kind: FailureKind, detail: String) -> Failure {
 #[cfg(test)]
 mod tests {
     use basin_core::event::{EventKind, Occasion};
-    use basin_core::mail::{Arrival, Envelope, Message, Origin};
+    use basin_core::mail::{Arrival, Envelope, Origin};
     use basin_core::time::Timestamp;
 
     use super::*;
@@ -313,6 +354,18 @@ mod tests {
         };
         let overlay = Overlay { message, ..Overlay::default() };
         Question { occasion: Arc::new(occasion), overlay, can_fail: true }
+    }
+
+    #[test]
+    fn notices_wait_within_a_bound_of_memory_and_one_always_fits() {
+        let backlog = Arc::new(Backlog::default());
+        let large = Place::take(&backlog, NOTICES_BYTES_MAX * 2).expect("the first one fits");
+        assert!(Place::take(&backlog, 1).is_none());
+        assert_eq!(backlog.notices.load(Ordering::Relaxed), 1, "one that was refused does not count");
+        drop(large);
+        let _half = Place::take(&backlog, NOTICES_BYTES_MAX / 2).expect("there is room");
+        let _other = Place::take(&backlog, NOTICES_BYTES_MAX / 2).expect("there is room");
+        assert!(Place::take(&backlog, 1).is_none());
     }
 
     #[test]
