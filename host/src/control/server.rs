@@ -13,12 +13,16 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
+use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::net::UnixListener;
 
 use crate::control::queue::{self, LookupError};
 use crate::control::report::{Complaint, RegistryState};
 use crate::control::{ChangeError, ServerState};
+
+/// Callers that wait to be accepted; each is a person or a script.
+const BACKLOG: i32 = 64;
 
 /// Why there is no control socket.
 #[derive(Debug, Error)]
@@ -46,13 +50,19 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(SocketError::InUse(path.to_owned()));
     }
-    // Bound under another name and renamed when its mode is right: between bind and chmod anybody could connect.
+    // The mode is set before the socket has a name (Linux hands it on to the file); bound under another name and
+    // renamed when its mode is right, it is private on systems that do not do so, but for a moment.
     let new = path.with_extension("new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(&new).map_err(io)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(io)?;
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).map_err(|error| io(error.into()))?;
+    socket.set_nonblocking(true).map_err(io)?;
+    socket.bind(&SockAddr::unix(&new).map_err(io)?).map_err(io)?;
+    socket.listen(BACKLOG).map_err(io)?;
+    let listener = UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into()).map_err(io)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).map_err(io)?;
     fs::rename(&new, path).map_err(io)?;
     Ok(listener)
