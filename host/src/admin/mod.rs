@@ -18,6 +18,9 @@ use crate::services::Services;
 use crate::shutdown::Phase;
 use crate::telemetry::metrics::raise_to;
 
+const OK: &str = "ok";
+const DEGRADED: &str = "degraded";
+
 /// What the pages need.
 pub struct Admin {
     /// The running server.
@@ -34,7 +37,7 @@ pub struct Admin {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Health {
-    /// "ok", or why no mail is taken.
+    /// "ok"; "degraded" where mail is taken and an operator should look at `problems`; or why none is taken.
     pub status: &'static str,
     /// Version of the server.
     pub version: &'static str,
@@ -95,7 +98,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn health(State(admin): State<Arc<Admin>>) -> Response {
     let health = admin.health();
-    let status = if health.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    // Whoever restarts servers looks at the code: a restart mends no registry.
+    let takes_mail = matches!(health.status, OK | DEGRADED);
+    let status = if takes_mail { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     match serde_json::to_string_pretty(&health) {
         Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body + "\n").into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -130,12 +135,9 @@ impl Admin {
         let spool = self.services.spool.statistics();
         let free_bytes = statvfs(&self.spool).map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize));
         let is_writable = access(&self.spool, Access::WRITE_OK).is_ok() && free_bytes >= self.free_bytes_min;
-        let status = match (self.services.stopper.phase(), is_writable) {
-            (Phase::Running, true) => "ok",
-            (Phase::Running, false) => "the spool cannot be written",
-            (Phase::Draining | Phase::Ending, _) => "stopping",
-        };
         let loaded = self.services.ask.loaded();
+        let problems = loaded.problems();
+        let status = status(self.services.stopper.phase(), is_writable, problems.is_empty());
         Health {
             status,
             version: env!("CARGO_PKG_VERSION"),
@@ -147,8 +149,30 @@ impl Admin {
                 faults: spool.faults,
                 last_fault: spool.last_fault,
             },
-            registry: RegistryHealth { generation: loaded.registry.generation(), problems: loaded.problems() },
+            registry: RegistryHealth { generation: loaded.registry.generation(), problems },
             notices_waiting: self.services.ask.notices_waiting(),
         }
+    }
+}
+
+fn status(phase: Phase, is_writable: bool, is_registry_right: bool) -> &'static str {
+    match (phase, is_writable, is_registry_right) {
+        (Phase::Draining | Phase::Ending, _, _) => "stopping",
+        (Phase::Running, false, _) => "the spool cannot be written",
+        (Phase::Running, true, false) => DEGRADED,
+        (Phase::Running, true, true) => OK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_with_a_broken_registry_is_degraded_and_takes_mail() {
+        assert_eq!(status(Phase::Running, true, true), "ok");
+        assert_eq!(status(Phase::Running, true, false), "degraded");
+        assert_eq!(status(Phase::Running, false, false), "the spool cannot be written");
+        assert_eq!(status(Phase::Draining, true, true), "stopping");
     }
 }
