@@ -288,6 +288,7 @@ fn lock(store: &Store, wait: Duration) -> Result<File, EditError> {
     let path = store.lock_path();
     let io = |source| StoreError::Io { doing: "lock", path: path.clone(), source };
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+    store.hand_over(&file).map_err(io)?;
     let started = Instant::now();
     loop {
         match file.try_lock() {

@@ -95,11 +95,26 @@ impl Store {
     /// The system refused.
     pub fn create(&self) -> Result<(), StoreError> {
         let components = self.dir.join("components");
-        fs::create_dir_all(&components).map_err(|source| StoreError::Io {
-            doing: "create the registry's directory",
-            path: components,
-            source,
-        })
+        let io = |source| StoreError::Io { doing: "create the registry's directory", path: components.clone(), source };
+        let is_new = !self.dir.exists();
+        fs::create_dir_all(&components).map_err(io)?;
+        if let Some(parent) = self.dir.parent().filter(|_| is_new) {
+            let (own, above) = (fs::metadata(&self.dir).map_err(io)?, fs::metadata(parent).map_err(io)?);
+            if own.uid() == 0 && above.uid() != 0 {
+                std::os::unix::fs::chown(&self.dir, Some(above.uid()), Some(above.gid())).map_err(io)?;
+            }
+        }
+        File::open(&components).and_then(|made| self.hand_over(&made)).map_err(io)
+    }
+
+    /// Gives what root made to whom the registry's directory belongs: an operator edits as root, and the server
+    /// reads and edits as its own user.
+    pub(crate) fn hand_over(&self, made: &File) -> io::Result<()> {
+        let dir = fs::metadata(&self.dir)?;
+        if made.metadata()?.uid() == 0 && dir.uid() != 0 {
+            std::os::unix::fs::fchown(made, Some(dir.uid()), Some(dir.gid()))?;
+        }
+        Ok(())
     }
 
     /// The text of the registry file; `None` where there is none yet.
@@ -201,12 +216,7 @@ impl Store {
         if let Ok(old) = fs::metadata(replaced) {
             file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))?;
         }
-        // An operator edits as root, the server reads as its own user: hand the file to whom the directory
-        // belongs, or the next reload fails for want of permission.
-        let dir = fs::metadata(&self.dir)?;
-        if file.metadata()?.uid() == 0 && dir.uid() != 0 {
-            std::os::unix::fs::fchown(&file, Some(dir.uid()), Some(dir.gid()))?;
-        }
+        self.hand_over(&file)?;
         file.write_all(octets)?;
         file.sync_all()
     }

@@ -81,6 +81,13 @@ impl Watcher {
         let mark = |path: PathBuf| (path.clone(), Mark::of(&path));
         self.seen = vec![mark(self.loader.store().file_path())];
         let before = self.current.load_full();
+        let is_gone = matches!(self.seen.as_slice(), [(_, None)]) && before.registry.sinks().next().is_some();
+        if is_gone {
+            // An editor that writes by renaming, or a mistake; neither says that mail should go unfiltered.
+            let path = self.loader.store().file_path();
+            let advice = "a file with `version = 1` alone is a registry without sinks";
+            return Some(self.refuse(&before, format!("{} is gone; {advice}", path.display()), now));
+        }
         match self.loader.load(&before, now) {
             Ok(loaded) => {
                 // A component that was missing or damaged may come back without a change of the file.
@@ -91,15 +98,16 @@ impl Watcher {
                 self.current.store(Arc::new(loaded));
                 Some(change)
             }
-            Err(error) => {
-                let why = error.to_string();
-                let mut kept = Loaded::clone(&before);
-                let since = before.broken.as_ref().map_or(now, |broken| broken.since);
-                kept.broken = Some(Broken { since, why: why.clone() });
-                self.current.store(Arc::new(kept));
-                Some(Change::Refused { why })
-            }
+            Err(error) => Some(self.refuse(&before, error.to_string(), now)),
         }
+    }
+
+    fn refuse(&self, before: &Loaded, why: String, now: Timestamp) -> Change {
+        let mut kept = before.clone();
+        let since = before.broken.as_ref().map_or(now, |broken| broken.since);
+        kept.broken = Some(Broken { since, why: why.clone() });
+        self.current.store(Arc::new(kept));
+        Change::Refused { why }
     }
 }
 
@@ -133,10 +141,11 @@ pub fn log_change(change: &Change) {
     match change {
         Change::Applied { generation, problems } => {
             tracing::info!(generation, "registry in force");
-            problems.iter().for_each(|problem| tracing::error!(generation, "{problem}"));
+            // As fields: they quote files, and a field is escaped.
+            problems.iter().for_each(|problem| tracing::error!(generation, problem, "registry has a problem"));
         }
         Change::Refused { why } => {
-            tracing::error!("the registry was not taken, the one before it stays in force: {why}");
+            tracing::error!(why, "the registry was not taken, the one before it stays in force");
         }
     }
 }

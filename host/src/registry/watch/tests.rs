@@ -91,6 +91,25 @@ fn a_broken_file_keeps_the_old_one_in_force_until_it_is_mended() {
 }
 
 #[test]
+fn a_file_that_vanishes_does_not_switch_the_sinks_off() {
+    let mut setup = setup();
+    add(&setup.store, "a", b"no component");
+    setup.watcher.look(NOW).expect("there is something to load");
+    let away = setup.store.dir().join("registry.toml~");
+    fs::rename(setup.store.file_path(), &away).expect("it is there");
+    let change = setup.watcher.look(NOW);
+    let Some(Change::Refused { why }) = change else { unreachable!("{change:?}") };
+    assert!(why.contains("registry.toml is gone"), "{why}");
+    assert!(setup.current.load().registry.sink("a").is_some());
+    assert_eq!(setup.watcher.look(NOW), None);
+    fs::rename(&away, setup.store.file_path()).expect("it is there");
+    assert!(matches!(setup.watcher.look(NOW), Some(Change::Applied { .. })));
+    fs::write(setup.store.file_path(), "version = 1\n").expect("the file is there");
+    assert!(matches!(setup.watcher.look(NOW), Some(Change::Applied { .. })));
+    assert!(setup.current.load().registry.sink("a").is_none(), "an empty registry is meant");
+}
+
+#[test]
 fn a_component_that_comes_back_is_loaded_without_a_change_of_the_file() {
     let mut setup = setup();
     add(&setup.store, "a", b"no component");
