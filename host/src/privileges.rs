@@ -5,7 +5,8 @@
 //! containers whose root is nobody outside. On loopback alone root is taken with a warning: that is where
 //! people and tests try things out.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User, setgid, setgroups, setuid};
 use thiserror::Error;
@@ -15,7 +16,7 @@ use thiserror::Error;
 pub enum PrivilegeError {
     /// Started as root, and nobody says whom to become.
     #[error(
-        "started as root, and `user` is not set; set user = \"basin\" in {}, or start as another user \
+        "started as root, and `user` names nobody else; set user = \"basin\" in {}, or start as another user \
          (port 25 needs AmbientCapabilities=CAP_NET_BIND_SERVICE then), or give --allow-root",
         file.display()
     )]
@@ -75,12 +76,21 @@ impl Plan {
         allows_root: bool,
         file: PathBuf,
     ) -> Result<Self, PrivilegeError> {
-        match (user, Uid::effective().is_root()) {
-            (None, false) => Ok(Self::Stay),
-            (None, true) if allows_root => Ok(Self::StayRoot),
-            (None, true) => Err(PrivilegeError::Root { file }),
-            (Some(user), false) => Ok(Self::CannotChange(user.to_owned())),
-            (Some(user), true) => Identity::find(user, group).map(Self::Become),
+        let identity = match (user, Uid::effective().is_root()) {
+            (None, false) => return Ok(Self::Stay),
+            (Some(user), false) => return Ok(Self::CannotChange(user.to_owned())),
+            (None, true) => None,
+            (Some(user), true) => Some(Identity::find(user, group)?),
+        };
+        Self::of_root(identity, allows_root, file)
+    }
+
+    // `user = "root"` is root like any other.
+    fn of_root(identity: Option<Identity>, allows_root: bool, file: PathBuf) -> Result<Self, PrivilegeError> {
+        match identity.filter(|identity| !identity.user.is_root()) {
+            Some(identity) => Ok(Self::Become(identity)),
+            None if allows_root => Ok(Self::StayRoot),
+            None => Err(PrivilegeError::Root { file }),
         }
     }
 }
@@ -107,11 +117,27 @@ impl Identity {
         Ok(Self { user: found.uid, group })
     }
 
+    /// The owner of a directory, for root who works on files that are another's.
+    ///
+    /// # Errors
+    /// The directory cannot be looked at.
+    pub fn owner_of(directory: &Path) -> Result<Self, PrivilegeError> {
+        let metadata = std::fs::metadata(directory);
+        let metadata =
+            metadata.map_err(|cause| PrivilegeError::System { doing: "see whose the directory is", cause })?;
+        Ok(Self { user: Uid::from_raw(metadata.uid()), group: Gid::from_raw(metadata.gid()) })
+    }
+
+    /// Whether it is somebody else than root, and the process is root.
+    pub fn is_below_us(&self) -> bool {
+        Uid::effective().is_root() && !self.user.is_root()
+    }
+
     /// Gives a directory that root made to the user.
     ///
     /// # Errors
     /// The system refuses.
-    pub fn own(&self, path: &std::path::Path) -> Result<(), PrivilegeError> {
+    pub fn own(&self, path: &Path) -> Result<(), PrivilegeError> {
         let given = std::os::unix::fs::chown(path, Some(self.user.as_raw()), Some(self.group.as_raw()));
         given.map_err(|cause| PrivilegeError::System { doing: "give a directory to the user", cause })
     }
@@ -126,8 +152,7 @@ impl Identity {
         setgroups(&[self.group]).map_err(system("drop the groups of root"))?;
         setgid(self.group).map_err(system("change the group"))?;
         setuid(self.user).map_err(system("change the user"))?;
-        let can_return = !self.user.is_root() && setuid(Uid::from_raw(0)).is_ok();
-        if can_return { Err(PrivilegeError::NotGone) } else { Ok(()) }
+        if setuid(Uid::from_raw(0)).is_ok() { Err(PrivilegeError::NotGone) } else { Ok(()) }
     }
 }
 
@@ -148,6 +173,14 @@ mod tests {
         let root = Identity { user: Uid::from_raw(0), group: Gid::from_raw(0) };
         assert_eq!(Identity::find("0", None).ok(), Some(root));
         assert_eq!(Identity::find("root", Some("0")).ok(), Some(root));
+    }
+
+    #[test]
+    fn root_by_name_is_root_all_the_same() {
+        let identity = |number| Some(Identity { user: Uid::from_raw(number), group: Gid::from_raw(0) });
+        assert!(matches!(Plan::of_root(identity(0), false, PathBuf::new()), Err(PrivilegeError::Root { .. })));
+        assert_eq!(Plan::of_root(identity(0), true, PathBuf::new()).ok(), Some(Plan::StayRoot));
+        assert_eq!(Plan::of_root(identity(7), false, PathBuf::new()).ok(), identity(7).map(Plan::Become));
     }
 
     #[test]

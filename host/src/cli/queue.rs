@@ -17,6 +17,7 @@ use crate::cli::table::{Table, print, print_json, printable};
 use crate::config::Config;
 use crate::control::queue::{self, Row, Shown};
 use crate::control::{Client, ClientError};
+use crate::privileges::Identity;
 use crate::registry::quantity::show_size;
 
 /// Arguments of `basin queue`.
@@ -164,6 +165,11 @@ impl Source {
 fn open(directory: &Path) -> anyhow::Result<Spool> {
     if !directory.is_dir() {
         bail!("there is no spool at {}; `basin serve` makes it at its first start", directory.display());
+    }
+    // Opening writes. What root wrote here, the server could not open any more.
+    let owner = Identity::owner_of(directory)?;
+    if owner.is_below_us() {
+        owner.assume().with_context(|| format!("cannot become the owner of {}", directory.display()))?;
     }
     let opened = Spool::open(directory, Options::default(), Arc::new(RealStorage));
     opened.map(|(spool, _)| spool).with_context(|| format!("cannot open the spool {}", directory.display()))
