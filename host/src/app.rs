@@ -13,6 +13,7 @@ use basin_core::smtp::ListenerPolicy;
 use basin_core::transport::{Directory, TransportPolicy};
 use basin_sinks::{Engine, EngineOptions};
 use basin_spool::{RealStorage, Spool};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
@@ -37,6 +38,9 @@ use crate::transport::{Parts, Queue};
 
 /// How long the tasks get to come to an end after the drain is cut off.
 const END_TIME: Duration = Duration::from_secs(5);
+
+/// Open files of the server itself: segments, batches of deliveries, bodies that wait.
+const FILES_OF_THE_SERVER: u64 = 512;
 
 /// How often the end looks whether the last notices are told.
 const NOTICE_LOOK: Duration = Duration::from_millis(5);
@@ -71,13 +75,37 @@ pub fn serve(config: Config, allows_root: bool) -> anyhow::Result<ExitCode> {
     for warning in &config.warnings {
         tracing::warn!("{}", warning.at(&config.file));
     }
+    raise_open_files(&config);
     match &plan {
         Plan::StayRoot => tracing::warn!("running as root; set `user`"),
         Plan::CannotChange(user) => tracing::warn!(user, "only root can become another user; staying who we are"),
         Plan::Stay | Plan::Become(_) => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("basin").build();
-    runtime.context("cannot start the runtime")?.block_on(run(config, sockets, level))
+    let runtime = runtime.context("cannot start the runtime")?;
+    let ended = runtime.block_on(run(config, sockets, level));
+    // A component that is being compiled cannot be interrupted, and nobody waits for it any more.
+    runtime.shutdown_background();
+    ended
+}
+
+// One for each connection and more for files: the limit that shells give is 1024, which a thousand sessions use
+// up. Raising it to what the administrator allows needs no right.
+fn raise_open_files(config: &Config) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let available = if raised.is_ok() { limit.maximum } else { limit.current };
+    let connections: usize = config.listeners.iter().map(|listener| listener.connections_max).sum();
+    // A session has its connection and perhaps a draft.
+    let wanted = connections as u64 * 2 + FILES_OF_THE_SERVER;
+    if let Some(available) = available.filter(|available| *available < wanted) {
+        tracing::warn!(
+            available,
+            wanted,
+            "fewer open files are allowed than all connections may need; raise the limit (LimitNOFILE= in a systemd \
+             unit, `ulimit -Hn` in a shell) or lower `max-connections`"
+        );
+    }
 }
 
 fn bind(config: &Config) -> anyhow::Result<Sockets> {
@@ -114,7 +142,7 @@ async fn run(config: Config, sockets: Sockets, level: LogLevel) -> anyhow::Resul
     };
     Stopping { reason }.record();
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
-    server.stop(tasks).await;
+    server.stop(tasks, signals).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -227,7 +255,7 @@ impl Server {
     }
 
     /// Ends everything in order, within the time that the configuration gives.
-    async fn stop(self, mut tasks: Tasks) {
+    async fn stop(self, mut tasks: Tasks, mut signals: Signals) {
         let stopper = &self.services.stopper;
         stopper.advance(Phase::Draining);
         let drained = async {
@@ -236,8 +264,13 @@ impl Server {
                 tokio::time::sleep(NOTICE_LOOK).await;
             }
         };
-        if tokio::time::timeout(self.config.limits.drain_time, drained).await.is_err() {
-            tracing::warn!("the time to drain is over; what is left is cut off");
+        let cut_off = tokio::select! {
+            () = drained => None,
+            () = tokio::time::sleep(self.config.limits.drain_time) => Some("the time to drain is over"),
+            reason = signals.next_stop() => Some(reason),
+        };
+        if let Some(reason) = cut_off {
+            tracing::warn!(reason, "what is left is cut off; nothing that was acknowledged is lost");
             stopper.advance(Phase::Ending);
             let ended = async { while tasks.work.join_next().await.is_some() {} };
             if tokio::time::timeout(END_TIME, ended).await.is_err() {

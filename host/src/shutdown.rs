@@ -55,6 +55,15 @@ impl Signals {
             _ = self.hang_up.recv() => Wish::Reload,
         }
     }
+
+    /// Waits for the next one that stops: the second one means at once.
+    pub async fn next_stop(&mut self) -> &'static str {
+        loop {
+            if let Wish::Stop(reason) = self.next().await {
+                return reason;
+            }
+        }
+    }
 }
 
 /// Tells everybody how far stopping has come.
