@@ -153,7 +153,8 @@ impl Crash {
         self.server.kill()?;
         storm.settle()?;
         self.look()?;
-        let (acknowledged, outstanding) = (self.books().acknowledged() - before, self.books().outstanding());
+        let acknowledged = self.books().acknowledged() - before;
+        let outstanding = self.books().outstanding();
         let recovery = self.come_back()?;
         let is_complete = wait::until_true(DELIVERY_LIMIT, || self.look().is_ok() && self.books().outstanding() == 0);
         let sink = if self.is_stamping { "stamp-header" } else { "-" };

@@ -80,7 +80,8 @@ fn run(mut disk: LoopDisk, rounds: u32, tally: &mut Tally) -> io::Result<()> {
         server.kill()?;
         storm.settle()?;
         look(&server, round)?;
-        println!("| {round} | {} | {} |", books().acknowledged() - before, books().outstanding());
+        let acknowledged = books().acknowledged() - before;
+        println!("| {round} | {acknowledged} | {} |", books().outstanding());
         disk.unmount()?;
         disk.mount()?;
         server.launch()?;
