@@ -29,9 +29,11 @@ CF
   check "Dovecot fetches the message octet for octet by IMAP" fetched_is_sent "$home"
 }
 
+# swaks adds nothing to raw data: the dots are doubled here and the last one is put there.
 send_raw() {
+  sed 's/^\./../' "$1" >"$1.wire" && printf '.\r\n' >>"$1.wire"
   swaks --server "127.0.0.1:$SMTP" --ehlo client.example --from sender@client.example --to dovecot@basin.example \
-    --timeout 20 --no-data-fixup --data "@$1" >"$WORK/dovecot/swaks" 2>&1 || { cat "$WORK/dovecot/swaks"; return 1; }
+    --timeout 20 --no-data-fixup --data "@$1.wire" >"$WORK/dovecot/swaks" 2>&1 || { cat "$WORK/dovecot/swaks"; return 1; }
 }
 
 # The literal of the FETCH ends with what was sent.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::letter::{Letter, recognise};
 use crate::maildir::{self, Maildir};
@@ -10,11 +11,21 @@ use crate::maildir::{self, Maildir};
 /// One letter for one mailbox.
 pub type Due = (Letter, String);
 
+/// A 250 and its times, as the client saw them.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    life: u32,
+    /// Before the text went out.
+    sent: Instant,
+    /// After the answer came in.
+    came: Instant,
+}
+
 /// Books of a run over several lives of the server. A life begins with a start and ends with a kill.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// Letters that got their 250, and in which life.
-    acknowledged: BTreeMap<Due, u32>,
+    acknowledged: BTreeMap<Due, Answer>,
     /// Letters whose text went out without an answer coming back: they may arrive or not.
     unanswered: BTreeSet<Due>,
     /// In which lives copies arrived.
@@ -51,11 +62,28 @@ impl Balance {
 }
 
 impl Ledger {
-    /// Notes that the server said 250 to a letter.
-    pub fn acknowledge(&mut self, letter: &Letter, mailboxes: &[&str], life: u32) {
+    /// Notes that the server said 250, just now, to a letter whose text went out at that time.
+    pub fn acknowledge(&mut self, letter: &Letter, mailboxes: &[&str], life: u32, sent: Instant) {
+        let answer = Answer { life, sent, came: Instant::now() };
         for mailbox in mailboxes {
-            self.acknowledged.insert((letter.clone(), (*mailbox).to_owned()), life);
+            self.acknowledged.insert((letter.clone(), (*mailbox).to_owned()), answer);
         }
+    }
+
+    /// Takes back what was said while the power was being cut: between these times a real machine says nothing
+    /// any more. The answer is how many letters were sent after the cut and got 250 all the same.
+    ///
+    /// The simulation needs it: an fdatasync that is under way while ext4 shuts down may find its transaction gone
+    /// from the aborted journal and report success, and so would the server. What is sent later meets errors alone.
+    pub fn cut(&mut self, begun: Instant, ended: Instant) -> usize {
+        let is_over = |answer: &Answer| answer.came >= begun && answer.sent <= ended;
+        let over: Vec<Due> =
+            self.acknowledged.iter().filter(|(_, answer)| is_over(answer)).map(|(due, _)| due.clone()).collect();
+        for due in over {
+            self.acknowledged.remove(&due);
+            self.unanswered.insert(due);
+        }
+        self.acknowledged.values().filter(|answer| answer.sent > ended).count()
     }
 
     /// Notes that a letter went out and no answer came.
@@ -88,7 +116,15 @@ impl Ledger {
 
     /// Acknowledged letters that have not arrived yet.
     pub fn outstanding(&self) -> usize {
-        self.acknowledged.keys().filter(|due| !self.arrived.contains_key(due)).count()
+        self.missing().count()
+    }
+
+    /// The same, by name, with the life in which each was acknowledged.
+    pub fn missing(&self) -> impl Iterator<Item = (&Due, u32)> {
+        self.acknowledged
+            .iter()
+            .filter(|(due, _)| !self.arrived.contains_key(due))
+            .map(|(due, answer)| (due, answer.life))
     }
 
     /// Adds everything up.
@@ -96,10 +132,8 @@ impl Ledger {
         let mut balance =
             Balance { acknowledged: self.acknowledged.len(), arrived: self.arrived.len(), ..Balance::default() };
         balance.damaged.clone_from(&self.damaged);
-        for (due, life) in &self.acknowledged {
-            if !self.arrived.contains_key(due) {
-                balance.lost.push(format!("{} for {}, acknowledged in life {life}", due.0.id(), due.1));
-            }
+        for (due, life) in self.missing() {
+            balance.lost.push(format!("{} for {}, acknowledged in life {life}", due.0.id(), due.1));
         }
         for (due, lives) in &self.arrived {
             let is_known = self.acknowledged.contains_key(due) || self.unanswered.contains(due);
@@ -125,6 +159,23 @@ mod tests {
     use crate::letter::Letter;
     use crate::maildir::Maildir;
     use std::fs;
+    use std::time::Instant;
+
+    #[test]
+    fn what_was_said_during_a_cut_does_not_count_and_what_was_said_after_it_is_wrong() {
+        let letter = |number| Letter { run: 1, author: 1, number, size: 100 };
+        let mut ledger = Ledger::default();
+        ledger.acknowledge(&letter(1), &["user"], 1, Instant::now());
+        let sent_before = Instant::now();
+        let begun = Instant::now();
+        ledger.acknowledge(&letter(2), &["user"], 1, sent_before);
+        let ended = Instant::now();
+        ledger.acknowledge(&letter(3), &["user"], 1, sent_before);
+        assert_eq!(ledger.cut(begun, ended), 0);
+        assert_eq!(ledger.acknowledged(), 1);
+        ledger.acknowledge(&letter(4), &["user"], 1, Instant::now());
+        assert_eq!(ledger.cut(begun, ended), 1);
+    }
 
     #[test]
     fn a_loss_a_copy_and_a_torn_message_are_told_apart() {
@@ -135,7 +186,7 @@ mod tests {
         let put = |name: &str, text: &[u8]| fs::write(folder.path().join("new").join(name), text).expect("write");
         let mut ledger = Ledger::default();
         for number in 1..=3 {
-            ledger.acknowledge(&letter(number), &["user"], 1);
+            ledger.acknowledge(&letter(number), &["user"], 1, Instant::now());
         }
         put("a", &letter(1).text());
         ledger.look("user", &maildir, 1, &[]).expect("look");

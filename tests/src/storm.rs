@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crate::client::{Client, stuffed};
 use crate::ledger::Ledger;
@@ -119,9 +120,11 @@ impl Author {
         client.expect(354)?;
         // From here on the letter may arrive whatever becomes of the answer.
         self.book(|ledger, _| ledger.leave_open(&letter, mailboxes));
-        client.send(&stuffed(&letter.text()))?;
+        let wire = stuffed(&letter.text());
+        let sent = Instant::now();
+        client.send(&wire)?;
         if client.reply()?.code == 250 {
-            self.book(|ledger, life| ledger.acknowledge(&letter, mailboxes, life));
+            self.book(|ledger, life| ledger.acknowledge(&letter, mailboxes, life, sent));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use basin_tests::ledger::Ledger;
 use basin_tests::powercut::LoopDisk;
@@ -73,13 +73,17 @@ fn run(mut disk: LoopDisk, rounds: u32, tally: &mut Tally) -> io::Result<()> {
         let before = books().acknowledged();
         let storm = Storm::rise(&weather, CLIENTS);
         let_pass(Duration::from_millis(random.between(50, 500)));
+        let begun = Instant::now();
         disk.cut()?;
-        // The machine is dead: nothing that the server says from now on would have reached anyone, but until it
-        // is killed it may still say 250 only for what is on disk.
+        let ended = Instant::now();
+        // Until it is killed the server meets a disk on which everything fails, and must say so.
         let_pass(Duration::from_millis(random.between(0, 30)));
         server.kill()?;
         storm.settle()?;
         look(&server, round)?;
+        let on_a_dead_disk = books().cut(begun, ended);
+        let outcome = if on_a_dead_disk == 0 { Ok(()) } else { Err(format!("{on_a_dead_disk} letters")) };
+        tally.check(&format!("round {round}: nothing is acknowledged on a dead disk"), outcome);
         let acknowledged = books().acknowledged() - before;
         println!("| {round} | {acknowledged} | {} |", books().outstanding());
         disk.unmount()?;
@@ -87,9 +91,18 @@ fn run(mut disk: LoopDisk, rounds: u32, tally: &mut Tally) -> io::Result<()> {
         server.launch()?;
         wait::until_true(DELIVERY_LIMIT, || look(&server, round).is_ok() && books().outstanding() == 0);
         look(&server, round + 1)?;
-        let missing = books().outstanding();
-        let outcome = if missing == 0 { Ok(()) } else { Err(format!("{missing} acknowledged letters are gone")) };
+        let missing: Vec<String> =
+            books().missing().map(|(due, life)| format!("{} of round {life}", due.0.id())).collect();
+        let outcome = if missing.is_empty() { Ok(()) } else { Err(missing.join(", ")) };
+        let is_whole = outcome.is_ok();
         tally.check(&format!("round {round}: nothing acknowledged is lost"), outcome);
+        if !is_whole {
+            let kept = std::env::temp_dir().join("basin-powercut.log");
+            std::fs::write(&kept, server.log())?;
+            println!("the server's log is kept as {}", kept.display());
+            println!("its queue:\n{}", server.basin_ok(&["queue", "list"])?);
+            break;
+        }
     }
     server.kill()?;
     let balance = books().balance();
