@@ -25,12 +25,10 @@ use crate::{CallReport, CallRequest, Component, Engine, Usage, failure, store, v
 /// second of patience is the better answer to a burst.
 const QUEUE_WAIT: Duration = Duration::from_secs(1);
 
-/// Waiting that a call may do beside its own time, before the client's answer.
-const WAIT_PROTOCOL: Duration = Duration::from_secs(5);
-/// The same at the end of data.
-const WAIT_DATA: Duration = Duration::from_secs(30);
-/// The same after acceptance.
-const WAIT_TRANSPORT: Duration = Duration::from_secs(60);
+/// Waiting that a call may do beside its own time. No grant of this version lets a sink ask the outside world, so what
+/// waits is a sink that sleeps on a clock while it holds a place and the client; grants that wait will bring longer
+/// times of their own.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// What polling a call ended with, when it did not end well.
 enum Broken {
@@ -243,14 +241,4 @@ async fn take_places<'a>(
     }
     let waiting = async { Some((of_sink.acquire().await.ok()?, of_all.acquire().await.ok()?)) };
     timeout(QUEUE_WAIT, waiting).await.ok().flatten()
-}
-
-fn patience(event: EventKind) -> Duration {
-    if !event.has_content() {
-        WAIT_PROTOCOL
-    } else if event == EventKind::OnEndOfData {
-        WAIT_DATA
-    } else {
-        WAIT_TRANSPORT
-    }
 }

@@ -143,7 +143,7 @@ fn text_of_a_sink_is_escaped() {
 
 #[test]
 fn a_sink_that_sleeps_is_ended_when_its_wait_is_over() {
-    // Takes the five seconds that a protocol event may wait; sleeping is the one way to wait in this version.
+    // Takes the second that a call may wait; sleeping is the one way to wait in this version.
     let outcome = probe("sleep|3600000").at(EventKind::OnConnect).run();
     assert_eq!(outcome.failed().kind, FailureKind::Deadline, "{:?}", outcome.failed());
     assert!(outcome.failed().detail.contains("waited"), "{}", outcome.failed().detail);
