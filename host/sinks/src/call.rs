@@ -74,7 +74,7 @@ impl Engine {
         let mut instantiate = Duration::ZERO;
         let outcome = {
             let running = pin!(run(&mut store, request.component, event, &mut instantiate));
-            let limit = budget.time + patience(event);
+            let limit = budget.time + WAIT;
             timeout(limit, guarded(running, &time)).await.unwrap_or(Err(Broken::Late(limit)))
         };
         let usage = Usage { queued, instantiate, own: time.spent(), wall: asked.elapsed(), ..Usage::default() };
