@@ -31,7 +31,7 @@ server: ## Build the server (the first time takes some minutes: wasmtime)
 	@echo "==> building the server"
 	$(CARGO) build -p basin
 
-run: setup server guests ## Start a server on loopback with a sample sink; mail goes in and comes out
+run: setup server guests ## Start a server on loopback with the sample sinks; mail goes in and comes out
 	@BASIN_SAMPLES=$(WASM) $(BASIN) serve --demo $(DEMO)
 
 test: check-style unit e2e crash-short ## Do all set-up that tests need and run them
