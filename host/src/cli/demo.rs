@@ -122,7 +122,7 @@ fn instructions(config: &Config, file: &Path, added: &[String]) -> String {
     let mut text = format!(
         "\nBasin takes mail for alice and bob at basin.example on {address}. In another terminal:\n\n  \
          {program} send --server {address} --from you@client.example --to alice@basin.example -v\n  \
-         cat {}/basin.example/alice/new/*\n  \
+         sleep 1; cat {}/basin.example/alice/new/*\n  \
          {program} sink list --config {file}\n  \
          {program} queue list --config {file}\n",
         config.maildir.display()

@@ -32,8 +32,8 @@ const SUBJECT_DEFAULT: &str = "A test of basin send";
 /// Arguments of `basin send`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit code 0 where the server took the message for every recipient, 1 where it did not, 2 for a mistake on the
-command line.
+Exit code 0 where the server took the message for every recipient, 1 where it did not, 2 for a
+mistake on the command line.
 Examples:
   basin send --to alice@basin.example --from you@client.example --subject hello -v
   basin send --server mx.basin.example:25 --to alice@basin.example --file letter.eml")]
@@ -154,7 +154,8 @@ struct Dialogue {
 impl Dialogue {
     fn open(server: &str, is_verbose: bool) -> anyhow::Result<Self> {
         let addresses = server.to_socket_addrs();
-        let addresses = addresses.with_context(|| format!("{server:?} is no HOST:PORT that can be found"))?;
+        let addresses =
+            addresses.with_context(|| format!("cannot find the server {server:?} (--server takes HOST:PORT)"))?;
         let mut failed = anyhow!("{server:?} has no address");
         // A name may have several, such as ::1 and 127.0.0.1, and the server listens on one.
         for address in addresses {

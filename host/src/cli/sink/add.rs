@@ -47,11 +47,14 @@ impl LimitArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  basin sink add stamp.wasm --name stamp --event on-end-of-data --grant read-headers --grant edit-headers
-  basin sink add filter.wasm --name filter --event 'on-inbound-command:verb=RCPT;client!=192.0.2.0/24' \\
+  basin sink add stamp.wasm --name stamp --event on-end-of-data \\
+      --grant read-headers --grant edit-headers
+  basin sink add filter.wasm --name filter \\
+      --event 'on-inbound-command:verb=RCPT;client!=192.0.2.0/24' \\
       --priority 100 --on-failure skip --set list=blocked
-Rules: field=pattern, field!=pattern or size>octets, joined by \";\"; \"|\" between alternatives, \"*\" for any
-text, <> for the null sender. `basin sink explain` says whether a rule holds.
+Rules: field=pattern, field!=pattern or size>octets, joined by \";\"; \"|\" between
+alternatives, \"*\" for any text, <> for the null sender. `basin sink explain` says whether
+a rule holds.
 Without --grant a sink may read what its events have to read, and nothing else.")]
 pub(super) struct Add {
     /// The component, a .wasm file.

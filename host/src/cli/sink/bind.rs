@@ -15,7 +15,8 @@ use crate::registry::edit::missing;
 #[command(after_help = "\
 Examples:
   basin sink bind stamp --event on-submission
-  basin sink bind filter --event 'on-end-of-data:rcpt to=*@example.org' --priority 10 --on-failure hold")]
+  basin sink bind filter --event 'on-end-of-data:rcpt to=*@example.org' \\
+      --priority 10 --on-failure hold")]
 pub(super) struct Bind {
     /// Name of the sink.
     sink: String,

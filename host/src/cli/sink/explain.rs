@@ -20,7 +20,8 @@ use crate::registry::words::{mode_word, parse_event};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  basin sink explain --event on-end-of-data --from a@client.example --to b@example.org --client 192.0.2.9
+  basin sink explain --event on-end-of-data --from a@client.example --to b@example.org \\
+      --client 192.0.2.9
   basin sink explain --event on-inbound-command --verb EHLO --ehlo client.example
   basin sink explain --event on-submission --message letter.eml")]
 pub(super) struct Explain {

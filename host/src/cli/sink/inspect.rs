@@ -114,5 +114,9 @@ fn add_command(file: &std::path::Path, events: &[EventKind], grants: &Grants) ->
         return "it answers no event that this version raises, so it cannot be bound\n".to_owned();
     }
     let grants: String = grants.iter().map(|grant| format!(" --grant {grant}")).collect();
-    format!("\nto register it: basin sink add {} --name NAME{raised}{grants}\n", file.display())
+    format!(
+        "\nto register it: basin sink add {} --name NAME{raised}{grants}\n\
+        and --grant reply where it answers a client in words of its own, which no import tells\n",
+        file.display()
+    )
 }

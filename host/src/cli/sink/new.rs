@@ -25,7 +25,8 @@ const RUST: &[(&str, &str)] = &[
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  basin sink new my-filter && cd my-filter && cargo test && cargo build --release --target wasm32-wasip2")]
+  basin sink new my-filter && cd my-filter && cargo test && \\
+      cargo build --release --target wasm32-wasip2")]
 pub(super) struct New {
     /// Name of the sink; also of the folder, which must not exist.
     name: String,

@@ -48,7 +48,7 @@ pub(super) struct SceneArgs {
     /// A file with the message, header block first; - reads standard input.
     #[arg(long, value_name = "FILE")]
     message: Option<PathBuf>,
-    /// Name of the listener.
+    /// Name of the listener; a binding with a listener of its own fires only at that one.
     #[arg(long, value_name = "NAME", default_value = "smtp")]
     listener: String,
     /// What the server will answer if nobody objects, as in "550 5.1.1 unknown user".

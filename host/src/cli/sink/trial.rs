@@ -35,10 +35,13 @@ const CLOCK: &str = "2026-01-01T12:00:00Z";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  basin sink test stamp.wasm --message letter.eml --event on-end-of-data --grant read-headers --grant edit-headers
-  basin sink test filter.wasm --event on-inbound-command --verb RCPT --to a@example.org --expect refuse
+  basin sink test stamp.wasm --message letter.eml --event on-end-of-data \\
+      --grant read-headers --grant edit-headers
+  basin sink test filter.wasm --event on-inbound-command --verb RCPT --to a@example.org \\
+      --expect refuse
   basin sink test stamp.wasm --message letter.eml --grant-all --repeat 1000
-Exit code 0 where the sink answered (with --expect: as expected), 1 where it failed or answered otherwise.")]
+Exit code 0 where the sink answered (with --expect: as expected), 1 where it failed or
+answered otherwise.")]
 pub(super) struct Test {
     /// The component, a .wasm file.
     file: PathBuf,
