@@ -154,9 +154,9 @@ impl State {
     pub(crate) fn audit(&mut self, why: &str) {
         self.denied = self.denied.saturating_add(1);
         if self.denied <= AUDIT_LINES_MAX {
-            let message = self.overlay.message.as_ref().map(|message| message.id.as_str());
+            let message_id = self.overlay.message.as_ref().map(|message| message.id.as_str());
             let (sink, binding, event) = (&self.sink.name, &self.binding.name, self.event().name());
-            warn!(target: "basin::audit", sink, binding, event, message, why, "denied");
+            warn!(target: "basin::audit", sink, binding, event, message_id, why, "denied");
         }
     }
 

@@ -116,7 +116,8 @@ impl Config {
     /// Every problem, with line, key and advice.
     pub fn read(file: &Path) -> Result<Self, ConfigErrors> {
         let text = std::fs::read_to_string(file).map_err(|error| {
-            let advice = "name the file with --config, or write one: packaging/basin.toml is a sample";
+            let advice =
+                "name the file with --config or in BASIN_CONFIG, or write one: packaging/basin.toml is a sample";
             ConfigErrors::whole(file, format!("cannot read the file: {error}; {advice}"))
         })?;
         Self::parse(file, &text)

@@ -76,7 +76,7 @@ impl SinkCalled<'_> {
             stderr = failure.stderr.as_str(),
             fuel = failure.fuel,
             policy = self.binding.on_failure.word(),
-            "sink failed; basin sink show has the backtrace"
+            "sink failed; basin sink show tells more"
         );
     }
 }
