@@ -78,6 +78,10 @@ impl Plan {
     ) -> Result<Self, PrivilegeError> {
         let identity = match (user, Uid::effective().is_root()) {
             (None, false) => return Ok(Self::Stay),
+            // The service manager may have made us that user already.
+            (Some(user), false) if Identity::find(user, group).is_ok_and(|it| it.user == Uid::effective()) => {
+                return Ok(Self::Stay);
+            }
             (Some(user), false) => return Ok(Self::CannotChange(user.to_owned())),
             (None, true) => None,
             (Some(user), true) => Some(Identity::find(user, group)?),

@@ -124,8 +124,8 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "an unknown listener",
-        &["stamp.wasm", "--name", "a", "--event", "on-end-of-data", "--listener", "smpt"],
-        "basin: --listener smpt: basin.toml has no such listener, did you mean \"smtp\"?; it has smtp",
+        &["stamp.wasm", "--name", "a", "--event", "on-end-of-data", "--listener", "inbond"],
+        "basin: --listener inbond: basin.toml has no such listener, did you mean \"inbound\"?; it has inbound",
     ),
     (
         "a failure policy that the event has not",

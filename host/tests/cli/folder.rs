@@ -21,7 +21,7 @@ pub(crate) fn folder() -> TempDir {
     let config = format!(
         "host-name = \"basin.example\"\npostmaster = \"post@basin.example\"\n\
          [spool]\ndirectory = \"{0}/spool\"\n[registry]\ndirectory = \"{0}/registry\"\n\
-         [maildir]\ndirectory = \"{0}/mail\"\n[[listener]]\nname = \"smtp\"\naddress = \"127.0.0.1:2525\"\n\
+         [maildir]\ndirectory = \"{0}/mail\"\n[[listener]]\nname = \"inbound\"\naddress = \"127.0.0.1:2525\"\n\
          [[domain]]\nname = \"basin.example\"\nmailboxes = [\"post\"]\n",
         root.display()
     );

@@ -60,6 +60,16 @@ fn explain_names_the_condition_that_failed() {
 }
 
 #[test]
+fn explain_asks_at_the_first_listener_of_the_configuration() {
+    let dir = folder();
+    printed(&dir, ADD);
+    let bind = ["sink", "bind", "stamp", "--event", "on-end-of-data", "--listener", "inbound"];
+    printed(&dir, &bind);
+    let explained = printed(&dir, &["sink", "explain", "--event", "on-end-of-data", "--to", "a@basin.example"]);
+    assert_eq!(explained.matches("     fires\n").count(), 2, "{explained}");
+}
+
+#[test]
 fn a_broken_registry_is_told_by_every_command() {
     let dir = folder();
     fs::write(dir.path().join("registry/registry.toml"), "version = 1\nsnik = 1\n").expect("it is there");

@@ -40,7 +40,9 @@ impl Explain {
         let places = Places::find(context)?;
         let event = parse_event(&self.event).map_err(|error| anyhow!("--event: {error}"))?;
         let now = crate::clock::now();
-        let question = self.scene.question(event, now)?;
+        // A configuration has one listener at least.
+        let listener = places.config.listeners.first().map_or("", |listener| listener.name.as_str());
+        let question = self.scene.at_listener(listener).question(event, now)?;
         let file = places.store.read()?;
         let registry = file.to_registry(0)?;
         let live = places.live();

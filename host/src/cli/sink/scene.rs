@@ -16,6 +16,8 @@ use basin_core::smtp::Request;
 use basin_core::time::Timestamp;
 use bytes::Bytes;
 
+/// Listener of a scene that no configuration stands behind.
+const LISTENER: &str = "smtp";
 /// Documentation address (RFC 5737) that stands for a client where none is named.
 const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 50_000);
 /// This server's end of the scene.
@@ -48,9 +50,10 @@ pub(super) struct SceneArgs {
     /// A file with the message, header block first; - reads standard input.
     #[arg(long, value_name = "FILE")]
     message: Option<PathBuf>,
-    /// Name of the listener; a binding with a listener of its own fires only at that one.
-    #[arg(long, value_name = "NAME", default_value = "smtp")]
-    listener: String,
+    /// Name of the listener; a binding with a listener of its own fires only at that one. Left out: the first of the
+    /// configuration (explain), or "smtp" (test).
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
     /// What the server will answer if nobody objects, as in "550 5.1.1 unknown user".
     #[arg(long, value_name = "REPLY")]
     reply: Option<String>,
@@ -80,6 +83,12 @@ impl SceneArgs {
         Ok(Question { occasion: Arc::new(occasion), overlay, can_fail: true })
     }
 
+    /// The same at that listener, unless the operator named one.
+    pub(super) fn at_listener(mut self, name: &str) -> Self {
+        self.listener.get_or_insert_with(|| name.to_owned());
+        self
+    }
+
     /// Fills in what a sink would always meet and the operator left out.
     pub(super) fn with_defaults(mut self) -> Self {
         self.from.get_or_insert_with(|| "sender@client.example".to_owned());
@@ -101,7 +110,7 @@ impl SceneArgs {
     fn session(&self, now: Timestamp, event: EventKind) -> SessionFacts {
         SessionFacts {
             id: "scene".to_owned(),
-            listener: self.listener.clone(),
+            listener: self.listener.clone().unwrap_or_else(|| LISTENER.to_owned()),
             client: self.client.map_or(CLIENT, |ip| SocketAddr::new(ip, CLIENT.port())),
             server: SERVER,
             started: now,
