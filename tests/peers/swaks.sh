@@ -6,7 +6,9 @@ shows_stamp() { mails swaks | xargs -r -d '\n' grep -l '^X-Basin-Sink: stamp' | 
 
 check_swaks() {
   if ! command -v swaks >/dev/null; then
-    apt-get install -y -q --no-install-recommends swaks >"$WORK/apt.log" 2>&1 || { bad "swaks is installed" "$(cat "$WORK/apt.log")"; return; }
+    # A fresh machine has no list of packages, or an old one.
+    apt-get install -y -q --no-install-recommends swaks >"$WORK/apt.log" 2>&1 ||
+      { apt-get update -q && apt-get install -y -q --no-install-recommends swaks; } >>"$WORK/apt.log" 2>&1 || { bad "swaks is installed" "$(cat "$WORK/apt.log")"; return; }
   fi
   check "the samples are registered while the server runs" register_samples
   check "EHLO shows the sample's keyword" await 5 offers_keyword
