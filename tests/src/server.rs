@@ -206,9 +206,13 @@ pub fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// The binary under test: `BASIN_BIN`, else what `cargo build` made.
+/// The binary under test: `BASIN_BIN`, else the one beside the running program (so that a release build of the
+/// benchmark never measures a debug build of the server), else what `cargo build` made.
 pub fn binary() -> PathBuf {
-    from_environment("BASIN_BIN").unwrap_or_else(|| target().join("debug/basin"))
+    let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("basin")));
+    from_environment("BASIN_BIN")
+        .or(beside.filter(|path| path.is_file()))
+        .unwrap_or_else(|| target().join("debug/basin"))
 }
 
 /// A component built for the tests, of the samples or of the hostile set.

@@ -4,12 +4,13 @@
 //! the median over the rounds. Absolute figures move with the machine, the ratio to the null server much less.
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use basin_tests::contest::{Contestant, Figures, Kind, recipient};
 use basin_tests::generator::Load;
 use basin_tests::null;
+use basin_tests::server::tree;
 
 /// Rounds of a full run; odd, so that the median is a figure that was measured.
 const ROUNDS: u32 = 3;
@@ -110,8 +111,8 @@ fn bench(runtime: &tokio::runtime::Runtime, plan: &Plan) -> io::Result<()> {
 
 /// The second generator: Postfix's `smtp-source`, where it is installed.
 fn smtp_source(runtime: &tokio::runtime::Runtime, plan: &Plan, kinds: &[Kind]) -> io::Result<()> {
-    let Some(program) = find_smtp_source() else {
-        println!("\nsmtp-source: skipped, Postfix is not installed");
+    let Some((program, libraries)) = find_smtp_source() else {
+        println!("\nsmtp-source: skipped: Postfix is not installed, nor unpacked by `make test-peers`");
         return Ok(());
     };
     let mut all: Vec<Vec<Figures>> = vec![Vec::new(); kinds.len()];
@@ -119,20 +120,22 @@ fn smtp_source(runtime: &tokio::runtime::Runtime, plan: &Plan, kinds: &[Kind]) -
         for (kind, figures) in kinds.iter().zip(&mut all) {
             let contestant = runtime.block_on(Contestant::start(*kind))?;
             let mut command = Command::new(&program);
+            command.env("LD_LIBRARY_PATH", &libraries);
             command.args(["-d", "-s", &SESSIONS.to_string(), "-m", &plan.messages.to_string()]);
             command.args(["-l", &MESSAGE_BYTES.to_string(), "-f", "load@client.example", "-t", &recipient()]);
             command.arg(format!("inet:{}", contestant.address()));
             figures.push(contestant.measure_command(&mut command, plan.messages)?);
         }
     }
-    print_table("smtp-source -d, as many messages in a session as it likes", kinds, &all);
+    print_table("smtp-source, sessions stay open (its latencies are not seen)", kinds, &all);
     Ok(())
 }
 
-fn find_smtp_source() -> Option<String> {
-    let cached = std::env::var("SMTP_SOURCE").ok();
-    let usual = ["/usr/sbin/smtp-source", "/usr/bin/smtp-source"].map(str::to_owned);
-    cached.into_iter().chain(usual).find(|path| Path::new(path).is_file())
+/// The program and the folder of its libraries: that of the system, or the one that `make test-peers` unpacked.
+fn find_smtp_source() -> Option<(PathBuf, PathBuf)> {
+    let roots = [PathBuf::from("/"), tree().join("target/peers/postfix/root")];
+    let places = roots.map(|root| (root.join("usr/sbin/smtp-source"), root.join("usr/lib/postfix")));
+    places.into_iter().find(|(program, _)| program.is_file())
 }
 
 fn print_table(shape: &str, kinds: &[Kind], all: &[Vec<Figures>]) {
@@ -144,17 +147,22 @@ fn print_table(shape: &str, kinds: &[Kind], all: &[Vec<Figures>]) {
         let m = median(figures);
         let syncs = m.syncs.map_or("-".to_owned(), |syncs| format!("{syncs:.3}"));
         println!(
-            "| {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.1} | {:+.1} | {syncs} | {:.1} |",
+            "| {} | {:.0} | {:.2} | {} | {} | {:.1} | {:+.1} | {syncs} | {:.1} |",
             kind.name(),
             m.rate,
             m.rate / null.rate.max(1.0),
-            m.p50,
-            m.p99,
+            milliseconds(m.p50),
+            milliseconds(m.p99),
             m.cpu,
             m.cpu - null.cpu,
             m.memory
         );
     }
+}
+
+/// A latency; a generator that does not tell it leaves 0.
+fn milliseconds(value: f64) -> String {
+    if value > 0.0 { format!("{value:.2}") } else { "-".to_owned() }
 }
 
 /// Each figure's own median; they need not be of the same round.
