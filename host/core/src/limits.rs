@@ -113,6 +113,12 @@ pub const BINDING_NAME_BYTES_MAX: usize = 128;
 /// How long a message is tried by default (RFC 5321 §4.5.4.1: at least 4 to 5 days).
 pub const QUEUE_LIFETIME_DEFAULT: Duration = Duration::from_secs(5 * 24 * 3_600);
 
+/// The port of mail between servers (RFC 5321 §4.5.4.2).
+pub const SMTP_PORT: u16 = 25;
+
+/// Connections to one destination at a time by default: what most receivers let one sender have.
+pub const CONNECTIONS_PER_DESTINATION: u32 = 10;
+
 /// Wait before the storage is asked again to write what it could not. A full disk is rarely emptied sooner.
 pub const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(30);
 

@@ -7,12 +7,16 @@
 pub mod delivery;
 pub mod directory;
 pub mod machine;
+pub mod route;
 pub mod stage;
 mod submission;
 
 pub use delivery::{Delivering, Job};
 pub use directory::{Directory, DirectoryError, Lookup, Tables};
 pub use machine::{End, Notifying, Repeat, Saving, Transport, TransportPolicy, Waiting, Work};
+pub use route::{
+    Destination, DestinationLimits, DomainPattern, HostPort, NextHop, Protocol, Route, RouteTable, TlsDemand,
+};
 pub use stage::{Stage, State};
 
 #[cfg(test)]

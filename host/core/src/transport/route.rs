@@ -1,0 +1,207 @@
+//! Where mail goes that is not for a mailbox here.
+
+use core::fmt;
+use std::sync::Arc;
+
+use crate::limits::{CONNECTIONS_PER_DESTINATION, SMTP_PORT};
+
+/// What mail is queued for: a domain, or the next hop that a route names. All jobs of one destination share
+/// its connections, its throttle and its fate.
+///
+/// The text is an ASCII domain in lower case, or `[host]:port` for a next hop.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Destination(Arc<str>);
+
+impl Destination {
+    /// The destination of a domain's own mail servers.
+    pub fn domain(ascii: &str) -> Self {
+        Self(ascii.to_ascii_lowercase().into())
+    }
+
+    /// The destination of a next hop.
+    pub fn hop(hop: &HostPort) -> Self {
+        Self(format!("[{}]:{}", hop.host.to_ascii_lowercase(), hop.port).into())
+    }
+
+    /// The text, for people, logs and filters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A server by name or address, and its port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Name, or an address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// The servers that a route leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum NextHop {
+    /// The mail exchangers of that ASCII domain, or of that address literal (RFC 5321 §5.1).
+    Mx(String),
+    /// These, in this order; no MX is asked for.
+    Hosts(Vec<HostPort>),
+}
+
+/// What is spoken there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Protocol {
+    /// RFC 5321.
+    #[default]
+    Smtp,
+    /// RFC 2033: one reply for each recipient after the final dot.
+    Lmtp,
+}
+
+/// How much TLS a route demands, before DANE, MTA-STS and REQUIRETLS demand more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum TlsDemand {
+    /// Plain text, whatever the server offers.
+    Never,
+    /// TLS where the server offers it, with any certificate; plain text where it fails (RFC 7435).
+    #[default]
+    Opportunistic,
+    /// TLS with any certificate, or no delivery.
+    Required,
+    /// TLS with a certificate that a trusted authority gave to that name, or no delivery.
+    Verified,
+}
+
+/// How hard a destination may be used.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DestinationLimits {
+    /// Connections at a time.
+    pub connections_max: u32,
+    /// Messages over one connection; then it is closed and another destination has a turn.
+    pub messages_per_connection: u32,
+    /// Messages in a minute; `None` is no limit.
+    pub messages_per_minute: Option<u32>,
+}
+
+impl Default for DestinationLimits {
+    fn default() -> Self {
+        Self { connections_max: CONNECTIONS_PER_DESTINATION, messages_per_connection: 100, messages_per_minute: None }
+    }
+}
+
+/// How mail for one destination leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// What it is queued for.
+    pub destination: Destination,
+    /// The servers.
+    pub next: NextHop,
+    /// What they speak.
+    pub protocol: Protocol,
+    /// The least TLS.
+    pub tls: TlsDemand,
+    /// Whether TLS begins with the connection (RFC 8314), instead of after STARTTLS.
+    pub is_tls_implicit: bool,
+    /// Name of the credentials to log in with; the shell has the secret.
+    pub credentials: Option<String>,
+    /// How hard it may be used.
+    pub limits: DestinationLimits,
+}
+
+impl Route {
+    /// The route of a domain that no configuration mentions: its own mail exchangers, TLS where they offer it.
+    pub fn mx(domain: &str) -> Self {
+        Self {
+            destination: Destination::domain(domain),
+            next: NextHop::Mx(domain.to_ascii_lowercase()),
+            protocol: Protocol::Smtp,
+            tls: TlsDemand::Opportunistic,
+            is_tls_implicit: false,
+            credentials: None,
+            limits: DestinationLimits::default(),
+        }
+    }
+
+    /// The port where nothing else is said.
+    pub const PORT: u16 = SMTP_PORT;
+}
+
+/// Which route a domain's mail takes: the first rule that names it, else its own mail exchangers.
+#[derive(Debug, Clone, Default)]
+pub struct RouteTable {
+    rules: Vec<(Vec<DomainPattern>, Arc<Route>)>,
+}
+
+/// Which domains a rule is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DomainPattern {
+    /// Every domain.
+    All,
+    /// That domain, in lower case.
+    Exact(String),
+    /// Every domain below that one, in lower case; written `*.example.org`.
+    Below(String),
+}
+
+impl DomainPattern {
+    /// Reads `*`, `example.org` or `*.example.org`.
+    pub fn parse(text: &str) -> Self {
+        let text = text.trim().to_ascii_lowercase();
+        match text.strip_prefix("*.") {
+            _ if text == "*" => Self::All,
+            Some(parent) => Self::Below(parent.to_owned()),
+            None => Self::Exact(text),
+        }
+    }
+
+    fn covers(&self, domain: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Exact(exact) => exact == domain,
+            Self::Below(parent) => {
+                domain.strip_suffix(parent).is_some_and(|front| front.len() > 1 && front.ends_with('.'))
+            }
+        }
+    }
+}
+
+impl RouteTable {
+    /// A table of rules, the first of which that covers a domain is taken.
+    pub fn new(rules: Vec<(Vec<DomainPattern>, Arc<Route>)>) -> Self {
+        Self { rules }
+    }
+
+    /// The route of a domain, given in ASCII or as an address literal.
+    pub fn route(&self, domain: &str) -> Arc<Route> {
+        let domain = domain.to_ascii_lowercase();
+        let rule = self.rules.iter().find(|(patterns, _)| patterns.iter().any(|pattern| pattern.covers(&domain)));
+        rule.map_or_else(|| Arc::new(Route::mx(&domain)), |(_, route)| route.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_covers_a_domain_is_taken() {
+        let hop = HostPort { host: "Relay.Example.net".to_owned(), port: 587 };
+        let relay = Arc::new(Route {
+            destination: Destination::hop(&hop),
+            next: NextHop::Hosts(vec![hop]),
+            ..Route::mx("relay.example.net")
+        });
+        let patterns = vec![DomainPattern::parse("Example.org"), DomainPattern::parse("*.example.org")];
+        let table = RouteTable::new(vec![(patterns, relay.clone())]);
+        assert_eq!(table.route("EXAMPLE.org"), relay);
+        assert_eq!(table.route("a.example.org").destination.as_str(), "[relay.example.net]:587");
+        assert_eq!(*table.route("evilexample.org"), Route::mx("evilexample.org"));
+        assert_eq!(*table.route("example.com"), Route::mx("example.com"));
+        assert_eq!(DomainPattern::parse("*"), DomainPattern::All);
+    }
+}
