@@ -188,6 +188,17 @@ impl FaultyStorage {
         state.durable.insert(path.to_owned(), inode);
     }
 
+    /// Changes octets of a file below those who have it open, as a failing medium does.
+    pub fn overwrite(&self, path: &Path, offset: usize, octets: &[u8]) {
+        let mut state = lock(&self.state);
+        let Some(inode) = state.seen.get(path).copied().and_then(|inode| state.inodes.get_mut(&inode)) else { return };
+        for content in [&mut inode.seen, &mut inode.durable] {
+            if let Some(place) = content.get_mut(offset..offset + octets.len()) {
+                place.copy_from_slice(octets);
+            }
+        }
+    }
+
     /// Paths of all files.
     pub fn paths(&self) -> Vec<PathBuf> {
         lock(&self.state).seen.keys().cloned().collect()

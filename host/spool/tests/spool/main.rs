@@ -5,4 +5,5 @@ mod damage;
 mod faults;
 mod life;
 mod order;
+mod scan;
 mod support;
