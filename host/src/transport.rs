@@ -233,6 +233,8 @@ impl Shared {
                     }
                 },
                 Work::Repeat(repeat, at) => return After::Again(Again::Machine(Box::new(repeat)), at),
+                // Without connections to other servers the jobs wait for a version of this program that has them.
+                Work::Queue { again, .. } => return again.map_or(After::Nothing, After::Wait),
                 Work::Wait(until) => {
                     MessageWaits { message: &id, until: &until.to_rfc3339(), is_parked: false }.record();
                     return After::Wait(until);
@@ -351,6 +353,8 @@ fn end_word(end: End) -> &'static str {
         End::Failed => "failed",
         End::Discarded => "discarded",
         End::NoRecipients => "no-recipients",
+        End::FailedUntold => "failed-untold",
+        End::Deleted => "deleted",
     }
 }
 

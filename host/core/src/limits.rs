@@ -128,3 +128,19 @@ pub const SINK_DEFER_MIN: Duration = Duration::from_secs(1);
 
 /// Times that a sink may fail over one stored message before the message is held: about an hour of retries.
 pub const SINK_FAILURES_BEFORE_HOLD: u32 = 12;
+
+/// How long mail from the null sender is tried by default. What it tells is of use for a day or two, and a
+/// sender who was forged never takes it.
+pub const QUEUE_LIFETIME_NULL_DEFAULT: Duration = Duration::from_secs(2 * 24 * 3_600);
+
+/// When a sender is told by default that a message is late: what fails longer rarely heals by itself.
+pub const DELAY_NOTICE_DEFAULT: Duration = Duration::from_secs(4 * 3_600);
+
+/// What is past its time is still tried once after a restart or a release, for this long.
+pub const EXPIRY_GRACE: Duration = Duration::from_secs(3_600);
+
+/// Largest message that a notification returns whole by default, in octets. Beyond it the header block must do.
+pub const RETURNED_BYTES_DEFAULT: u64 = 1024 * 1024;
+
+/// Connections to other servers at a time by default. Each holds a socket and a message's buffers.
+pub const CONNECTIONS_OUT_DEFAULT: u32 = 100;

@@ -268,9 +268,9 @@ fn outcome(recipient: &Recipient) -> String {
     let word = recipient.outcome.word();
     match &recipient.outcome {
         Outcome::Pending => word.to_owned(),
-        Outcome::Delivered { at } => format!("{word} at {}", at.to_rfc3339()),
-        Outcome::Deferred { until, reply } => format!("{word} until {}: {reply}", until.to_rfc3339()),
-        Outcome::Failed { reply } => format!("{word}: {reply}"),
+        Outcome::Delivered { at, .. } => format!("{word} at {}", at.to_rfc3339()),
+        Outcome::Deferred { until, reply, .. } => format!("{word} until {}: {reply}", until.to_rfc3339()),
+        Outcome::Failed { reply, .. } => format!("{word}: {reply}"),
         Outcome::Held { reason } => format!("{word}: {reason}"),
     }
 }

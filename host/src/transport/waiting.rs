@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use basin_core::mail::{Message, MessageId};
-use basin_core::queue::Schedule;
+use basin_core::queue::Timetable;
 use basin_core::time::Timestamp;
 use basin_core::transport::{End, Repeat, State};
 
@@ -68,7 +68,7 @@ pub(super) struct Waiting {
     queued: HashSet<MessageId>,
     kept_bytes: u64,
     busy: HashSet<MessageId>,
-    schedule: Schedule,
+    schedule: Timetable,
     repetitions: Vec<(Timestamp, Again)>,
 }
 

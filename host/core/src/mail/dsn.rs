@@ -179,7 +179,7 @@ impl Maker<'_> {
 
 fn reply_of(recipient: &Recipient) -> Option<&Reply> {
     match &recipient.outcome {
-        Outcome::Failed { reply } | Outcome::Deferred { reply, .. } => Some(reply),
+        Outcome::Failed { reply, .. } | Outcome::Deferred { reply, .. } => Some(reply),
         Outcome::Pending | Outcome::Delivered { .. } | Outcome::Held { .. } => None,
     }
 }

@@ -23,6 +23,9 @@ pub enum Outcome {
     Delivered {
         /// When.
         at: Timestamp,
+        /// Into whose hands.
+        #[serde(default, skip_serializing_if = "Handover::is_mailbox")]
+        to: Handover,
     },
     /// It failed for now and is tried again.
     Deferred {
@@ -30,11 +33,20 @@ pub enum Outcome {
         until: Timestamp,
         /// Why.
         reply: Reply,
+        /// Attempts so far.
+        #[serde(default)]
+        attempts: u32,
+        /// The last of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<Last>,
     },
     /// It failed for good.
     Failed {
         /// Why; goes into the notification.
         reply: Reply,
+        /// The last attempt, where there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<Last>,
     },
     /// An operator has to look at it.
     Held {
@@ -43,7 +55,64 @@ pub enum Outcome {
     },
 }
 
+/// Who has a message that was delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Handover {
+    /// A mailbox here.
+    #[default]
+    Mailbox,
+    /// The next server, which answers for it now.
+    Relayed {
+        /// Its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        /// What it said.
+        reply: Reply,
+        /// Whether it was told what RFC 3461 parameters ask for, and so notifies the sender itself.
+        #[serde(default)]
+        is_dsn_passed: bool,
+    },
+    /// The recipients that the alias stands for took its place.
+    Expanded,
+}
+
+impl Handover {
+    // Most records have it, so it is not written.
+    fn is_mailbox(&self) -> bool {
+        *self == Self::Mailbox
+    }
+}
+
+/// The last attempt for a recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Last {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Name of the server that answered; `None` where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
 impl Outcome {
+    /// Failed for good before any attempt.
+    pub fn failed(reply: Reply) -> Self {
+        Self::Failed { reply, last: None }
+    }
+
+    /// Put off until that time, before any attempt.
+    pub fn deferred(until: Timestamp, reply: Reply) -> Self {
+        Self::Deferred { until, reply, attempts: 0, last: None }
+    }
+
+    /// Attempts that failed for now.
+    pub fn attempts(&self) -> u32 {
+        match self {
+            Self::Deferred { attempts, .. } => *attempts,
+            Self::Pending | Self::Delivered { .. } | Self::Failed { .. } | Self::Held { .. } => 0,
+        }
+    }
+
     /// Whether nothing more will happen to the recipient.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Delivered { .. } | Self::Failed { .. })

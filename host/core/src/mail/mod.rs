@@ -9,7 +9,7 @@ pub mod properties;
 pub mod trace;
 
 pub use body::{Body, Content, ReadAt};
-pub use envelope::{Envelope, Outcome, Recipient, RecipientId};
+pub use envelope::{Envelope, Handover, Last, Outcome, Recipient, RecipientId};
 pub use header::{Field, FieldError, HeaderBlock};
 pub use message::{Arrival, Message, MessageId, Origin};
 pub use properties::{Bag, BagError, Scope};

@@ -1,7 +1,16 @@
 //! When a stored message is worked on again.
+//!
+//! [`Timetable`] is for messages that wait for a time; [`Schedule`] for mail to other servers, which waits
+//! for a connection too.
 
 pub mod job;
+pub mod retry;
 pub mod schedule;
+pub mod timetable;
 
 pub use job::Job;
-pub use schedule::{Schedule, retry_after};
+pub use retry::RetryPolicy;
+pub use schedule::{
+    Another, DestinationState, DestinationView, Lease, Next, Schedule, SchedulePolicy, Totals, Visit, VisitEnd,
+};
+pub use timetable::Timetable;

@@ -1,149 +1,227 @@
-//! The list of what is due when, and how long to wait after a failure.
+//! Mail to other servers: what is due, and who may be connected to.
+//!
+//! The bodies of the methods follow the interface.
 
 use core::time::Duration;
-use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::mail::MessageId;
+use crate::queue::{Job, RetryPolicy};
+use crate::reply::Reply;
 use crate::time::Timestamp;
+use crate::transport::{Destination, Route, RouteTable};
 
-/// Waits after the first attempts, in minutes.
-///
-/// RFC 5321 §4.5.4.1 wants at least 30 minutes between attempts in general and allows more in the first
-/// hour; what fails here is a local mailbox (a full disk, a lock), which often heals within minutes.
-const FIRST_WAITS_MINUTES: [u64; 5] = [1, 2, 5, 10, 30];
-
-/// Wait between the attempts after those, in minutes.
-const WAIT_MINUTES: u64 = 30;
-
-/// From this attempt on, some six hours after the first, an hour is soon enough.
-const SLOW_FROM_ATTEMPT: u32 = 16;
-
-/// Wait between those late attempts, in minutes.
-const SLOW_WAIT_MINUTES: u64 = 60;
-
-/// How far jitter moves a wait, in thousandths of it, so that what failed together is not tried together.
-const JITTER_THOUSANDTHS: u64 = 100;
-
-/// How long to wait after attempt number `attempt`, the first of which is 1; `random` moves it by up to a tenth.
-pub fn retry_after(attempt: u32, random: u64) -> Duration {
-    let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
-    let late = if attempt < SLOW_FROM_ATTEMPT { WAIT_MINUTES } else { SLOW_WAIT_MINUTES };
-    let minutes = FIRST_WAITS_MINUTES.get(index).copied().unwrap_or(late);
-    let thousandths = 1_000 - JITTER_THOUSANDTHS + random % (2 * JITTER_THOUSANDTHS + 1);
-    Duration::from_millis(minutes * 60 * thousandths)
+/// How hard all destinations together may be used, and how they are left alone.
+#[derive(Debug, Clone)]
+pub struct SchedulePolicy {
+    /// Connections at a time.
+    pub connections_max: u32,
+    /// A visit that lasted this long ends where another destination waits for its connection.
+    pub visit_max: Duration,
+    /// Longest that a connection is kept open without work, for a throttle that is about to let go.
+    pub idle_max: Duration,
+    /// Waits of a destination that cannot be reached.
+    pub unreachable: RetryPolicy,
+    /// Limits of each destination.
+    pub routes: Arc<RouteTable>,
 }
 
-/// Messages that wait for a time, the earliest first.
+/// What the schedule wants of the shell.
+#[derive(Debug)]
+#[must_use]
+pub enum Next {
+    /// Connect to the destination and begin with this job; ask for more with [`Schedule::another`], say
+    /// [`Schedule::reached`] as soon as a server there took up a transaction, and at last [`Schedule::close`].
+    Visit(Visit, Lease),
+    /// The job did not leave in time: apply `Change::Expire`, with what the destination answered last, then
+    /// [`Schedule::put`] and [`Schedule::finish`].
+    Expire(Lease, Option<Reply>),
+    /// The sender is to be told that the job is late: apply `Change::TellDelay`, then as above.
+    TellDelay(Lease, Option<Reply>),
+    /// Nothing before that time, unless a method that changes something is called.
+    Wait(Timestamp),
+    /// Nothing before a method that changes something is called.
+    Idle,
+}
+
+/// What goes over a connection after what went before.
+#[derive(Debug)]
+#[must_use]
+pub enum Another {
+    /// This job.
+    Job(Lease),
+    /// Keep the connection open and ask again at that time; it is near.
+    Later(Timestamp),
+    /// Nothing: end the visit.
+    Close,
+}
+
+/// One connection to one destination, from [`Next::Visit`] to [`Schedule::close`].
+#[derive(Debug)]
+pub struct Visit {
+    number: u32,
+    route: Arc<Route>,
+}
+
+impl Visit {
+    /// Where it goes, and how.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+}
+
+/// A job in hand: nobody else gets it before [`Schedule::finish`], whatever becomes of the visit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lease {
+    row: u32,
+    message: MessageId,
+    destination: Destination,
+}
+
+impl Lease {
+    /// The message to load.
+    pub fn message(&self) -> &MessageId {
+        &self.message
+    }
+
+    /// Where it goes; `TransportPolicy::outgoing` has the recipients there.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
+}
+
+/// How a visit ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VisitEnd {
+    /// A server took it up, whatever became of the messages.
+    Reached,
+    /// No server there could be reached, or all sent us away before a message (421, 4yz): why. The job in
+    /// hand was not sent.
+    Failed(Reply),
+}
+
+/// A destination, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationView {
+    /// Its name.
+    pub destination: Destination,
+    /// Whether mail goes there.
+    pub state: DestinationState,
+    /// Jobs there, in hand or not.
+    pub jobs: u32,
+    /// Those of them that are due and wait for a connection.
+    pub due: u32,
+    /// Connections.
+    pub visits: u32,
+}
+
+/// Whether mail goes to a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DestinationState {
+    /// It does.
+    Up,
+    /// It cannot be reached.
+    Down {
+        /// The next probe; in the past where one is on its way.
+        until: Timestamp,
+        /// Probes that failed.
+        failures: u32,
+        /// What came of the last.
+        reply: Reply,
+    },
+    /// An operator holds it.
+    Held,
+}
+
+/// Sums over the whole schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Jobs.
+    pub jobs: usize,
+    /// Those of them that are due and not in hand.
+    pub due: usize,
+    /// Those in hand.
+    pub leased: usize,
+    /// Connections.
+    pub visits: usize,
+    /// Destinations.
+    pub destinations: usize,
+}
+
+/// All mail that waits for another server, and the state of every destination.
 ///
-/// It holds one time for each message, never the message: what is due is loaded from the spool. It is
-/// made new at every start, from what the spool has.
-#[derive(Debug, Clone, Default)]
+/// It holds a row for each [`Job`], never the message. It is made new at every start from what the spool
+/// has; that a destination is down is forgotten with it and costs one probe.
+///
+/// [`Schedule::put`] is the truth about a message at all times: call it with what `Work::Queue` has, and with
+/// nothing where the machine said anything else at its end. Apply what came of a lease to the message, put
+/// the message, then finish the lease; all under the lock of that message.
+#[derive(Debug)]
 pub struct Schedule {
-    order: BTreeSet<(Timestamp, MessageId)>,
-    times: HashMap<MessageId, Timestamp>,
+    policy: SchedulePolicy,
 }
 
 impl Schedule {
-    /// Puts a message on the list; where it stands there already, the new time replaces the old.
-    pub fn insert(&mut self, id: MessageId, due: Timestamp) {
-        self.remove(&id);
-        self.order.insert((due, id.clone()));
-        self.times.insert(id, due);
+    /// A schedule without jobs.
+    pub fn new(policy: SchedulePolicy) -> Self {
+        Self { policy }
     }
 
-    /// Takes a message off the list and says whether it was on it.
-    pub fn remove(&mut self, id: &MessageId) -> bool {
-        match self.times.remove(id) {
-            Some(due) => self.order.remove(&(due, id.clone())),
-            None => false,
-        }
+    /// Takes a new policy; visits that are under way end by it.
+    pub fn set_policy(&mut self, policy: SchedulePolicy, _now: Timestamp) {
+        self.policy = policy;
     }
 
-    /// The time of the earliest message.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        self.order.first().map(|(due, _)| *due)
+    /// Replaces all jobs of a message by these. One in hand stays in hand and is changed all the same.
+    pub fn put(&mut self, _message: &MessageId, _jobs: &[Job], _now: Timestamp) {}
+
+    /// What is to be done now; call it until it waits.
+    pub fn next(&mut self, _now: Timestamp) -> Next {
+        Next::Idle
     }
 
-    /// Takes the earliest message off the list, where it is due; call it until there is none.
-    pub fn pop_due(&mut self, now: Timestamp) -> Option<MessageId> {
-        if self.next_due()? > now {
-            return None;
-        }
-        let (_, id) = self.order.pop_first()?;
-        self.times.remove(&id);
-        Some(id)
+    /// What else goes over the connection of a visit.
+    pub fn another(&mut self, _visit: &Visit, _now: Timestamp) -> Another {
+        Another::Close
     }
 
-    /// When a message is due, where it is on the list.
-    pub fn due(&self, id: &MessageId) -> Option<Timestamp> {
-        self.times.get(id).copied()
+    /// A server of the destination took up a transaction: it is not down.
+    pub fn reached(&mut self, _visit: &Visit, _now: Timestamp) {}
+
+    /// A visit is over. Where the destination is down now, the time of its next probe.
+    pub fn close(&mut self, visit: Visit, _end: VisitEnd, _now: Timestamp, _random: u64) -> Option<Timestamp> {
+        drop(visit);
+        None
     }
 
-    /// Messages on the list.
-    pub fn len(&self) -> usize {
-        self.order.len()
+    /// A lease is over: the job is as [`Schedule::put`] had it last, and where that left it out it is gone.
+    pub fn finish(&mut self, lease: Lease, _now: Timestamp) {
+        drop(lease);
     }
 
-    /// Whether nothing is on the list.
-    pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(text: &str) -> MessageId {
-        MessageId::parse(text).expect("an id")
+    /// Makes the jobs of a message due now, and lets their destinations be probed; false where it has none.
+    pub fn retry(&mut self, _message: &MessageId, _now: Timestamp) -> bool {
+        false
     }
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_seconds(seconds)
+    /// Lets a destination that is down be probed now.
+    pub fn probe(&mut self, _destination: &Destination, _now: Timestamp) {}
+
+    /// Holds a destination or lets it go on: no visits; what expires expires all the same.
+    pub fn hold(&mut self, _destination: &Destination, _is_held: bool, _now: Timestamp) {}
+
+    /// Every destination that has jobs, or is down, or is held; in no order.
+    pub fn destinations(&self) -> impl Iterator<Item = DestinationView> {
+        core::iter::empty()
     }
 
-    #[test]
-    fn what_is_due_comes_out_in_the_order_of_its_time() {
-        let mut schedule = Schedule::default();
-        [("c", 30), ("a", 10), ("b", 20)].into_iter().for_each(|(name, time)| schedule.insert(id(name), at(time)));
-        assert_eq!(schedule.next_due(), Some(at(10)));
-        assert_eq!(schedule.pop_due(at(9)), None);
-        assert_eq!(schedule.pop_due(at(20)), Some(id("a")));
-        assert_eq!(schedule.pop_due(at(20)), Some(id("b")));
-        assert_eq!(schedule.pop_due(at(20)), None);
-        assert_eq!(schedule.len(), 1);
+    /// One destination.
+    pub fn destination(&self, _destination: &Destination) -> Option<DestinationView> {
+        None
     }
 
-    #[test]
-    fn a_message_stands_on_the_list_once() {
-        let mut schedule = Schedule::default();
-        schedule.insert(id("a"), at(10));
-        schedule.insert(id("a"), at(5));
-        assert_eq!((schedule.len(), schedule.due(&id("a"))), (1, Some(at(5))));
-        assert!(schedule.remove(&id("a")));
-        assert!(!schedule.remove(&id("a")));
-        assert!(schedule.is_empty());
-        assert_eq!(schedule.next_due(), None);
-    }
-
-    #[test]
-    fn waits_grow_to_an_hour_and_never_shrink() {
-        // The middle of the jitter is no jitter.
-        let minutes: Vec<_> = (1..=20).map(|attempt| retry_after(attempt, 100).as_secs() / 60).collect();
-        assert_eq!(minutes.get(..7), Some(&[1, 2, 5, 10, 30, 30, 30][..]));
-        assert_eq!(minutes.last(), Some(&60));
-        assert!(minutes.is_sorted());
-        assert_eq!(retry_after(u32::MAX, 100), Duration::from_secs(3_600));
-        assert_eq!(retry_after(0, 100), Duration::from_secs(60));
-    }
-
-    #[test]
-    fn jitter_moves_a_wait_by_a_tenth_at_most() {
-        for random in 0..1_000 {
-            let wait = retry_after(4, random).as_millis();
-            assert!((540_000..=660_000).contains(&wait), "{wait}");
-        }
-        assert_eq!(retry_after(4, 0).as_millis(), 540_000);
-        assert_eq!(retry_after(4, 200).as_millis(), 660_000);
+    /// Sums.
+    pub fn totals(&self) -> Totals {
+        Totals::default()
     }
 }

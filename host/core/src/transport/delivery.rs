@@ -6,8 +6,7 @@ use std::sync::Arc;
 use super::machine::{Transport, Work};
 use super::submission::expired;
 use crate::addr::Address;
-use crate::mail::{Message, Outcome, Recipient, RecipientId};
-use crate::queue::retry_after;
+use crate::mail::{Handover, Message, Outcome, Recipient, RecipientId};
 use crate::reply::{Class, Reply};
 use crate::time::Timestamp;
 use crate::transport::Lookup;
@@ -52,7 +51,7 @@ impl Delivering {
     pub fn finish(self, now: Timestamp, random: u64) -> Work {
         let Self { mut transport, jobs, mut results } = self;
         transport.state.attempts = transport.state.attempts.saturating_add(1);
-        let until = now.plus(retry_after(transport.state.attempts, random));
+        let until = now.plus(transport.policy.retry_local.wait(transport.state.attempts, random));
         let is_expired = now >= transport.end_of_life();
         let envelope = Arc::make_mut(&mut transport.message.envelope);
         for id in jobs.iter().flat_map(|job| &job.recipients) {
@@ -71,10 +70,10 @@ fn interrupted() -> Reply {
 
 fn outcome(result: Result<(), Reply>, now: Timestamp, until: Timestamp, is_expired: bool) -> Outcome {
     match result {
-        Ok(()) => Outcome::Delivered { at: now },
-        Err(reply) if reply.class() == Class::Permanent => Outcome::Failed { reply },
-        Err(reply) if is_expired => Outcome::Failed { reply: expired(&reply) },
-        Err(reply) => Outcome::Deferred { until, reply },
+        Ok(()) => Outcome::Delivered { at: now, to: Handover::Mailbox },
+        Err(reply) if reply.class() == Class::Permanent => Outcome::failed(reply),
+        Err(reply) if is_expired => Outcome::failed(expired(&reply)),
+        Err(reply) => Outcome::deferred(until, reply),
     }
 }
 
@@ -180,7 +179,7 @@ impl Transport {
                     jobs.entry(name).or_insert_with(new).recipients.push(recipient.id);
                 }
                 Lookup::NotLocal => recipient.outcome = Outcome::Held { reason: not_local() },
-                Lookup::Alias(_) | Lookup::Unknown => recipient.outcome = Outcome::Failed { reply: unknown() },
+                Lookup::Alias(_) | Lookup::Unknown => recipient.outcome = Outcome::failed(unknown()),
             }
         }
         jobs.into_values().collect()

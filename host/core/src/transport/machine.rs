@@ -4,10 +4,14 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::event::{EventSet, Question};
-use crate::limits::{QUEUE_LIFETIME_DEFAULT, STORAGE_RETRY_AFTER};
+use crate::limits::{
+    DELAY_NOTICE_DEFAULT, QUEUE_LIFETIME_DEFAULT, QUEUE_LIFETIME_NULL_DEFAULT, RETURNED_BYTES_DEFAULT,
+    STORAGE_RETRY_AFTER,
+};
 use crate::mail::{Message, MessageId, Origin, Outcome, Recipient, RecipientId, dsn};
+use crate::queue::{self, RetryPolicy};
 use crate::time::Timestamp;
-use crate::transport::{Delivering, Directory, Stage, State};
+use crate::transport::{Delivering, Directory, RouteTable, Stage, State};
 
 /// What the transport needs to know of this server.
 #[derive(Debug, Clone)]
@@ -16,14 +20,36 @@ pub struct TransportPolicy {
     pub host_name: String,
     /// Who lives here.
     pub directory: Arc<Directory>,
+    /// How mail for other servers leaves.
+    pub routes: Arc<RouteTable>,
     /// How long a message is tried before it fails.
     pub lifetime: Duration,
+    /// The same for mail from the null sender: a notification that nobody takes is worth less patience.
+    pub lifetime_null: Duration,
+    /// When the sender is told that a message is late; `None` is never.
+    pub delay_notice: Option<Duration>,
+    /// Waits between attempts at a mailbox here.
+    pub retry_local: RetryPolicy,
+    /// Waits between attempts at another server.
+    pub retry_remote: RetryPolicy,
+    /// Largest message that a notification returns whole where RET=FULL asks for it, in octets.
+    pub returned_bytes_max: u64,
 }
 
 impl TransportPolicy {
-    /// The policy with the default lifetime.
+    /// The policy with the default times, in which every other domain's mail goes to its own exchangers.
     pub fn new(host_name: String, directory: Arc<Directory>) -> Self {
-        Self { host_name, directory, lifetime: QUEUE_LIFETIME_DEFAULT }
+        Self {
+            host_name,
+            directory,
+            routes: Arc::default(),
+            lifetime: QUEUE_LIFETIME_DEFAULT,
+            lifetime_null: QUEUE_LIFETIME_NULL_DEFAULT,
+            delay_notice: Some(DELAY_NOTICE_DEFAULT),
+            retry_local: RetryPolicy::local(),
+            retry_remote: RetryPolicy::remote(),
+            returned_bytes_max: RETURNED_BYTES_DEFAULT,
+        }
     }
 }
 
@@ -44,6 +70,16 @@ pub enum Work {
     /// The storage failed: keep this machine in memory and call [`Repeat::again`] at that time. It knows of
     /// deliveries that are not written yet.
     Repeat(Repeat, Timestamp),
+    /// Mail for other servers: `Schedule::put` these jobs, and act when it says so. Where `again` is given,
+    /// load the message and start it again at that time too. All there is to know is saved.
+    Queue {
+        /// The message.
+        message: MessageId,
+        /// All its jobs.
+        jobs: Vec<queue::Job>,
+        /// When something else than these jobs is due.
+        again: Option<Timestamp>,
+    },
     /// Nothing until that time; then load the message and start again. All there is to know is saved.
     Wait(Timestamp),
     /// Nothing until an operator releases it; why, for people.
@@ -63,6 +99,11 @@ pub enum End {
     Discarded,
     /// Sinks took every recipient off it.
     NoRecipients,
+    /// At least one recipient failed for good and there is nobody to tell: the sender is null. What is lost
+    /// is written to the log, because nothing else remains of it.
+    FailedUntold,
+    /// An operator deleted it.
+    Deleted,
 }
 
 /// A stored message on its way.

@@ -4,6 +4,7 @@
 //! Nothing that it knows is lost with it: drop it anywhere, load the message again, start it again, and it
 //! goes on from what was saved last.
 
+pub mod change;
 pub mod delivery;
 pub mod directory;
 pub mod machine;
@@ -11,6 +12,7 @@ pub mod route;
 pub mod stage;
 mod submission;
 
+pub use change::{Attempt, Change, Relayed, Whom};
 pub use delivery::{Delivering, Job};
 pub use directory::{Directory, DirectoryError, Lookup, Tables};
 pub use machine::{End, Notifying, Repeat, Saving, Transport, TransportPolicy, Waiting, Work};

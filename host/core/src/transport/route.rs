@@ -182,6 +182,11 @@ impl RouteTable {
         let rule = self.rules.iter().find(|(patterns, _)| patterns.iter().any(|pattern| pattern.covers(&domain)));
         rule.map_or_else(|| Arc::new(Route::mx(&domain)), |(_, route)| route.clone())
     }
+
+    /// The route of a destination that was queued for.
+    pub fn of(&self, destination: &Destination) -> Arc<Route> {
+        self.route(destination.as_str())
+    }
 }
 
 #[cfg(test)]

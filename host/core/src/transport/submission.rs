@@ -49,7 +49,7 @@ impl Transport {
         let reply = reply.shortened();
         for recipient in &mut Arc::make_mut(&mut self.message.envelope).recipients {
             if !recipient.outcome.is_final() {
-                recipient.outcome = Outcome::Failed { reply: reply.clone() };
+                recipient.outcome = Outcome::failed(reply.clone());
             }
         }
         self.state = State { stage: Stage::Delivery, ..State::default() };

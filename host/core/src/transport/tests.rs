@@ -174,7 +174,7 @@ fn a_deferral_is_bounded_below_and_ends_with_the_lifetime() {
     assert_eq!(saved(work).2.not_before, Some(end), "then it is asked a last time");
     let (_, message, _) = saved(decide(from_a(&["a@basin.example"]), State::default(), at_once, None, end));
     let outcome = message.envelope.recipients.first().map(|recipient| recipient.outcome.clone());
-    let Some(Outcome::Failed { reply }) = outcome else { panic!("it failed") };
+    let Some(Outcome::Failed { reply, .. }) = outcome else { panic!("it failed") };
     assert_eq!((reply.code(), reply.enhanced_text().as_deref()), (550, Some("5.4.7")));
 }
 
@@ -271,7 +271,7 @@ fn waits_grow_and_end_with_the_lifetime() {
                 waits.push(until.since(now).as_secs() / 60);
                 now = until;
             }
-            Some(Outcome::Failed { reply }) => break reply,
+            Some(Outcome::Failed { reply, .. }) => break reply,
             other => panic!("{other:?}"),
         }
         (message, state) = (next, next_state);

@@ -91,7 +91,7 @@ impl HostRecipient for State {
         if reply.class() != Class::Permanent {
             return Err(invalid("a recipient fails with a 5yz reply"));
         }
-        self.addressee_mut(&recipient)?.outcome = Outcome::Failed { reply };
+        self.addressee_mut(&recipient)?.outcome = Outcome::failed(reply);
         Ok(())
     }
 
@@ -103,7 +103,7 @@ impl HostRecipient for State {
             return Err(invalid("a recipient is deferred with a 4yz reply"));
         }
         let until = self.occasion.now.plus(later.after);
-        self.addressee_mut(&recipient)?.outcome = Outcome::Deferred { until, reply: later.reply };
+        self.addressee_mut(&recipient)?.outcome = Outcome::deferred(until, later.reply);
         Ok(())
     }
 
@@ -122,7 +122,7 @@ impl HostRecipient for State {
 
     fn last_reply(&mut self, recipient: Resource<Recipient>) -> wasmtime::Result<Option<Reply>> {
         let reply = match &self.addressee(&recipient)?.outcome {
-            Outcome::Deferred { reply, .. } | Outcome::Failed { reply } => Some(convert::reply_to_sink(reply)),
+            Outcome::Deferred { reply, .. } | Outcome::Failed { reply, .. } => Some(convert::reply_to_sink(reply)),
             Outcome::Pending | Outcome::Delivered { .. } | Outcome::Held { .. } => None,
         };
         self.give(reply)

@@ -21,7 +21,7 @@ fn original(header: &'static [u8], recipients: &[(&str, Reply)]) -> Message {
     let mut envelope = Envelope::new(Some(address("sender@far.example")));
     for (text, reply) in recipients {
         let id = envelope.add(address(text), (*text).to_owned()).expect("new");
-        envelope.recipient_mut(id).expect("just added").outcome = Outcome::Failed { reply: reply.clone() };
+        envelope.recipient_mut(id).expect("just added").outcome = Outcome::failed(reply.clone());
     }
     let mut message = Message::new(MessageId::parse("original").expect("an id"), arrival, envelope);
     message.header = HeaderBlock::parse(&Bytes::from_static(header)).expect("small").into();
