@@ -144,3 +144,66 @@ pub const RETURNED_BYTES_DEFAULT: u64 = 1024 * 1024;
 
 /// Connections to other servers at a time by default. Each holds a socket and a message's buffers.
 pub const CONNECTIONS_OUT_DEFAULT: u32 = 100;
+
+/// Longest line of another server's reply that is read, in octets, CR LF included. RFC 5321 §4.5.3.1.5 says
+/// 512; servers that put addresses and links into their refusals pass it.
+pub const REMOTE_REPLY_LINE_BYTES_MAX: usize = 2_048;
+
+/// Most lines of another server's reply. The longest answers to EHLO have some 30.
+pub const REMOTE_REPLY_LINES_MAX: usize = 128;
+
+/// Most octets of another server's reply, all lines together; what one connection costs in memory for it.
+pub const REMOTE_REPLY_BYTES_MAX: usize = 32 * 1024;
+
+/// Commands that may wait for their replies at a time (RFC 2920). Fifty lines of 512 octets, and as many
+/// replies, fit into the smallest socket buffers, so neither side ever waits for the other to read (§3.1).
+pub const PIPELINED_COMMANDS_MAX: usize = 50;
+
+/// Octets of content read, encoded and handed to the shell at a time.
+pub const CONTENT_SLICE_BYTES: usize = 64 * 1024;
+
+/// Octets of one chunk of BDAT by default. One chunk for nearly every message; a refusal wastes no more.
+pub const CHUNK_BYTES_DEFAULT: u64 = 1024 * 1024;
+
+/// Chunks that wait for their replies at a time by default: one on its way while the other is looked at.
+pub const CHUNKS_IN_FLIGHT_DEFAULT: u32 = 2;
+
+/// Most transactions that one message takes over one connection, where the other server takes few recipients
+/// at a time (RFC 5321 §4.5.3.1.10); the recipients beyond them wait for the next attempt. Bounds how often a
+/// hostile server makes us send the content.
+pub const TRANSACTIONS_PER_MESSAGE_MAX: u32 = 100;
+
+/// Most mechanisms of AUTH that are remembered of a server; more than there are in the registry that matter.
+pub const REMOTE_MECHANISMS_MAX: usize = 32;
+
+/// Longest AUTH line, in octets, CR LF included: RFC 4954 §4 has an initial response go with the command only
+/// where the line keeps to the limit of every command.
+pub const AUTH_LINE_BYTES_MAX: usize = 512;
+
+/// Longest ENVID, in octets of xtext (RFC 3461 §4.4).
+pub const ENVID_BYTES_MAX: usize = 100;
+
+/// Longest ORCPT, in octets (RFC 3461 §4.2).
+pub const ORCPT_BYTES_MAX: usize = 500;
+
+/// Wait for another server's greeting (RFC 5321 §4.5.3.2.1).
+pub const CLIENT_GREETING_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Wait for the reply to MAIL, RCPT (RFC 5321 §4.5.3.2.2, §4.5.3.2.3) and the commands without a time there.
+pub const CLIENT_COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Wait for the reply to DATA (RFC 5321 §4.5.3.2.4).
+pub const CLIENT_DATA_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Wait until a block of content is taken (RFC 5321 §4.5.3.2.5).
+pub const CLIENT_BLOCK_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Wait for the reply to the final dot (RFC 5321 §4.5.3.2.6).
+pub const CLIENT_END_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Wait for the reply to QUIT. No mail depends on it, and another server may need the place.
+pub const CLIENT_QUIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time from MAIL to the last octet of content. 25 MiB through 28 kbit/s; without it a server that
+/// answers each of a thousand recipients after four minutes holds a connection for days.
+pub const CLIENT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2 * 3_600);

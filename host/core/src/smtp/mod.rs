@@ -1,4 +1,4 @@
-//! The SMTP protocol: commands, extensions, message text, the server session.
+//! The SMTP protocol: commands, extensions, message text, the server session, the client.
 //!
 //! [`Session`] is a machine: each step consumes it and returns a [`Step`] that says what it wants next, with
 //! the state that goes on from there. A pipelined command cannot overtake a verdict, because while one is
@@ -6,9 +6,10 @@
 //!
 //! The way of a command: octets -> [`command`] (form) -> `intent` (sequence, policy: what the server would do
 //! and answer) -> `paused` (sinks) -> `carry_out`. The way of a text: [`data`] -> [`receiving`] -> `paused`
-//! (sinks) -> [`storing`].
+//! (sinks) -> [`storing`]. The other direction, mail that leaves, is [`client`].
 
 mod carry_out;
+pub mod client;
 pub mod command;
 pub mod data;
 mod extension;
