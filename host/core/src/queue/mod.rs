@@ -3,11 +3,13 @@
 //! [`Timetable`] is for messages that wait for a time; [`Schedule`] for mail to other servers, which waits
 //! for a connection too.
 
+pub mod index;
 pub mod job;
 pub mod retry;
 pub mod schedule;
 pub mod timetable;
 
+pub use index::Index;
 pub use job::Job;
 pub use retry::RetryPolicy;
 pub use schedule::{

@@ -13,7 +13,7 @@ const FOUND_CHARACTERS_MAX: usize = 200;
 /// Kept as the lower-case pieces between the stars. Finding each piece at its leftmost place is enough, so
 /// a match reads the text once: no pattern and no text make it slow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Glob {
+pub(crate) struct Glob {
     first: String,
     middle: Vec<String>,
     /// `None` where the pattern has no star.
@@ -22,7 +22,7 @@ pub(super) struct Glob {
 
 impl Glob {
     /// Takes any text as a pattern.
-    pub(super) fn new(pattern: &str) -> Self {
+    pub(crate) fn new(pattern: &str) -> Self {
         let mut pieces = pattern.split('*').map(str::to_lowercase);
         let first = pieces.next().unwrap_or_default();
         let mut middle: Vec<String> = pieces.collect();
@@ -31,8 +31,13 @@ impl Glob {
         Self { first, middle, last }
     }
 
+    /// The text in lower case, where the pattern has no star.
+    pub(crate) fn literal(&self) -> Option<&str> {
+        self.last.is_none().then_some(self.first.as_str())
+    }
+
     /// Whether the whole text fits.
-    pub(super) fn is_match(&self, text: &str) -> bool {
+    pub(crate) fn is_match(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         let Some(last) = &self.last else { return text == self.first };
         let inner = text.strip_prefix(self.first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str()));

@@ -15,7 +15,9 @@ use thiserror::Error;
 use crate::event::EventKind;
 use crate::mail::{HeaderBlock, Recipient, RecipientId};
 
-use matching::{Glob, Network};
+pub(crate) use matching::Glob;
+use matching::Network;
+pub(crate) use parse::closest;
 
 /// What is known when a plan is made. What an event cannot know is `None` or empty; a rule that asks for
 /// it does not register in the first place.

@@ -94,7 +94,8 @@ fn unknown(name: &str, event: EventKind) -> RuleError {
 /// Most edits between what was written and what is suggested; more is a guess.
 const SUGGESTION_DISTANCE_MAX: usize = 2;
 
-fn closest(name: &str, fields: &[&'static str]) -> Option<&'static str> {
+/// The name that is nearest to what was written, where one is near.
+pub(crate) fn closest(name: &str, fields: &[&'static str]) -> Option<&'static str> {
     let distance = |field: &&'static str| edit_distance(name, field.trim_end_matches('>'));
     let best = fields.iter().copied().min_by_key(distance)?;
     (distance(&best) <= SUGGESTION_DISTANCE_MAX).then_some(best)
