@@ -34,7 +34,15 @@ pub struct Spool {
 
 struct Handle {
     shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writing: Writing,
+}
+
+/// Who writes.
+enum Writing {
+    /// A thread of its own, for as long as the spool is open.
+    Thread(Mutex<Option<JoinHandle<()>>>),
+    /// Whoever asks, before the call returns.
+    Caller(Mutex<Option<Writer>>),
 }
 
 impl Spool {
@@ -44,6 +52,37 @@ impl Spool {
     /// The directory is in use by another process, was written by a newer version, or cannot be written.
     /// Damaged mail is set aside and reported in [`Recovery`], and nothing else keeps the spool from opening.
     pub fn open(directory: &Path, options: Options, storage: Arc<dyn Storage>) -> Result<(Self, Recovery), OpenError> {
+        let (shared, writer, recovery) = Self::recover(directory, options, storage)?;
+        let thread = std::thread::Builder::new().name("spool-writer".into()).spawn(move || writer.run());
+        let thread = thread.map_err(|source| {
+            let path = PathBuf::from(directory);
+            OpenError::Directory { doing: "start the writer of", path, source }
+        })?;
+        let writing = Writing::Thread(Mutex::new(Some(thread)));
+        Ok((Self { handle: Arc::new(Handle { shared, writing }) }, recovery))
+    }
+
+    /// Opens a spool without a thread: every operation is done, synced and told before its call returns, so
+    /// the same calls make the same file operations in the same order. For simulations; a server's sessions
+    /// would each wait for a sync of their own. A callback must not use the spool.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_stepped(
+        directory: &Path,
+        options: Options,
+        storage: Arc<dyn Storage>,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let (shared, writer, recovery) = Self::recover(directory, options, storage)?;
+        let writing = Writing::Caller(Mutex::new(Some(writer)));
+        Ok((Self { handle: Arc::new(Handle { shared, writing }) }, recovery))
+    }
+
+    fn recover(
+        directory: &Path,
+        options: Options,
+        storage: Arc<dyn Storage>,
+    ) -> Result<(Arc<Shared>, Writer, Recovery), OpenError> {
         let layout = Layout::new(directory);
         let failed = |doing, path: &Path| {
             let path = PathBuf::from(path);
@@ -76,9 +115,7 @@ impl Spool {
         }
         let group = Group::new(Arc::clone(&shared), log);
         let writer = Writer::new(Arc::clone(&shared), group);
-        let thread = std::thread::Builder::new().name("spool-writer".into()).spawn(move || writer.run());
-        let thread = thread.map_err(failed("start the writer of", directory))?;
-        Ok((Self { handle: Arc::new(Handle { shared, writer: Mutex::new(Some(thread)) }) }, recovery))
+        Ok((shared, writer, recovery))
     }
 
     /// Begins to take in a message.
@@ -116,7 +153,16 @@ impl Spool {
     /// come up again. One that is not there counts as removed.
     pub fn remove(&self, id: MessageId, done: impl FnOnce(Result<(), SpoolFault>) + Send + 'static) {
         let done = Box::new(move |result: Result<Receipt, SpoolFault>| done(result.map(drop)));
-        self.handle.shared.queue.push(Queued { operation: Operation::Remove(id), done });
+        self.queue(Queued { operation: Operation::Remove(id), done });
+    }
+
+    fn queue(&self, queued: Queued) {
+        self.handle.shared.queue.push(queued);
+        if let Writing::Caller(writer) = &self.handle.writing
+            && let Some(writer) = writer.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+        {
+            writer.step();
+        }
     }
 
     fn push(
@@ -127,7 +173,7 @@ impl Spool {
     ) {
         match prepared {
             Ok(prepared) => {
-                self.handle.shared.queue.push(Queued { operation: operation(prepared), done: Box::new(done) });
+                self.queue(Queued { operation: operation(prepared), done: Box::new(done) });
             }
             Err(fault) => done(Err(fault)),
         }
@@ -188,7 +234,15 @@ impl Spool {
 impl Handle {
     fn close(&self) {
         self.shared.queue.close();
-        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = match &self.writing {
+            Writing::Thread(thread) => thread.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Writing::Caller(writer) => {
+                if let Some(writer) = writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    writer.run();
+                }
+                None
+            }
+        };
         // The last handle may go in a callback, on the writer's own thread, which cannot wait for itself.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
             // A panic of the writer was reported by the hook; those who waited have been told.

@@ -74,6 +74,17 @@ impl Writer {
         self.settle();
     }
 
+    /// Does what is queued, makes it durable, and a small part of the cleaning; for a spool without a thread.
+    pub(crate) fn step(&mut self) {
+        while let Taken::Batch(items) = self.shared.queue.take(Some(Duration::ZERO)) {
+            self.write_batch(items);
+        }
+        self.settle();
+        if !self.group.is_dirty() {
+            self.reclaim.step(&mut self.group);
+        }
+    }
+
     // How long what is not durable may still wait; `None` where there is nothing.
     fn until_sync(&mut self) -> Option<Duration> {
         if !self.group.is_dirty() {
