@@ -2,6 +2,16 @@
 //!
 //! The dialogue itself is `basin_core::smtp::client`, which does no I/O; this crate has the sockets, the names,
 //! the certificates and the keys. It knows neither the spool nor the sinks.
+//!
+//! [`Outbound::visit`] is one visit to one destination: it finds the servers, reaches one of them, and hands it
+//! messages out of a [`Feed`] until there are none.
 
 pub mod dns;
+mod facts;
+mod options;
 pub mod tls_policy;
+mod visit;
+
+pub use facts::{Feed, HopAttempt, HopFacts, Visit};
+pub use options::{ClientCertificate, OutboundOptions, TrustStore, VisitLimits};
+pub use visit::{Outbound, OutboundError};

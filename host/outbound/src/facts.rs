@@ -1,0 +1,60 @@
+//! What is known of a visit: how far it came, over which hosts, and how safely.
+
+use core::future::Future;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use basin_core::reply::Reply;
+use basin_core::smtp::client::{Outgoing, Sent, TlsFacts};
+
+/// One connection that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HopAttempt {
+    /// Name of the server, or its address, or the path of its socket.
+    pub host: String,
+    /// Where it was; `None` for a Unix socket, and where its name led nowhere.
+    pub address: Option<SocketAddr>,
+    /// The address it was tried from, once there was a connection.
+    pub source: Option<IpAddr>,
+    /// How the connection was protected; `None` is plain text.
+    pub tls: Option<TlsFacts>,
+    /// What ended it before or between messages; `None` where it ended well.
+    pub error: Option<Reply>,
+    /// Messages that were handed to this server, whatever it said to them.
+    pub messages: u32,
+    /// How long it took, all its messages included.
+    pub took: Duration,
+}
+
+/// The connection over which a message went.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HopFacts {
+    /// Name of the server, or its address, or the path of its socket.
+    pub host: String,
+    /// Where it was; `None` for a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// The address it was reached from.
+    pub source: Option<IpAddr>,
+    /// How the connection was protected; `None` is plain text.
+    pub tls: Option<TlsFacts>,
+}
+
+/// How a visit went.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Visit {
+    /// The connections that were tried, in order.
+    pub hops: Vec<HopAttempt>,
+    /// Why no server took part: no such domain, nobody there, nobody safe enough. Nothing was taken from the feed.
+    pub failure: Option<Reply>,
+}
+
+/// Where a visit gets its messages from and reports them to.
+pub trait Feed: Send {
+    /// The next message for this destination; `None` ends the visit. It is asked for only while a server is
+    /// ready to take a message, and each of its recipients is then reported to [`Feed::done`], once.
+    fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send;
+
+    /// What became of recipients of the message that was taken last: of all of them, or of some while the
+    /// rest follows in another call ([`Sent::is_complete`]).
+    fn done(&mut self, sent: Sent, facts: &HopFacts) -> impl Future<Output = ()> + Send;
+}
