@@ -44,10 +44,22 @@ pub struct HostPort {
     pub port: u16,
 }
 
+impl HostPort {
+    /// Reads `[host]:port`; `None` for any other text, an address literal without a port among them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.strip_prefix('[')?.rsplit_once("]:")?;
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        let is_host =
+            !host.is_empty() && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-:_".contains(&octet));
+        is_host.then(|| Self { host: host.to_owned(), port })
+    }
+}
+
 /// The servers that a route leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NextHop {
-    /// The mail exchangers of that ASCII domain, or of that address literal (RFC 5321 §5.1).
+    /// The mail exchangers of that ASCII domain, or of that address literal (RFC 5321 §5.1). In a rule of a
+    /// [`RouteTable`] the empty text stands for the domain that is routed.
     Mx(String),
     /// These, in this order; no MX is asked for.
     Hosts(Vec<HostPort>),
@@ -180,12 +192,42 @@ impl RouteTable {
     pub fn route(&self, domain: &str) -> Arc<Route> {
         let domain = domain.to_ascii_lowercase();
         let rule = self.rules.iter().find(|(patterns, _)| patterns.iter().any(|pattern| pattern.covers(&domain)));
-        rule.map_or_else(|| Arc::new(Route::mx(&domain)), |(_, route)| route.clone())
+        match rule {
+            None => Arc::new(Route::mx(&domain)),
+            // One rule for the exchangers of many domains: each domain is a destination of its own.
+            Some((_, route)) if matches!(&route.next, NextHop::Mx(of) if of.is_empty()) => Arc::new(Route {
+                destination: Destination::domain(&domain),
+                next: NextHop::Mx(domain),
+                ..route.as_ref().clone()
+            }),
+            Some((_, route)) => route.clone(),
+        }
     }
 
-    /// The route of a destination that was queued for.
+    /// The route of a destination that was queued for: that of the rule which leads there, else of the domain
+    /// or next hop that its text names.
     pub fn of(&self, destination: &Destination) -> Arc<Route> {
-        self.route(destination.as_str())
+        let text = destination.as_str();
+        let rule = self.rules.iter().find(|(_, route)| route.destination == *destination && !text.is_empty());
+        match (rule, HostPort::parse(text)) {
+            (Some((_, route)), _) => route.clone(),
+            (None, Some(hop)) => {
+                Arc::new(Route { destination: destination.clone(), next: NextHop::Hosts(vec![hop]), ..Route::mx("") })
+            }
+            (None, None) => {
+                let route = self.route(text);
+                // The rules changed since: what was queued for a domain goes to the exchangers of that domain.
+                if route.destination == *destination { route } else { Arc::new(Route::mx(text)) }
+            }
+        }
+    }
+
+    /// The route of a recipient that was sent another way: to a domain, or to `[host]:port`.
+    pub fn by_way_of(&self, text: &str) -> Arc<Route> {
+        match HostPort::parse(text) {
+            Some(hop) => self.of(&Destination::hop(&hop)),
+            None => self.route(text),
+        }
     }
 }
 
@@ -208,5 +250,36 @@ mod tests {
         assert_eq!(*table.route("evilexample.org"), Route::mx("evilexample.org"));
         assert_eq!(*table.route("example.com"), Route::mx("example.com"));
         assert_eq!(DomainPattern::parse("*"), DomainPattern::All);
+    }
+
+    #[test]
+    fn a_rule_for_exchangers_leaves_each_domain_a_destination_of_its_own() {
+        let verified = Route { tls: TlsDemand::Verified, ..Route::mx("") };
+        let table = RouteTable::new(vec![(vec![DomainPattern::parse("*.example")], Arc::new(verified))]);
+        let route = table.route("A.Example");
+        assert_eq!((route.destination.as_str(), &route.next), ("a.example", &NextHop::Mx("a.example".to_owned())));
+        assert_eq!(table.of(&route.destination), route);
+    }
+
+    #[test]
+    fn what_was_queued_for_a_destination_finds_its_route_again() {
+        let hop = HostPort { host: "2001:db8::1".to_owned(), port: 24 };
+        let relay = Arc::new(Route {
+            destination: Destination::hop(&hop),
+            next: NextHop::Hosts(vec![hop]),
+            protocol: Protocol::Lmtp,
+            ..Route::mx("")
+        });
+        let table = RouteTable::new(vec![(vec![DomainPattern::parse("example.org")], relay.clone())]);
+        assert_eq!(table.of(&relay.destination), relay);
+        assert_eq!(table.by_way_of("[2001:DB8::1]:24"), relay);
+        let other = table.by_way_of("[relay.example.net]:2525");
+        assert_eq!(other.next, NextHop::Hosts(vec![HostPort { host: "relay.example.net".to_owned(), port: 2525 }]));
+        assert_eq!(table.by_way_of("example.com"), Arc::new(Route::mx("example.com")));
+        assert_eq!(table.of(&Destination::domain("[192.0.2.1]")).next, NextHop::Mx("[192.0.2.1]".to_owned()));
+        assert_eq!(*table.of(&Destination::domain("example.org")), Route::mx("example.org"), "the rules changed since");
+        for bad in ["[]:25", "[x]:0", "[x]:65536", "[x y]:25", "x:25", "[192.0.2.1]"] {
+            assert_eq!(HostPort::parse(bad), None, "{bad}");
+        }
     }
 }
