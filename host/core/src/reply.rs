@@ -79,6 +79,29 @@ impl Reply {
         Self::new(code, Some(Enhanced::new(subject, detail)), text)
     }
 
+    /// Makes a reply out of what another server said. Its text is neutralised here, before anybody keeps, logs or
+    /// repeats it; an enhanced status code at the start of its lines is taken off them (RFC 2034 §4), where its
+    /// class is that of the code.
+    pub fn heard(code: u16, lines: &[Vec<u8>]) -> Self {
+        let text = |line: &Vec<u8>| line.iter().map(|&octet| char::from(printable(octet))).collect::<String>();
+        let mut lines: Vec<String> = lines.iter().map(text).collect();
+        let class = code / 100;
+        let status = |line: &str| {
+            let word = line.split(' ').next().unwrap_or_default();
+            let is_of_class = word.split('.').next().and_then(|digit| digit.parse().ok()) == Some(class);
+            Enhanced::parse(word).filter(|_| is_of_class).map(|enhanced| (enhanced, word.len()))
+        };
+        let enhanced = lines.first().and_then(|line| status(line)).map(|(enhanced, _)| enhanced);
+        if enhanced.is_some() {
+            for line in &mut lines {
+                if let Some((_, len)) = status(line) {
+                    *line = line.get(len..).unwrap_or_default().trim_start().to_owned();
+                }
+            }
+        }
+        Self::multi_line(code, enhanced, lines)
+    }
+
     /// The reply code, 200 to 599.
     pub fn code(&self) -> u16 {
         self.code
@@ -219,6 +242,20 @@ mod tests {
     fn a_code_out_of_range_becomes_451() {
         assert_eq!(Reply::new(99, None, "x").code(), 451);
         assert_eq!(Reply::new(600, None, "x").code(), 451);
+    }
+
+    #[test]
+    fn what_another_server_says_is_made_harmless() {
+        let heard =
+            |code, lines: &[&[u8]]| Reply::heard(code, &lines.iter().map(|line| line.to_vec()).collect::<Vec<_>>());
+        let reply = heard(550, &[b"5.1.1 no such", b"5.1.1 user\x1b[2J\xff"]);
+        assert_eq!(
+            (reply.enhanced(), reply.lines().join("/").as_str()),
+            (Some(Enhanced::new(1, 1)), "no such/user?[2J?")
+        );
+        let reply = heard(450, &[b"5.1.1 another class", b"4.2.1 late"]);
+        assert_eq!((reply.enhanced(), reply.lines().join("/").as_str()), (None, "5.1.1 another class/4.2.1 late"));
+        assert_eq!(heard(250, &[]).lines().len(), 0);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //!     // before anything else in each turn: write out `wire` whole, then clear it
 //!     step = match step {
 //!         // wait reading.patience(now) for octets: reading.feed(octets, now, wire); none in time:
-//!         // reading.timed_out(now, wire); end of stream or error: reading.lost(text)
+//!         // reading.timed_out(); end of stream or error: reading.lost(text)
 //!         ClientStep::Read(reading) => ..,
 //!         // handshake: upgrading.secured(facts, now, wire), or upgrading.not_secured(text)
 //!         ClientStep::StartTls(upgrading) => ..,
@@ -19,7 +19,7 @@
 //!         // octets that arrive meanwhile: idle.feed(octets), end of stream: idle.lost(text)
 //!         ClientStep::Idle(idle) => ..,
 //!         // content: sending.more(now, wire) appends a slice; write it out within sending.patience(now) and
-//!         // come back; octets that arrive meanwhile: sending.feed(octets, now, wire)
+//!         // come back; octets that arrive meanwhile: sending.feed(octets, now)
 //!         ClientStep::Send(sending) => ..,
 //!         // results of a transaction: record them, then reported.go_on(now, wire)
 //!         ClientStep::Sent(sent, reported) => ..,
@@ -33,10 +33,23 @@
 //! never changed) -> `transaction` (MAIL, RCPT, DATA) -> `sending` (content) -> [`Sent`]. A recipient counts as
 //! taken by one thing alone: a 2yz reply to the end of the content that came after its last octet left.
 
+mod greeting;
+mod listen;
+mod live;
+mod login;
+mod offered;
 mod outgoing;
+mod plan;
 mod policy;
+mod sending;
 mod sent;
+mod step;
+mod stuffing;
+mod transaction;
 
+pub use offered::Offered;
 pub use outgoing::{BodyType, ContentReader, Outgoing, OutgoingRecipient, Ret};
 pub use policy::{Chunking, ClientPolicy, ClientTimeouts, Credentials, Mechanism, TlsFacts, TlsProof};
+pub use sending::Sending;
 pub use sent::{Accepted, Closed, Sent, Why};
+pub use step::{ClientStep, Idle, Reading, Reported, Upgrading, start};

@@ -126,7 +126,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// The body cannot be read.
-    pub fn real_body_type(&self) -> io::Result<BodyType> {
+    pub(super) fn real_body_type(&self) -> io::Result<BodyType> {
         let mut is_ascii = self.header.fields().iter().all(|field| field.raw().is_ascii());
         let mut offset = 0;
         while is_ascii && offset < self.body.len() {

@@ -1,0 +1,114 @@
+//! What a connection knows in every state, and what all states share.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::reply::{Class, Reply};
+use crate::smtp::client::listen::{ReplyFault, ReplyReader};
+use crate::smtp::client::offered::Offered;
+use crate::smtp::client::outgoing::Outgoing;
+use crate::smtp::client::policy::{ClientPolicy, TlsFacts};
+use crate::smtp::client::sent::{Closed, Why};
+use crate::smtp::client::step::ClientStep;
+use crate::time::Timestamp;
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) policy: Arc<ClientPolicy>,
+    pub(super) tls: Option<TlsFacts>,
+    pub(super) offered: Offered,
+    pub(super) reader: ReplyReader,
+    /// What the other server calls itself: the first word of its answer to EHLO, else of its greeting.
+    pub(super) peer_name: String,
+    /// STARTTLS was refused, or the connection is past it.
+    pub(super) is_past_starttls: bool,
+    /// The login succeeded.
+    pub(super) is_logged_in: bool,
+    /// MAIL commands sent since the last EHLO.
+    pub(super) mails: u32,
+    /// A transaction was begun that no end of content closed; RSET goes before the next one.
+    pub(super) needs_reset: bool,
+    /// When the wait that goes on began.
+    pub(super) waits_since: Timestamp,
+}
+
+impl Live {
+    pub(super) fn new(policy: Arc<ClientPolicy>, tls: Option<TlsFacts>, now: Timestamp) -> Self {
+        Self {
+            policy,
+            is_past_starttls: tls.is_some(),
+            tls,
+            offered: Offered::default(),
+            reader: ReplyReader::default(),
+            peer_name: String::new(),
+            is_logged_in: false,
+            mails: 0,
+            needs_reset: false,
+            waits_since: now,
+        }
+    }
+
+    /// How long the wait may still last, of `limit` and up to `end` at the latest.
+    pub(super) fn patience(&self, limit: Duration, end: Option<Timestamp>, now: Timestamp) -> Duration {
+        let deadline = self.waits_since.plus(limit);
+        end.map_or(deadline, |end| end.min(deadline)).since(now)
+    }
+
+    /// Judges octets that answer nothing that was sent: 421 says that the server goes (RFC 5321 §3.8), anything
+    /// else that no later reply would be the one to its command.
+    pub(super) fn unasked(&mut self, mut input: &[u8]) -> (Why, Reply) {
+        match self.reader.read(&mut input) {
+            Ok(Some(reply)) if reply.code() == 421 => (Why::ServiceClosing, reply),
+            Ok(_) => (Why::Violation, violation("it replied before it was asked")),
+            Err(fault) => (Why::Violation, fault_reply(fault)),
+        }
+    }
+
+    /// Whether the server takes no more transactions (RFC 9422 §4.1).
+    pub(super) fn is_used_up(&self) -> bool {
+        self.offered.mails_max.is_some_and(|mails_max| self.mails >= mails_max)
+    }
+}
+
+/// Ends a connection that no message is in hand of.
+pub(super) fn close(why: Why, reply: &Reply) -> ClientStep {
+    close_with(why, reply, None)
+}
+
+/// Ends a connection.
+pub(super) fn close_with(why: Why, reply: &Reply, unsent: Option<Outgoing>) -> ClientStep {
+    ClientStep::Close(Closed { why, reply: reply.shortened(), unsent })
+}
+
+/// Appends a command line. Everything in it was checked where it came from; were a control octet left all the
+/// same, it could not begin another command.
+pub(super) fn put_line(wire: &mut Vec<u8>, line: &str) {
+    wire.extend(line.bytes().map(|octet| if octet.is_ascii_control() { b'?' } else { octet }));
+    wire.extend_from_slice(b"\r\n");
+}
+
+/// What a refusal means that was said to this server, not to a message: another host or another day may be
+/// better, so it is temporary, whatever the other server calls it. 521 alone says that a host never takes mail
+/// (RFC 7504 §3).
+pub(super) fn of_host(reply: &Reply, what: &str) -> Reply {
+    match reply.class() {
+        Class::Transient => reply.shortened(),
+        Class::Permanent if reply.code() == 521 => reply.shortened(),
+        Class::Permanent | Class::Success | Class::Continue => {
+            Reply::new(451, reply.enhanced(), format!("the next server refused {what}: {reply}")).shortened()
+        }
+    }
+}
+
+pub(super) fn violation(what: &str) -> Reply {
+    Reply::with(451, 5, 0, format!("the next server broke the protocol: {what}"))
+}
+
+pub(super) fn fault_reply(fault: ReplyFault) -> Reply {
+    violation(&fault.to_string())
+}
+
+pub(super) fn odd(reply: &Reply, awaited: &str) -> Reply {
+    violation(&format!("{} in answer to {awaited}", reply.code()))
+}

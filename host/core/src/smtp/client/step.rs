@@ -1,0 +1,308 @@
+//! The states of a connection, as the shell holds them.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::reply::Reply;
+use crate::smtp::client::greeting;
+use crate::smtp::client::live::{Live, close, fault_reply, put_line, violation};
+use crate::smtp::client::login::Login;
+use crate::smtp::client::offered::Offered;
+use crate::smtp::client::outgoing::Outgoing;
+use crate::smtp::client::policy::{ClientPolicy, TlsFacts};
+use crate::smtp::client::sending::{Ending, Sending, Stream};
+use crate::smtp::client::sent::{Closed, Sent, Why};
+use crate::smtp::client::transaction::{self, Envelope};
+use crate::time::Timestamp;
+
+/// What a connection wants next, and the state that goes on from there. Whatever it is, what stands in `wire`
+/// leaves first.
+#[derive(Debug)]
+pub enum ClientStep {
+    /// Wait for octets, at most [`Reading::patience`], and call [`Reading::feed`].
+    Read(Reading),
+    /// Do the handshake, then call [`Upgrading::secured`] or [`Upgrading::not_secured`].
+    StartTls(Upgrading),
+    /// Nothing is in hand: call [`Idle::transact`] or [`Idle::quit`].
+    Idle(Idle),
+    /// Content leaves: call [`Sending::more`] for the next slice.
+    Send(Sending),
+    /// Record the results, then call [`Reported::go_on`].
+    Sent(Sent, Reported),
+    /// Close the connection.
+    Close(Closed),
+}
+
+/// Begins with a connection that was just opened; `tls` where it began with the connection (RFC 8314).
+pub fn start(policy: Arc<ClientPolicy>, tls: Option<TlsFacts>, now: Timestamp) -> ClientStep {
+    ClientStep::Read(Reading { live: Box::new(Live::new(policy, tls, now)), awaits: Awaits::Greeting })
+}
+
+/// A connection that waits for a reply.
+#[derive(Debug)]
+pub struct Reading {
+    pub(super) live: Box<Live>,
+    pub(super) awaits: Awaits,
+}
+
+/// What a reply is awaited to.
+#[derive(Debug)]
+pub(super) enum Awaits {
+    Greeting,
+    Ehlo,
+    Helo,
+    StartTls,
+    Login(Login),
+    Envelope(Box<Envelope>),
+    Chunk(Box<Stream>),
+    End(Box<Ending>),
+    Quit,
+}
+
+impl Awaits {
+    // Replies that may come now. What comes beyond them cannot be an answer.
+    fn due(&self) -> usize {
+        match self {
+            Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) | Self::Quit => 1,
+            Self::Envelope(envelope) => envelope.due(),
+            Self::Chunk(stream) => stream.due(),
+            Self::End(ending) => ending.due(),
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Greeting => "the connection",
+            Self::Ehlo => "EHLO",
+            Self::Helo => "HELO",
+            Self::StartTls => "STARTTLS",
+            Self::Login(_) => "AUTH",
+            Self::Envelope(envelope) => envelope.awaited(),
+            Self::Chunk(_) => "BDAT",
+            Self::End(_) => "the end of the content",
+            Self::Quit => "QUIT",
+        }
+    }
+}
+
+impl Reading {
+    /// How long the shell waits for octets. Octets that end no reply make it no longer.
+    pub fn patience(&self, now: Timestamp) -> Duration {
+        let timeouts = &self.live.policy.timeouts;
+        let (limit, end) = match &self.awaits {
+            Awaits::Greeting => (timeouts.greeting, None),
+            Awaits::Ehlo | Awaits::Helo | Awaits::StartTls | Awaits::Login(_) => (timeouts.command, None),
+            Awaits::Envelope(envelope) if envelope.awaits_data() => (timeouts.data, Some(envelope.ends)),
+            Awaits::Envelope(envelope) => (timeouts.command, Some(envelope.ends)),
+            Awaits::Chunk(stream) => (timeouts.block, Some(stream.envelope.ends)),
+            Awaits::End(_) => (timeouts.end, None),
+            Awaits::Quit => (timeouts.quit, None),
+        };
+        self.live.patience(limit, end, now)
+    }
+
+    /// What is waited for, for logs.
+    pub fn awaited(&self) -> &'static str {
+        self.awaits.word()
+    }
+
+    /// Takes octets of the other server, cut anywhere.
+    pub fn feed(mut self, mut input: &[u8], now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+        let mut due = self.awaits.due();
+        loop {
+            let Self { mut live, awaits } = self;
+            if due == 0 {
+                if input.is_empty() {
+                    return ClientStep::Read(Self { live, awaits });
+                }
+                let (why, reply) = live.unasked(input);
+                return awaits.break_off(why, &reply);
+            }
+            let reply = match live.reader.read(&mut input) {
+                Ok(Some(reply)) => reply,
+                Ok(None) => return ClientStep::Read(Self { live, awaits }.refilled(wire)),
+                Err(fault) => return awaits.break_off(Why::Violation, &fault_reply(fault)),
+            };
+            due -= 1;
+            live.waits_since = now;
+            // RFC 5321 §3.8, §4.2.3: it may come in answer to anything, and nothing follows it.
+            if reply.code() == 421 {
+                return awaits.break_off(Why::ServiceClosing, &reply);
+            }
+            match awaits.reply(live, &reply, wire) {
+                ClientStep::Read(next) => self = next,
+                step if input.is_empty() => return step,
+                ClientStep::StartTls(_) => {
+                    // RFC 3207 §5, §6: nothing in plain text may be taken for something that TLS protects.
+                    let reply = violation("plain text follows its go-ahead for TLS");
+                    return close(Why::Violation, &reply);
+                }
+                ClientStep::Idle(idle) => return idle.feed(input),
+                ClientStep::Send(sending) => return sending.feed(input, now),
+                ClientStep::Sent(sent, reported) => return ClientStep::Sent(sent, reported.with_input(input)),
+                ClientStep::Close(closed) => return ClientStep::Close(closed),
+            }
+        }
+    }
+
+    // Sends on where replies made room in the window.
+    fn refilled(mut self, wire: &mut Vec<u8>) -> Self {
+        if let Awaits::Envelope(envelope) = &mut self.awaits {
+            envelope.fill(&mut self.live, wire);
+        }
+        self
+    }
+
+    /// No reply came in [`Reading::patience`].
+    pub fn timed_out(self) -> ClientStep {
+        let reply = Reply::with(451, 4, 2, format!("no reply to {} in time", self.awaited()));
+        self.awaits.break_off(Why::TimedOut, &reply)
+    }
+
+    /// The other server closed the connection, or it broke; `what` is the error for people.
+    pub fn lost(self, what: &str) -> ClientStep {
+        let reply =
+            Reply::with(451, 4, 2, format!("the connection was lost before the reply to {}: {what}", self.awaited()));
+        self.awaits.break_off(Why::Lost, &reply)
+    }
+
+    /// This server stops.
+    pub fn shut_down(self) -> ClientStep {
+        self.awaits.break_off(Why::ShutDown, &shutting_down())
+    }
+}
+
+/// A connection whose other server waits for the handshake of TLS.
+#[derive(Debug)]
+pub struct Upgrading {
+    pub(super) live: Box<Live>,
+}
+
+impl Upgrading {
+    /// The handshake is done.
+    pub fn secured(self, facts: TlsFacts, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+        greeting::secured(self.live, facts, now, wire)
+    }
+
+    /// The handshake failed. The connection is of no more use; where plain text is allowed, another may be
+    /// opened with [`TlsDemand::Never`](crate::transport::TlsDemand::Never).
+    pub fn not_secured(self, what: &str) -> ClientStep {
+        close(Why::Tls, &Reply::with(451, 7, 5, format!("TLS failed: {what}")))
+    }
+}
+
+/// A connection that is open, greeted, and as safe as demanded.
+#[derive(Debug)]
+pub struct Idle {
+    pub(super) live: Box<Live>,
+}
+
+impl Idle {
+    /// Begins with a message. What the other server cannot take has its results at once.
+    pub fn transact(self, outgoing: Outgoing, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+        transaction::begin(self.live, outgoing, 1, now, wire)
+    }
+
+    /// Says goodbye.
+    pub fn quit(mut self, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+        put_line(wire, "QUIT");
+        self.live.waits_since = now;
+        ClientStep::Read(Reading { live: self.live, awaits: Awaits::Quit })
+    }
+
+    /// Octets arrived though nothing was asked.
+    pub fn feed(mut self, input: &[u8]) -> ClientStep {
+        if input.is_empty() {
+            return ClientStep::Idle(self);
+        }
+        let (why, reply) = self.live.unasked(input);
+        close(why, &reply)
+    }
+
+    /// The other server closed the connection, or it broke.
+    pub fn lost(self, what: &str) -> ClientStep {
+        close(Why::Lost, &Reply::with(451, 4, 2, format!("the connection was lost: {what}")))
+    }
+
+    /// What the other server offers.
+    pub fn offered(&self) -> &Offered {
+        &self.live.offered
+    }
+
+    /// What TLS came to.
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        self.live.tls.as_ref()
+    }
+
+    /// What the other server calls itself.
+    pub fn peer_name(&self) -> &str {
+        &self.live.peer_name
+    }
+}
+
+/// A connection whose last transaction has its results.
+#[derive(Debug)]
+pub struct Reported(pub(super) After);
+
+/// What follows a transaction.
+#[derive(Debug)]
+pub(super) enum After {
+    Close(Closed),
+    /// The recipients that go in another transaction, and its number.
+    GoOn(Box<Live>, Option<(Outgoing, u32)>),
+}
+
+impl Reported {
+    /// The results are recorded.
+    pub fn go_on(self, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+        match self.0 {
+            After::Close(closed) => ClientStep::Close(closed),
+            After::GoOn(live, Some((rest, number))) => transaction::begin(live, rest, number, now, wire),
+            After::GoOn(live, None) => transaction::idle(live, wire),
+        }
+    }
+
+    // Octets came behind the last reply. What was decided stays decided.
+    fn with_input(self, input: &[u8]) -> Self {
+        match self.0 {
+            After::Close(closed) => Self(After::Close(closed)),
+            After::GoOn(mut live, rest) => {
+                let (why, reply) = live.unasked(input);
+                let unsent = rest.map(|(outgoing, _)| outgoing);
+                Self(After::Close(Closed { why, reply: reply.shortened(), unsent }))
+            }
+        }
+    }
+}
+
+impl Awaits {
+    // Ends the connection in the middle.
+    pub(super) fn break_off(self, why: Why, reply: &Reply) -> ClientStep {
+        match self {
+            Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) => close(why, reply),
+            // Nothing depends on it any more.
+            Self::Quit => close(Why::Quit, reply),
+            Self::Envelope(mut envelope) => envelope.end(why, reply, false),
+            Self::Chunk(stream) => stream.break_off(why, reply),
+            Self::End(ending) => ending.break_off(why, reply),
+        }
+    }
+
+    fn reply(self, live: Box<Live>, reply: &Reply, wire: &mut Vec<u8>) -> ClientStep {
+        match self {
+            Self::Greeting => greeting::greeted(live, reply, wire),
+            Self::Ehlo => greeting::answered_ehlo(live, reply, wire),
+            Self::Helo => greeting::answered_helo(live, reply, wire),
+            Self::StartTls => greeting::answered_starttls(live, reply, wire),
+            Self::Login(login) => greeting::answered_login(live, login, reply, wire),
+            Self::Envelope(envelope) => envelope.reply(live, reply, wire),
+            Self::Chunk(stream) => stream.reply(live, reply),
+            Self::End(ending) => ending.reply(live, reply),
+            Self::Quit => close(Why::Quit, reply),
+        }
+    }
+}
+
+pub(super) fn shutting_down() -> Reply {
+    Reply::with(451, 3, 2, "this server is shutting down")
+}
