@@ -1,10 +1,22 @@
 //! Where a domain's mail goes: its mail exchangers and their addresses (RFC 5321 §5.1).
 
+mod exchangers;
+mod lookup;
+#[cfg(test)]
+mod tests;
+
 use core::time::Duration;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use basin_core::reply::Reply;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use tokio::task::JoinSet;
+
+use exchangers::refusal;
+use lookup::{Answer, Lookups};
+pub(crate) use lookup::LookupError;
 
 /// Who is asked for names, and how long that may take.
 #[derive(Debug, Clone)]
@@ -106,12 +118,6 @@ pub struct Exchanger {
     pub canonical: Option<String>,
 }
 
-/// Asks the domain name system. Cheap to clone; clones share the cache.
-#[derive(Clone)]
-pub struct Resolver {
-    options: std::sync::Arc<DnsOptions>,
-}
-
 /// Why there is no resolver.
 #[derive(Debug, thiserror::Error)]
 pub enum DnsSetupError {
@@ -128,29 +134,206 @@ pub enum DnsSetupError {
     },
 }
 
+/// Asks the domain name system. Cheap to clone; clones share what is known.
+#[derive(Clone)]
+pub struct Resolver {
+    options: Arc<DnsOptions>,
+    lookups: Lookups,
+}
+
 impl Resolver {
     /// Makes a resolver; nothing is asked yet.
     pub fn new(options: DnsOptions) -> Result<Self, DnsSetupError> {
-        Ok(Self { options: std::sync::Arc::new(options) })
+        Ok(Self { lookups: Lookups::new(&options)?, options: Arc::new(options) })
     }
 
     /// The servers that take mail for a domain, given in ASCII or as an address literal (`[192.0.2.1]`).
     ///
     /// `random` shuffles what is equally good. A domain that says it takes no mail (RFC 7505), does not exist,
-    /// or has nobody but this server left is a failure.
+    /// or has nobody but this server left is a failure. What is known costs no question.
     pub async fn exchangers(&self, domain: &str, random: u64) -> Result<Exchangers, RouteFailure> {
-        let _ = (domain, random, &self.options);
-        Err(RouteFailure { reply: Reply::with(451, 4, 3, "not there yet") })
+        let domain = domain.trim_end_matches('.').to_ascii_lowercase();
+        match tokio::time::timeout(self.options.total_timeout, self.find_exchangers(&domain, random)).await {
+            Ok(found) => found,
+            Err(_) => Err(refusal(451, 4, 3, format!("looking up the mail exchangers of {domain} took too long"))),
+        }
     }
 
-    /// The one server of that name or address (`192.0.2.1`, `2001:db8::1`), without a look at MX records.
+    async fn find_exchangers(&self, domain: &str, random: u64) -> Result<Exchangers, RouteFailure> {
+        if let Some(address) = exchangers::literal(domain) {
+            return self.literal(domain, address);
+        }
+        let Some(name) = mail_name(domain) else {
+            return Err(refusal(550, 1, 2, format!("{domain} is no domain that mail can be sent to")));
+        };
+        let (listed, is_secure, is_implicit) = match self.lookups.ask(&name, RecordType::MX).await {
+            Ok(answer) => (listed(domain, &answer.data)?, answer.is_secure, false),
+            // RFC 5321 §5.1: without an MX record the domain is its own exchanger. Whether that is proved is
+            // seen by its addresses: nobody can deny a record of a signed zone without a signature.
+            Err(LookupError::NoRecord) => (vec![(0, domain.to_owned())], true, true),
+            Err(error) => return Err(no_answer(domain, &error)),
+        };
+        let mut hosts = self.resolve(exchangers::in_order(listed, random)).await;
+        let was_self = exchangers::without_self(&mut hosts, |host| self.is_self(host));
+        if was_self && hosts.is_empty() {
+            return Err(loops(domain));
+        }
+        if hosts.iter().all(|host| host.addresses.is_err()) {
+            return Err(exchangers::nobody_left(domain, &hosts));
+        }
+        Ok(Exchangers { domain: domain.to_owned(), hosts, is_secure, is_implicit })
+    }
+
+    fn literal(&self, domain: &str, address: Option<IpAddr>) -> Result<Exchangers, RouteFailure> {
+        let address =
+            address.ok_or_else(|| refusal(550, 1, 2, format!("{domain} is no address that mail can be sent to")))?;
+        let host = given(domain, address);
+        if self.is_self(&host) {
+            return Err(loops(domain));
+        }
+        Ok(Exchangers { domain: domain.to_owned(), hosts: vec![host], is_secure: false, is_implicit: true })
+    }
+
+    /// The one server of that name or address (`192.0.2.1`, `2001:db8::1`), without a look at MX records. It may
+    /// be this server itself: who names a host means it.
     pub async fn host(&self, name: &str) -> Exchanger {
-        Exchanger {
-            name: name.to_owned(),
-            preference: 0,
-            addresses: Err(RouteFailure { reply: Reply::with(451, 4, 3, "not there yet") }),
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        if let Ok(address) = name.parse() {
+            return given(&name, address);
+        }
+        match tokio::time::timeout(self.options.total_timeout, self.exchanger(0, name.clone())).await {
+            Ok(found) => found,
+            Err(_) => {
+                let failure = refusal(451, 4, 3, format!("looking up the address of {name} took too long"));
+                Exchanger { name, preference: 0, addresses: Err(failure), is_secure: false, canonical: None }
+            }
+        }
+    }
+
+    // All at once: what is slow for one is slow for all, and the first that answers is not always the best.
+    async fn resolve(&self, listed: Vec<(u16, String)>) -> Vec<Exchanger> {
+        if let [(preference, name)] = listed.as_slice() {
+            return vec![self.exchanger(*preference, name.clone()).await];
+        }
+        let mut tasks = JoinSet::new();
+        for (place, (preference, name)) in listed.into_iter().enumerate() {
+            let resolver = self.clone();
+            tasks.spawn(async move { (place, resolver.exchanger(preference, name).await) });
+        }
+        let mut hosts = tasks.join_all().await;
+        hosts.sort_by_key(|(place, _)| *place);
+        hosts.into_iter().map(|(_, host)| host).collect()
+    }
+
+    async fn exchanger(&self, preference: u16, name: String) -> Exchanger {
+        let failed = |name: String, failure| Exchanger {
+            name,
+            preference,
+            addresses: Err(failure),
             is_secure: false,
             canonical: None,
+        };
+        let Some(asked) = mail_name(&name) else {
+            let failure = refusal(550, 4, 4, format!("the mail exchanger {name} has a name that no host can have"));
+            return failed(name, failure);
+        };
+        let families = self.options.families;
+        let (v6, v4) = tokio::join!(
+            async { if families == Families::V4 { None } else { Some(self.lookups.ask(&asked, RecordType::AAAA).await) } },
+            async { if families == Families::V6 { None } else { Some(self.lookups.ask(&asked, RecordType::A).await) } },
+        );
+        let answers = [v6, v4].map(|answer| answer.unwrap_or(Err(LookupError::NoRecord)));
+        let is_secure = answers.iter().flatten().all(|answer| answer.is_secure);
+        let canonical = answers.iter().flatten().find_map(|answer| answer.canonical.as_ref()).map(text_of);
+        let [v6, v4] = answers.each_ref().map(|answer| answer.as_ref().map_or_else(|_| Vec::new(), addresses));
+        let addresses = exchangers::in_turns(v6, v4);
+        if addresses.is_empty() {
+            let failure = no_address(&name, &answers);
+            return failed(name, failure);
         }
+        Exchanger { name, preference, addresses: Ok(addresses), is_secure, canonical }
+    }
+
+    fn is_self(&self, host: &Exchanger) -> bool {
+        let own = |address: &IpAddr| self.options.own_addresses.contains(&address.to_canonical());
+        let is_own_name = self.options.own_names.iter().any(|name| name.eq_ignore_ascii_case(&host.name));
+        is_own_name || host.addresses.iter().flatten().any(own)
+    }
+
+    /// The lookups themselves, for records that are not about addresses.
+    pub(crate) fn lookups(&self) -> &Lookups {
+        &self.lookups
+    }
+}
+
+/// An exchanger whose address was given, not looked up.
+fn given(name: &str, address: IpAddr) -> Exchanger {
+    let name = name.to_owned();
+    Exchanger { name, preference: 0, addresses: Ok(vec![address]), is_secure: false, canonical: None }
+}
+
+/// The exchangers of an answer, as preference and name.
+fn listed(domain: &str, data: &[RData]) -> Result<Vec<(u16, String)>, RouteFailure> {
+    let records = data.iter().filter_map(|record| match record {
+        RData::MX(mx) => Some(mx),
+        _ => None,
+    });
+    let named: Vec<_> =
+        records.filter(|mx| !mx.exchange.is_root()).map(|mx| (mx.preference, text_of(&mx.exchange))).collect();
+    // RFC 7505 §3: one record with an empty name says that the domain takes no mail. Beside other records it
+    // says nothing.
+    if named.is_empty() {
+        return Err(refusal(556, 1, 10, format!("{domain} takes no mail: it has a null MX record")));
+    }
+    Ok(named)
+}
+
+fn addresses(answer: &Answer) -> Vec<IpAddr> {
+    let address = |record: &RData| match record {
+        RData::A(v4) => Some(IpAddr::V4(v4.0)),
+        RData::AAAA(v6) => Some(IpAddr::V6(v6.0)),
+        _ => None,
+    };
+    answer.data.iter().filter_map(address).filter(exchangers::is_usable).take(exchangers::ADDRESSES_MAX).collect()
+}
+
+/// A name that a host or a mail domain can have, fully qualified: letters, digits, hyphens and underscores.
+pub(crate) fn mail_name(text: &str) -> Option<Name> {
+    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+    let mut name = Name::from_ascii(text).ok().filter(|_| !text.is_empty() && text.bytes().all(is_plain))?;
+    name.set_fqdn(true);
+    Some(name)
+}
+
+/// A name as text: lower case, no dot at its end.
+pub(crate) fn text_of(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
+}
+
+fn loops(domain: &str) -> RouteFailure {
+    refusal(554, 4, 6, format!("mail for {domain} would come back here: this server is its best mail exchanger"))
+}
+
+/// What is said where a domain's MX records cannot be had.
+fn no_answer(domain: &str, error: &LookupError) -> RouteFailure {
+    match error {
+        LookupError::NoName => refusal(550, 1, 2, format!("the domain {domain} does not exist")),
+        LookupError::NoRecord => refusal(550, 4, 4, format!("{domain} has no mail exchanger")),
+        LookupError::Bogus | LookupError::Failed(_) => {
+            refusal(451, 4, 3, format!("cannot look up the mail exchangers of {domain}: {error}"))
+        }
+    }
+}
+
+/// What is said where a host has no address: another attempt may help where a look-up failed.
+fn no_address(name: &str, answers: &[Result<Answer, LookupError>]) -> RouteFailure {
+    let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
+    let passing = errors().find(|error| matches!(error, LookupError::Bogus | LookupError::Failed(_)));
+    match passing {
+        Some(error) => refusal(451, 4, 3, format!("cannot look up the address of {name}: {error}")),
+        None if errors().any(|error| *error == LookupError::NoName) => {
+            refusal(550, 4, 4, format!("the host {name} does not exist"))
+        }
+        None => refusal(550, 4, 4, format!("{name} has no address that can be used")),
     }
 }
