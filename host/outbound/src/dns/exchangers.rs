@@ -80,9 +80,11 @@ pub(crate) fn nobody_left(domain: &str, hosts: &[Exchanger]) -> RouteFailure {
     passing.cloned().unwrap_or_else(|| match hosts {
         // RFC 5321 §5.1: exchangers none of which can be used are an error; the domain's own address is not asked.
         [] | [_, _, ..] => refusal(550, 4, 4, format!("no mail exchanger of {domain} has an address")),
-        [only] => only.addresses.clone().err().unwrap_or_else(|| {
-            refusal(550, 4, 4, format!("the mail exchanger of {domain} has no address"))
-        }),
+        [only] => only
+            .addresses
+            .clone()
+            .err()
+            .unwrap_or_else(|| refusal(550, 4, 4, format!("the mail exchanger of {domain} has no address"))),
     })
 }
 

@@ -147,8 +147,8 @@ impl Absent {
 }
 
 fn system_servers() -> Result<Vec<NameServerConfig>, DnsSetupError> {
-    let (config, _) = hickory_resolver::system_conf::read_system_conf()
-        .map_err(|error| DnsSetupError::System(error.to_string()))?;
+    let (config, _) =
+        hickory_resolver::system_conf::read_system_conf().map_err(|error| DnsSetupError::System(error.to_string()))?;
     match config.name_servers() {
         [] => Err(DnsSetupError::System("none is configured".to_owned())),
         servers => Ok(servers.to_vec()),
@@ -193,10 +193,10 @@ fn digest(asked: &Name, kind: RecordType, records: &[Record]) -> Option<Answer> 
             let canonical = (name != asked).then(|| name.clone());
             return Some(Answer { data, is_secure, canonical });
         }
-        let alias = records.iter().filter(|it| it.name == *name).find_map(|it| match &it.data {
-            RData::CNAME(target) => Some((it, &target.0)),
-            _ => None,
-        });
+        let alias = records
+            .iter()
+            .filter(|it| it.name == *name)
+            .find_map(|it| if let RData::CNAME(target) = &it.data { Some((it, &target.0)) } else { None });
         let (record, target) = alias?;
         is_secure &= record.proof.is_secure();
         name = target;
@@ -207,24 +207,16 @@ fn digest(asked: &Name, kind: RecordType, records: &[Record]) -> Option<Answer> 
 /// The answer that stands in an error: a wildcard's, whose proof takes more hash iterations than anybody should
 /// compute (RFC 9276 §3.2), which makes it insecure and no more.
 fn unproved_answer(asked: &Name, kind: RecordType, error: &NetError) -> Option<Answer> {
-    match error {
-        NetError::Dns(DnsError::Nsec { response, proof, .. }) if proof.is_insecure() => {
-            digest(asked, kind, &response.answers).map(|answer| Answer { is_secure: false, ..answer })
-        }
-        _ => None,
-    }
+    let NetError::Dns(DnsError::Nsec { response, proof, .. }) = error else { return None };
+    let answer = digest(asked, kind, &response.answers).filter(|_| proof.is_insecure())?;
+    Some(Answer { is_secure: false, ..answer })
 }
 
 /// What a failure means, and how long it holds.
 fn classify(error: NetError) -> (LookupError, Option<Duration>) {
-    let absent = |code: ResponseCode| match code {
-        ResponseCode::NXDomain => LookupError::NoName,
-        _ => LookupError::NoRecord,
-    };
+    let absent = |code| if code == ResponseCode::NXDomain { LookupError::NoName } else { LookupError::NoRecord };
     match error {
-        NetError::Dns(DnsError::NoRecordsFound(none)) => {
-            (absent(none.response_code), Some(negative_ttl(&none)))
-        }
+        NetError::Dns(DnsError::NoRecordsFound(none)) => (absent(none.response_code), Some(negative_ttl(&none))),
         NetError::Dns(DnsError::Nsec { response, proof, .. }) if proof.is_insecure() => {
             (absent(response.response_code), Some(NEGATIVE_TTL_DEFAULT))
         }

@@ -15,8 +15,8 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::task::JoinSet;
 
 use exchangers::refusal;
-use lookup::{Answer, Lookups};
 pub(crate) use lookup::LookupError;
+use lookup::{Answer, Lookups};
 
 /// Who is asked for names, and how long that may take.
 #[derive(Debug, Clone)]
@@ -239,7 +239,9 @@ impl Resolver {
         };
         let families = self.options.families;
         let (v6, v4) = tokio::join!(
-            async { if families == Families::V4 { None } else { Some(self.lookups.ask(&asked, RecordType::AAAA).await) } },
+            async {
+                if families == Families::V4 { None } else { Some(self.lookups.ask(&asked, RecordType::AAAA).await) }
+            },
             async { if families == Families::V6 { None } else { Some(self.lookups.ask(&asked, RecordType::A).await) } },
         );
         let answers = [v6, v4].map(|answer| answer.unwrap_or(Err(LookupError::NoRecord)));
@@ -274,10 +276,7 @@ fn given(name: &str, address: IpAddr) -> Exchanger {
 
 /// The exchangers of an answer, as preference and name.
 fn listed(domain: &str, data: &[RData]) -> Result<Vec<(u16, String)>, RouteFailure> {
-    let records = data.iter().filter_map(|record| match record {
-        RData::MX(mx) => Some(mx),
-        _ => None,
-    });
+    let records = data.iter().filter_map(|record| if let RData::MX(mx) = record { Some(mx) } else { None });
     let named: Vec<_> =
         records.filter(|mx| !mx.exchange.is_root()).map(|mx| (mx.preference, text_of(&mx.exchange))).collect();
     // RFC 7505 §3: one record with an empty name says that the domain takes no mail. Beside other records it
@@ -289,10 +288,14 @@ fn listed(domain: &str, data: &[RData]) -> Result<Vec<(u16, String)>, RouteFailu
 }
 
 fn addresses(answer: &Answer) -> Vec<IpAddr> {
-    let address = |record: &RData| match record {
-        RData::A(v4) => Some(IpAddr::V4(v4.0)),
-        RData::AAAA(v6) => Some(IpAddr::V6(v6.0)),
-        _ => None,
+    let address = |record: &RData| {
+        if let RData::A(v4) = record {
+            Some(IpAddr::V4(v4.0))
+        } else if let RData::AAAA(v6) = record {
+            Some(IpAddr::V6(v6.0))
+        } else {
+            None
+        }
     };
     answer.data.iter().filter_map(address).filter(exchangers::is_usable).take(exchangers::ADDRESSES_MAX).collect()
 }
