@@ -215,17 +215,20 @@ fn unproved_answer(asked: &Name, kind: RecordType, error: &NetError) -> Option<A
 /// What a failure means, and how long it holds.
 fn classify(error: NetError) -> (LookupError, Option<Duration>) {
     let absent = |code| if code == ResponseCode::NXDomain { LookupError::NoName } else { LookupError::NoRecord };
+    let failed = |why: String| (LookupError::Failed(why), None);
+    if matches!(error, NetError::Timeout) {
+        return failed("no name server answered in time".to_owned());
+    }
+    let text = error.to_string();
+    let NetError::Dns(error) = error else { return failed(text) };
     match error {
-        NetError::Dns(DnsError::NoRecordsFound(none)) => (absent(none.response_code), Some(negative_ttl(&none))),
-        NetError::Dns(DnsError::Nsec { response, proof, .. }) if proof.is_insecure() => {
+        DnsError::NoRecordsFound(none) => (absent(none.response_code), Some(negative_ttl(&none))),
+        DnsError::Nsec { response, proof, .. } if proof.is_insecure() => {
             (absent(response.response_code), Some(NEGATIVE_TTL_DEFAULT))
         }
-        NetError::Dns(DnsError::Nsec { .. } | DnsError::DnssecBogus) => (LookupError::Bogus, None),
-        NetError::Dns(DnsError::ResponseCode(code)) => {
-            (LookupError::Failed(format!("the name server says: {code}")), None)
-        }
-        NetError::Timeout => (LookupError::Failed("no name server answered in time".to_owned()), None),
-        other => (LookupError::Failed(other.to_string()), None),
+        DnsError::Nsec { .. } | DnsError::DnssecBogus => (LookupError::Bogus, None),
+        DnsError::ResponseCode(code) => failed(format!("the name server says: {code}")),
+        error => failed(error.to_string()),
     }
 }
 

@@ -15,7 +15,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::task::JoinSet;
 
 use exchangers::refusal;
-pub(crate) use lookup::LookupError;
+use lookup::LookupError;
 use lookup::{Answer, Lookups};
 
 /// Who is asked for names, and how long that may take.
@@ -260,11 +260,6 @@ impl Resolver {
         let own = |address: &IpAddr| self.options.own_addresses.contains(&address.to_canonical());
         let is_own_name = self.options.own_names.iter().any(|name| name.eq_ignore_ascii_case(&host.name));
         is_own_name || host.addresses.iter().flatten().any(own)
-    }
-
-    /// The lookups themselves, for records that are not about addresses.
-    pub(crate) fn lookups(&self) -> &Lookups {
-        &self.lookups
     }
 }
 
