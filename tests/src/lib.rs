@@ -12,6 +12,7 @@ pub mod http;
 pub mod ledger;
 pub mod letter;
 pub mod maildir;
+pub mod next_hop;
 pub mod null;
 pub mod powercut;
 pub mod process;
