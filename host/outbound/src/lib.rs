@@ -6,11 +6,17 @@
 //! [`Outbound::visit`] is one visit to one destination: it finds the servers, reaches one of them, and hands it
 //! messages out of a [`Feed`] until there are none.
 
+mod connect;
+mod converse;
+mod course;
 pub mod dns;
 mod facts;
 mod options;
+mod tls;
 pub mod tls_policy;
+mod verify;
 mod visit;
+mod wire;
 
 pub use facts::{Feed, HopAttempt, HopFacts, Visit};
 pub use options::{ClientCertificate, OutboundOptions, TrustStore, VisitLimits};

@@ -8,6 +8,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::dns::{Exchanger, Exchangers, RouteFailure};
+use crate::verify::{self, ByAuthority};
 
 /// Finds out what connections have to prove: a route's demand, DANE (RFC 7672) and MTA-STS (RFC 8461) together.
 pub struct TlsPolicies {
@@ -59,12 +60,20 @@ pub struct Handshake {
     pub config: Arc<ClientConfig>,
     /// The name sent to the server (SNI).
     pub name: ServerName<'static>,
+    verifier: Arc<ByAuthority>,
 }
 
 impl Handshake {
     /// What the certificate proved; to be asked when the handshake is done.
     pub fn proved(&self) -> Proved {
-        Proved::Encrypted
+        if self.verifier.has_vouched() { Proved::Authority } else { Proved::Encrypted }
+    }
+}
+
+impl DestinationPolicy {
+    /// What is known of a next hop that a route names: the route's demand, and no policy of a domain's.
+    pub fn of_hop(demand: TlsDemand) -> Self {
+        Self { demand }
     }
 }
 
@@ -112,8 +121,9 @@ impl TlsPlan {
     /// How to shake hands; `None` where the name of the server cannot be used in TLS.
     pub fn handshake(&self) -> Option<Handshake> {
         let name = ServerName::try_from(self.host.clone()).ok()?;
-        let config = ClientConfig::builder().with_root_certificates(self.roots.clone()).with_no_client_auth();
-        Some(Handshake { config: Arc::new(config), name })
+        let verifier = ByAuthority::new(&self.roots, self.demand == TlsDemand::Verified);
+        let config = Arc::new(verify::config(verifier.clone()).ok()?);
+        Some(Handshake { config, name, verifier })
     }
 
     /// What the sender is told where the server does not offer TLS though the plan needs it.

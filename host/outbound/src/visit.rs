@@ -1,10 +1,15 @@
 //! The way out, and one visit over it.
 
-use basin_core::reply::Reply;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
 use basin_core::transport::Route;
 use thiserror::Error;
 
+use crate::course::Course;
 use crate::dns::{DnsSetupError, Resolver};
+use crate::tls::{self, Shown};
+use crate::tls_policy::TlsPolicies;
 use crate::{Feed, OutboundOptions, Visit};
 
 /// Why there is no way out.
@@ -25,8 +30,11 @@ pub enum OutboundError {
 
 /// The way out of this server. One value serves all visits at a time.
 pub struct Outbound {
-    options: OutboundOptions,
-    resolver: Resolver,
+    pub(crate) options: OutboundOptions,
+    pub(crate) resolver: Resolver,
+    pub(crate) policies: TlsPolicies,
+    pub(crate) shown: Shown,
+    random: AtomicU64,
 }
 
 impl Outbound {
@@ -36,7 +44,10 @@ impl Outbound {
     /// See [`OutboundError`].
     pub fn new(options: OutboundOptions) -> Result<Self, OutboundError> {
         let resolver = Resolver::new(options.dns.clone())?;
-        Ok(Self { options, resolver })
+        let policies = TlsPolicies::new(Arc::new(tls::roots(&options.trust)?));
+        let shown = Shown(options.client_certificate.as_ref().map(tls::client_auth).transpose()?);
+        let random = AtomicU64::new(options.random);
+        Ok(Self { options, resolver, policies, shown, random })
     }
 
     /// Visits one destination: tries its servers in order until one is ready for mail, and hands it messages
@@ -44,7 +55,16 @@ impl Outbound {
     ///
     /// It ends within [`crate::VisitLimits::visit`] and what the feed itself takes, whatever the servers do.
     pub async fn visit(&self, route: &Route, feed: &mut impl Feed) -> Visit {
-        let _ = (&self.options, &self.resolver, route, feed);
-        Visit { hops: Vec::new(), failure: Some(Reply::with(451, 4, 1, "no server could be tried")) }
+        let mut course = Course::new(self, route, feed);
+        Box::pin(course.tour()).await;
+        course.finish().await
+    }
+
+    // SplitMix64: each visit gets another order of equal exchangers out of one seed.
+    pub(crate) fn random(&self) -> u64 {
+        let mut mixed = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 }

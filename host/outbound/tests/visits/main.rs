@@ -1,0 +1,9 @@
+//! Visits to real sockets on the loopback interface: servers that behave, and servers that do not.
+
+mod certs;
+mod content;
+mod feed;
+mod hostile;
+mod peer;
+mod routes;
+mod tls;

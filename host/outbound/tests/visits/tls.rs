@@ -1,0 +1,103 @@
+//! Every demand for TLS against every kind of server.
+
+use std::sync::Arc;
+
+use basin_core::smtp::client::TlsProof;
+use basin_core::transport::{Route, TlsDemand};
+use basin_outbound::OutboundOptions;
+use rustls::ServerConfig;
+
+use crate::certs::{Authority, NAME, self_signed};
+use crate::feed::{options, route, visit};
+use crate::peer::{Peer, Plan};
+
+struct Kind {
+    name: &'static str,
+    server: Arc<ServerConfig>,
+    is_good: bool,
+}
+
+fn kinds(authority: &Authority) -> Vec<Kind> {
+    let kind = |name, server, is_good| Kind { name, server, is_good };
+    vec![
+        kind("good", authority.server(NAME), true),
+        kind("self-signed", self_signed(), false),
+        kind("expired", authority.expired_server(), false),
+        kind("another name", authority.server("other.example"), false),
+        kind("unknown authority", Authority::new().server(NAME), false),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_counts_where_a_route_asks_for_it() {
+    let authority = Authority::new();
+    for is_tls_implicit in [false, true] {
+        for demand in [TlsDemand::Opportunistic, TlsDemand::Required, TlsDemand::Verified] {
+            for kind in kinds(&authority) {
+                let plan = Plan { tls: Some(kind.server), is_tls_implicit, ..Plan::default() };
+                let peer = Peer::start(plan).await;
+                let route = Route { is_tls_implicit, ..route(&[peer.address], demand) };
+                let (visit, messages) = visit(authority.trusted(options()), &route, 1).await;
+                let what = format!("{demand:?} {} implicit {is_tls_implicit}: {visit:?}", kind.name);
+                if demand == TlsDemand::Verified && !kind.is_good {
+                    assert_eq!((messages.accepted(), peer.messages().len()), (0, 0), "{what}");
+                    continue;
+                }
+                assert_eq!(messages.accepted(), 2, "{what}");
+                assert!(peer.messages().iter().all(|message| message.is_secured), "{what}");
+                let facts = messages.sent.first().and_then(|(_, facts)| facts.tls.clone()).expect("TLS");
+                assert_eq!(facts.version, "TLSv1.3");
+                assert!(facts.cipher.starts_with("TLS13_"), "{}", facts.cipher);
+                if demand == TlsDemand::Verified {
+                    assert_eq!(facts.proof, TlsProof::Authority, "{what}");
+                }
+                if !kind.is_good {
+                    assert_eq!(facts.proof, TlsProof::None, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_may_want_no_tls() {
+    let peer = Peer::start(Plan { tls: Some(self_signed()), ..Plan::default() }).await;
+    let (_, messages) = visit(options(), &route(&[peer.address], TlsDemand::Never), 1).await;
+    assert_eq!(messages.accepted(), 2);
+    assert!(peer.messages().iter().all(|message| !message.is_secured));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_handshake_fails_plain_text_is_used_only_if_the_route_allows_it() {
+    // It offers STARTTLS and then speaks something else.
+    let plan = Plan { offers: vec!["STARTTLS"], ..Plan::default() };
+    for (demand, accepted) in [(TlsDemand::Opportunistic, 2), (TlsDemand::Required, 0), (TlsDemand::Verified, 0)] {
+        let peer = Peer::start(plan.clone()).await;
+        let (visit, messages) = visit(options(), &route(&[peer.address], demand), 1).await;
+        assert_eq!(messages.accepted(), accepted, "{demand:?} {visit:?}");
+        assert_eq!(peer.connections(), if accepted > 0 { 2 } else { 1 }, "{visit:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demand_for_tls_is_not_met_by_a_server_without_it() {
+    for demand in [TlsDemand::Required, TlsDemand::Verified] {
+        let peer = Peer::start(Plan::default()).await;
+        let (visit, messages) = visit(options(), &route(&[peer.address], demand), 1).await;
+        assert_eq!((messages.taken, peer.messages().len()), (0, 0));
+        assert!(visit.failure.is_some());
+        let heard = peer.heard();
+        assert!(heard.iter().all(|line| !line.starts_with("MAIL")), "{heard:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_who_is_there_is_shown_a_certificate() {
+    let authority = Authority::new();
+    for (client_certificate, accepted) in [(Some(authority.client()), 2), (None, 0)] {
+        let peer = Peer::start(Plan { tls: Some(authority.demanding_server()), ..Plan::default() }).await;
+        let options = OutboundOptions { client_certificate, ..authority.trusted(options()) };
+        let (visit, messages) = visit(options, &route(&[peer.address], TlsDemand::Verified), 1).await;
+        assert_eq!(messages.accepted(), accepted, "{visit:?}");
+    }
+}
