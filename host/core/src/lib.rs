@@ -11,6 +11,7 @@ pub mod addr;
 pub mod event;
 pub mod limits;
 pub mod mail;
+pub mod network;
 pub mod queue;
 pub mod reply;
 pub mod smtp;

@@ -192,6 +192,12 @@ impl Live {
 
     /// Why policy refuses a MAIL with these parameters.
     pub(super) fn mail_refusal(&self, parameters: &Parameters) -> Option<Refusal> {
+        if self.is_queue_full {
+            // RFC 5321 §4.2.3: 452, insufficient storage; the client keeps the message and tries later. A limit and no
+            // policy: no sink may lift it.
+            let reply = Reply::with(452, 3, 1, "the queue of this server is full, try again later");
+            return Some(Refusal { reply, tally: Tally::Work, is_policy: false });
+        }
         // RFC 1870 §6.1: what cannot fit is refused before it is sent.
         let is_too_large = declared_size(parameters).is_some_and(|size| size > self.policy.message_bytes_max);
         is_too_large.then(|| Refusal { reply: too_large(), tally: Tally::Work, is_policy: true })
@@ -208,10 +214,18 @@ impl Live {
         let reply = match self.policy.directory.lookup(recipient) {
             Lookup::Mailbox(_) | Lookup::Alias(_) => return None,
             Lookup::Unknown => Reply::with(550, 1, 1, "no such user here"),
+            // Only for who is known: a server that sends for anybody is an open relay. The address goes on as it is,
+            // so nothing in its local part has a meaning here (`%`, `!`, source routes).
+            Lookup::NotLocal if self.may_relay() => return None,
             Lookup::NotLocal => Reply::with(550, 7, 1, "relaying denied"),
         };
         // Idle, so that guessing names ends with 421.
         Some(Refusal { reply, tally: Tally::Idle, is_policy: true })
+    }
+
+    fn may_relay(&self) -> bool {
+        let client = self.facts.client.ip();
+        self.policy.relay_clients.iter().any(|network| network.has(client))
     }
 
     // The first greeting opens the session; any other one is only a slow RSET.

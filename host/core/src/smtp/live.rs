@@ -22,6 +22,8 @@ pub(super) struct Live {
     pub(super) idle: u32,
     /// DATA was refused and no command came since: a line that is none is message text.
     pub(super) has_refused_data: bool,
+    /// The queue has no room for another message.
+    pub(super) is_queue_full: bool,
     random: u64,
 }
 
@@ -80,6 +82,7 @@ impl Live {
             commands: 0,
             idle: 0,
             has_refused_data: false,
+            is_queue_full: false,
             random: connection.random,
         }
     }

@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::limits;
+use crate::network::Network;
 use crate::time::Timestamp;
 use crate::transport::Directory;
 
@@ -35,10 +36,13 @@ pub struct ListenerPolicy {
     pub data_total: Duration,
     /// Whose mail is taken.
     pub directory: Arc<Directory>,
+    /// Clients that may send mail to any other domain. Nobody else may: a server that anybody sends through is
+    /// an open relay.
+    pub relay_clients: Vec<Network>,
 }
 
 impl ListenerPolicy {
-    /// Makes the policy of a listener with the defaults of [`limits`].
+    /// Makes the policy of a listener with the defaults of [`limits`]; nobody may relay.
     pub fn new(name: impl Into<String>, host_name: impl Into<String>, directory: Arc<Directory>) -> Self {
         Self {
             name: name.into(),
@@ -52,6 +56,7 @@ impl ListenerPolicy {
             data_timeout: limits::DATA_TIMEOUT_DEFAULT,
             data_total: limits::DATA_TOTAL_DEFAULT,
             directory,
+            relay_clients: Vec::new(),
         }
     }
 }

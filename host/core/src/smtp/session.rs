@@ -107,6 +107,12 @@ impl Session {
         Step::Ask(Paused { live, waiting: Waiting::Command { intent, command } }, Box::new(question))
     }
 
+    /// Says whether the queue has room; while it has none, MAIL is answered with 452 4.3.1. The shell says it
+    /// before it gives a line.
+    pub fn queue_is_full(&mut self, is_full: bool) {
+        self.0.is_queue_full = is_full;
+    }
+
     /// A line passed `limits::COMMAND_LINE_BYTES_MAX`; the shell has read it to its end and dropped it.
     pub fn line_too_long(mut self, now: Timestamp, outbox: &mut Outbox) -> Step {
         self.0.commands += 1;

@@ -1,7 +1,5 @@
 //! Checking conditions against facts.
 
-use core::net::IpAddr;
-
 use super::{Condition, Facts, Field, Pattern};
 use crate::mail::RecipientId;
 
@@ -53,47 +51,6 @@ impl Glob {
         }
         true
     }
-}
-
-/// An address or a network, IPv4 written as the IPv6 addresses that stand for it (RFC 4291 §2.5.5.2), so
-/// that a client on a dual-stack socket is the same client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Network {
-    bits: u128,
-    mask: u128,
-}
-
-impl Network {
-    /// Parses `address` or `address/prefix`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let width = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(digits) if digits.bytes().all(|octet| octet.is_ascii_digit()) => digits.parse::<u32>().ok()?,
-            Some(_) => return None,
-            None => width,
-        };
-        let host_bits = width.checked_sub(prefix)?;
-        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-        Some(Self { bits: wide(address) & mask, mask })
-    }
-
-    /// Whether the address lies in the network.
-    pub(super) fn has(&self, address: IpAddr) -> bool {
-        wide(address) & self.mask == self.bits
-    }
-}
-
-fn wide(address: IpAddr) -> u128 {
-    let v6 = match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
-    u128::from(v6)
 }
 
 impl Condition {

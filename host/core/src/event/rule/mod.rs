@@ -14,9 +14,9 @@ use thiserror::Error;
 
 use crate::event::EventKind;
 use crate::mail::{HeaderBlock, Recipient, RecipientId};
+use crate::network::Network;
 
 pub(crate) use matching::Glob;
-use matching::Network;
 pub(crate) use parse::closest;
 
 /// What is known when a plan is made. What an event cannot know is `None` or empty; a rule that asks for

@@ -1,0 +1,65 @@
+//! Networks of clients.
+
+use core::net::IpAddr;
+
+/// An address or a network, IPv4 written as the IPv6 addresses that stand for it (RFC 4291 §2.5.5.2), so
+/// that a client on a dual-stack socket is the same client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    bits: u128,
+    mask: u128,
+}
+
+impl Network {
+    /// Parses `address` or `address/prefix`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(digits) if digits.bytes().all(|octet| octet.is_ascii_digit()) => digits.parse::<u32>().ok()?,
+            Some(_) => return None,
+            None => width,
+        };
+        let host_bits = width.checked_sub(prefix)?;
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        Some(Self { bits: wide(address) & mask, mask })
+    }
+
+    /// Whether the address lies in the network.
+    pub fn has(&self, address: IpAddr) -> bool {
+        wide(address) & self.mask == self.bits
+    }
+
+    /// Whether it is every address of a family, or every address there is.
+    pub fn is_everybody(&self) -> bool {
+        // The IPv4 addresses are one /96 of the IPv6 ones.
+        self.mask.leading_ones() <= 96 && (self.mask == 0 || self.has(IpAddr::from([0, 0, 0, 0])))
+    }
+}
+
+fn wide(address: IpAddr) -> u128 {
+    let v6 = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    u128::from(v6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_is_told_from_somebody() {
+        for text in ["0.0.0.0/0", "::/0", "::ffff:0.0.0.0/96"] {
+            assert!(Network::parse(text).expect("a network").is_everybody(), "{text}");
+        }
+        for text in ["127.0.0.0/8", "0.0.0.0/1", "::1", "2001:db8::/32", "0.0.0.0/8"] {
+            assert!(!Network::parse(text).expect("a network").is_everybody(), "{text}");
+        }
+    }
+}
