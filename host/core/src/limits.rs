@@ -116,6 +116,9 @@ pub const QUEUE_LIFETIME_DEFAULT: Duration = Duration::from_secs(5 * 24 * 3_600)
 /// The port of mail between servers (RFC 5321 §4.5.4.2).
 pub const SMTP_PORT: u16 = 25;
 
+/// The port of LMTP where none is named: "any private mail system" (RFC 1700), never 25 (RFC 2033 §5).
+pub const LMTP_PORT: u16 = 24;
+
 /// Connections to one destination at a time by default: what most receivers let one sender have.
 pub const CONNECTIONS_PER_DESTINATION: u32 = 10;
 

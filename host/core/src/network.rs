@@ -1,6 +1,7 @@
 //! Networks of clients.
 
-use core::net::IpAddr;
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr};
 
 /// An address or a network, IPv4 written as the IPv6 addresses that stand for it (RFC 4291 §2.5.5.2), so
 /// that a client on a dual-stack socket is the same client.
@@ -41,6 +42,18 @@ impl Network {
     }
 }
 
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (address, prefix) = (Ipv6Addr::from(self.bits), self.mask.leading_ones());
+        match address.to_ipv4_mapped().zip(prefix.checked_sub(96)) {
+            Some((address, 32)) => write!(f, "{address}"),
+            Some((address, prefix)) => write!(f, "{address}/{prefix}"),
+            None if prefix == 128 => write!(f, "{address}"),
+            None => write!(f, "{address}/{prefix}"),
+        }
+    }
+}
+
 fn wide(address: IpAddr) -> u128 {
     let v6 = match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -52,6 +65,13 @@ fn wide(address: IpAddr) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_is_shown_as_it_is_written() {
+        for text in ["127.0.0.0/8", "192.0.2.1", "0.0.0.0/0", "::1", "2001:db8::/32", "::/0"] {
+            assert_eq!(Network::parse(text).expect("a network").to_string(), text);
+        }
+    }
 
     #[test]
     fn everybody_is_told_from_somebody() {

@@ -13,6 +13,8 @@ use super::checked::{Config, Domain, Limits, Listener, Log};
 use super::raw;
 use super::source::{Problem, Source};
 
+mod outgoing;
+
 /// Collects what is wrong, so that one run of `basin check` shows all of it.
 pub(super) struct Check<'a> {
     pub(super) source: Source<'a>,
@@ -41,6 +43,12 @@ impl Check<'_> {
         let postmaster = self.postmaster(written.postmaster, &domains);
         let directory = self.directory(&domains, &aliases, postmaster.as_ref());
         let admin = self.admin(written.admin.address);
+        let relay_clients = self.relay(&written.relay);
+        let queue = self.queue(&written.queue);
+        let outbound = self.outbound(&written.outbound, host_name.as_ref());
+        let credentials = self.credentials(written.credentials);
+        let routes = Arc::new(self.routes(written.route, &outbound, &credentials));
+        let (dns, tls) = (self.dns(&written.dns), self.tls(&written.tls));
         let limits = self.limits(&written.limits);
         let log = self.log(written.log);
         let path =
@@ -59,6 +67,13 @@ impl Check<'_> {
             aliases,
             postmaster: postmaster?,
             directory: directory?,
+            relay_clients,
+            queue,
+            outbound,
+            routes,
+            credentials,
+            dns,
+            tls,
             limits,
             log: log?,
             warnings: Vec::new(),

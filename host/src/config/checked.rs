@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use basin_core::addr::Address;
+use basin_core::network::Network;
+use basin_core::transport::RouteTable;
 use basin_core::transport::directory::Directory;
 
 use super::check::Check;
+use super::outgoing::{Credentials, Dns, Outbound, Queue, Tls};
 use super::raw::{self, write_size, write_time};
 use super::source::{ConfigErrors, Problem, Source};
 
@@ -41,6 +44,20 @@ pub struct Config {
     pub postmaster: Address,
     /// Domains, mailboxes and aliases as the machines look them up.
     pub directory: Arc<Directory>,
+    /// Clients that may send to any domain.
+    pub relay_clients: Vec<Network>,
+    /// How long and how often mail is tried.
+    pub queue: Queue,
+    /// How mail leaves.
+    pub outbound: Outbound,
+    /// Which way the mail of which domain leaves.
+    pub routes: Arc<RouteTable>,
+    /// Names and passwords for other servers, by name.
+    pub credentials: Vec<Credentials>,
+    /// Where names are looked up.
+    pub dns: Dns,
+    /// Which certificates are trusted.
+    pub tls: Tls,
     /// What the server may use.
     pub limits: Limits,
     /// What is logged.
@@ -181,7 +198,30 @@ impl Config {
             let to: Vec<String> = to.iter().map(ToString::to_string).collect();
             text.push_str(&format!("alias        {from} -> {}\n", to.join(", ")));
         }
-        text + &format!("postmaster   {}\n", self.postmaster)
+        text.push_str(&format!("postmaster   {}\n", self.postmaster));
+        text + &self.describe_outgoing()
+    }
+
+    fn describe_outgoing(&self) -> String {
+        let clients: Vec<String> = self.relay_clients.iter().map(ToString::to_string).collect();
+        let clients = if clients.is_empty() { "nobody".to_owned() } else { clients.join(", ") };
+        let mut text = format!("relay for    {clients}\n");
+        let delay = self.queue.delay_notice.map_or("never".to_owned(), |after| format!("after {}", write_time(after)));
+        text.push_str(&format!(
+            "queue        tried for {} (notifications {}), senders told of a delay {delay}, {} messages at most\n",
+            write_time(self.queue.lifetime),
+            write_time(self.queue.bounce_lifetime),
+            self.queue.messages_max,
+        ));
+        text.push_str(&format!(
+            "outbound     {} connections, {} to one destination, as {}\n",
+            self.outbound.connections, self.outbound.limits.connections_max, self.outbound.helo_name,
+        ));
+        for (patterns, route) in self.routes.rules() {
+            let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+            text.push_str(&format!("route        {} -> {route}\n", patterns.join(", ")));
+        }
+        text
     }
 }
 

@@ -1,13 +1,16 @@
 //! The configuration: read here and nowhere else.
 //!
-//! `raw` is the file as it is written, `checked` what it means, [`reference`] the doc text of each key,
-//! `source` finds the line of a key for messages.
+//! `raw` is the file as it is written, `checked` and `outgoing` what it means, `keys` the
+//! doc text of each key, [`reference`] what is made from it, `source` finds the line of a key for messages.
 
 mod check;
 mod checked;
+mod keys;
+mod outgoing;
 mod raw;
 pub mod reference;
 mod source;
 
 pub use checked::{Config, Domain, Limits, Listener, Log};
+pub use outgoing::{Credentials, Dns, Outbound, Queue, Tls};
 pub use source::{ConfigErrors, Problem};

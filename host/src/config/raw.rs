@@ -22,6 +22,13 @@ pub(super) struct File {
     pub(super) listener: Vec<Listener>,
     pub(super) domain: Vec<Domain>,
     pub(super) aliases: BTreeMap<String, OneOrMany>,
+    pub(super) relay: Relay,
+    pub(super) queue: Queue,
+    pub(super) outbound: Outbound,
+    pub(super) route: Vec<Route>,
+    pub(super) credentials: Vec<Credentials>,
+    pub(super) dns: Dns,
+    pub(super) tls: Tls,
     pub(super) limits: Limits,
     pub(super) log: Log,
 }
@@ -80,6 +87,80 @@ pub(super) struct Domain {
     pub(super) catch_all: Option<String>,
 }
 
+/// `[relay]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Relay {
+    pub(super) clients: Option<Vec<String>>,
+}
+
+/// `[queue]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Queue {
+    pub(super) lifetime: Option<Span>,
+    pub(super) bounce_lifetime: Option<Span>,
+    pub(super) delay_notice: Option<String>,
+    pub(super) first_waits: Option<Vec<Span>>,
+    pub(super) longest_wait: Option<Span>,
+    pub(super) max_messages: Option<u64>,
+}
+
+/// `[outbound]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Outbound {
+    pub(super) connections: Option<usize>,
+    pub(super) connections_per_destination: Option<u32>,
+    pub(super) messages_per_connection: Option<u32>,
+    pub(super) messages_per_minute: Option<u32>,
+    pub(super) helo_name: Option<String>,
+    pub(super) source_addresses: Vec<String>,
+    pub(super) tls: Option<String>,
+    pub(super) chunking: Option<bool>,
+    pub(super) connect_timeout: Option<Span>,
+    pub(super) command_timeout: Option<Span>,
+    pub(super) final_timeout: Option<Span>,
+}
+
+/// `[[route]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Route {
+    pub(super) domains: Vec<String>,
+    pub(super) hosts: Vec<String>,
+    pub(super) protocol: Option<String>,
+    pub(super) tls: Option<String>,
+    pub(super) implicit_tls: Option<bool>,
+    pub(super) credentials: Option<String>,
+    pub(super) connections: Option<u32>,
+    pub(super) messages_per_connection: Option<u32>,
+    pub(super) messages_per_minute: Option<u32>,
+}
+
+/// `[[credentials]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Credentials {
+    pub(super) name: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) password_file: Option<String>,
+}
+
+/// `[dns]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Dns {
+    pub(super) servers: Vec<String>,
+}
+
+/// `[tls]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Tls {
+    pub(super) roots: Option<String>,
+}
+
 /// `[limits]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -127,6 +208,13 @@ pub(super) struct Octets(pub(super) u64);
 const TIME_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZE_UNITS: &[(&str, u64)] =
     &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("KB", 1_000), ("MB", 1_000_000)];
+
+impl Span {
+    /// Reads a time outside of TOML, for keys that take a word as well.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        quantity(text, TIME_UNITS).map(|milliseconds| Self(Duration::from_millis(milliseconds)))
+    }
+}
 
 // Number and unit out of "25MiB"; `None` where the text is anything else or the product overflows.
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {

@@ -55,6 +55,16 @@ impl HostPort {
     }
 }
 
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// The servers that a route leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NextHop {
@@ -139,14 +149,27 @@ impl Route {
         }
     }
 
+    /// The same route to the mail exchangers of a domain.
+    pub fn towards(&self, domain: &str) -> Self {
+        let next = NextHop::Mx(domain.to_ascii_lowercase());
+        Self { destination: Destination::domain(domain), next, ..self.clone() }
+    }
+
     /// The port where nothing else is said.
     pub const PORT: u16 = SMTP_PORT;
 }
 
 /// Which route a domain's mail takes: the first rule that names it, else its own mail exchangers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RouteTable {
     rules: Vec<(Vec<DomainPattern>, Arc<Route>)>,
+    usual: Arc<Route>,
+}
+
+impl Default for RouteTable {
+    fn default() -> Self {
+        Self { rules: Vec::new(), usual: Arc::new(Route::mx("")) }
+    }
 }
 
 /// Which domains a rule is for.
@@ -182,25 +205,66 @@ impl DomainPattern {
     }
 }
 
+impl fmt::Display for DomainPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::Exact(domain) => f.write_str(domain),
+            Self::Below(domain) => write!(f, "*.{domain}"),
+        }
+    }
+}
+
+/// For people: the servers and what is spoken there.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.next {
+            NextHop::Mx(own) if own.is_empty() => f.write_str("mail exchangers of the domain")?,
+            NextHop::Mx(domain) => write!(f, "mail exchangers of {domain}")?,
+            NextHop::Hosts(hosts) => {
+                let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+                f.write_str(&hosts.join(", "))?;
+            }
+        }
+        let protocol = if self.protocol == Protocol::Lmtp { "LMTP" } else { "SMTP" };
+        let tls = match self.tls {
+            TlsDemand::Never => "no TLS",
+            TlsDemand::Opportunistic => "TLS where offered",
+            TlsDemand::Required => "TLS required",
+            TlsDemand::Verified => "TLS verified",
+        };
+        write!(f, " ({protocol}, {tls}")?;
+        if let Some(name) = &self.credentials {
+            write!(f, ", logged in as {name}")?;
+        }
+        f.write_str(")")
+    }
+}
+
 impl RouteTable {
     /// A table of rules, the first of which that covers a domain is taken.
     pub fn new(rules: Vec<(Vec<DomainPattern>, Arc<Route>)>) -> Self {
-        Self { rules }
+        Self { rules, ..Self::default() }
+    }
+
+    /// The same table with another route for domains that no rule covers.
+    pub fn with_usual(self, usual: Route) -> Self {
+        Self { usual: Arc::new(usual), ..self }
+    }
+
+    /// The rules in their order.
+    pub fn rules(&self) -> &[(Vec<DomainPattern>, Arc<Route>)] {
+        &self.rules
     }
 
     /// The route of a domain, given in ASCII or as an address literal.
     pub fn route(&self, domain: &str) -> Arc<Route> {
         let domain = domain.to_ascii_lowercase();
         let rule = self.rules.iter().find(|(patterns, _)| patterns.iter().any(|pattern| pattern.covers(&domain)));
-        match rule {
-            None => Arc::new(Route::mx(&domain)),
-            // One rule for the exchangers of many domains: each domain is a destination of its own.
-            Some((_, route)) if matches!(&route.next, NextHop::Mx(of) if of.is_empty()) => Arc::new(Route {
-                destination: Destination::domain(&domain),
-                next: NextHop::Mx(domain),
-                ..route.as_ref().clone()
-            }),
-            Some((_, route)) => route.clone(),
+        let route = rule.map_or(&self.usual, |(_, route)| route);
+        match &route.next {
+            NextHop::Mx(own) if own.is_empty() => Arc::new(route.towards(&domain)),
+            NextHop::Mx(_) | NextHop::Hosts(_) => route.clone(),
         }
     }
 
@@ -212,12 +276,12 @@ impl RouteTable {
         match (rule, HostPort::parse(text)) {
             (Some((_, route)), _) => route.clone(),
             (None, Some(hop)) => {
-                Arc::new(Route { destination: destination.clone(), next: NextHop::Hosts(vec![hop]), ..Route::mx("") })
+                Arc::new(Route { destination: destination.clone(), next: NextHop::Hosts(vec![hop]), ..Route::clone(&self.usual) })
             }
             (None, None) => {
                 let route = self.route(text);
                 // The rules changed since: what was queued for a domain goes to the exchangers of that domain.
-                if route.destination == *destination { route } else { Arc::new(Route::mx(text)) }
+                if route.destination == *destination { route } else { Arc::new(self.usual.towards(text)) }
             }
         }
     }
@@ -281,5 +345,17 @@ mod tests {
         for bad in ["[]:25", "[x]:0", "[x]:65536", "[x y]:25", "x:25", "[192.0.2.1]"] {
             assert_eq!(HostPort::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_rule_without_servers_changes_how_and_not_where() {
+        let strict = Route { tls: TlsDemand::Verified, ..Route::mx("") };
+        let usual = Route { tls: TlsDemand::Never, ..Route::mx("") };
+        let rules = vec![(vec![DomainPattern::parse("*.example.org")], Arc::new(strict.clone()))];
+        let table = RouteTable::new(rules).with_usual(usual);
+        assert_eq!(*table.route("A.example.org"), strict.towards("a.example.org"));
+        assert_eq!(table.route("a.example.org").destination.as_str(), "a.example.org");
+        assert_eq!(table.route("example.com").tls, TlsDemand::Never);
+        assert_eq!(table.route("example.com").next, NextHop::Mx("example.com".to_owned()));
     }
 }

@@ -1,0 +1,190 @@
+//! The doc text of every key, in one place.
+
+use super::reference::{Key, Table};
+
+/// The tables in the order of the page.
+pub const TABLES: &[Table] = &[
+    Table { name: "", is_list: false, text: "What stands at the top of the file, before the first table." },
+    Table { name: "spool", is_list: false, text: "Where accepted messages are kept until they are delivered." },
+    Table { name: "registry", is_list: false, text: "Where the registered sinks are kept." },
+    Table { name: "maildir", is_list: false, text: "Where mail is delivered to." },
+    Table { name: "admin", is_list: false, text: "The local HTTP port for `/metrics` and `/health`." },
+    Table {
+        name: "listener",
+        is_list: true,
+        text: "A port that takes mail. There must be one at least; each has a name of its own.",
+    },
+    Table {
+        name: "domain",
+        is_list: true,
+        text: "A domain that this server takes mail for. Mail for any other domain is refused: Basin is no open relay.",
+    },
+    Table {
+        name: "aliases",
+        is_list: false,
+        text: "Addresses that stand for others. Each key is an address of a local domain, its value an address or a list of them; an alias may lead to further aliases.",
+    },
+    Table {
+        name: "relay",
+        is_list: false,
+        text: "Who may send mail through this server to domains that are not its own. Nobody else may: a server that sends for anybody is an open relay, and is used as one within the hour.",
+    },
+    Table {
+        name: "queue",
+        is_list: false,
+        text: "How long, and how often, mail is tried that does not leave at once.",
+    },
+    Table { name: "outbound", is_list: false, text: "How mail leaves for other servers." },
+    Table {
+        name: "route",
+        is_list: true,
+        text: "Which way the mail of some domains leaves: to the servers that are named here, or to their own mail exchangers with other limits than usual. The first route that names a domain is taken; a domain that none names goes to its mail exchangers (RFC 5321 §5.1).",
+    },
+    Table {
+        name: "credentials",
+        is_list: true,
+        text: "A name and a password that routes log in with at the next server (RFC 4954).",
+    },
+    Table { name: "dns", is_list: false, text: "Where names are looked up." },
+    Table {
+        name: "tls",
+        is_list: false,
+        text: "Which certificates of other servers are trusted, where a route or their policy demands a verified one.",
+    },
+    Table { name: "limits", is_list: false, text: "What the server may use." },
+    Table { name: "log", is_list: false, text: "What is logged, and how. Log lines go to standard error." },
+];
+
+macro_rules! keys {
+    ($( $table:literal, $name:literal, $form:literal, $default:expr, $example:literal, $text:literal; )*) => {
+        /// Every key, in the order of the page.
+        pub const KEYS: &[Key] = &[ $( Key { table: $table, name: $name, form: $form, default: $default, example: $example, text: $text }, )* ];
+    };
+}
+
+keys! {
+    "", "host-name", "domain name", None, "\"mail.example.org\"",
+        "The name of this server: in the banner, in the reply to EHLO, in Received fields. The default is the name of the machine, if that has a domain.";
+    "", "user", "user name or number", None, "\"basin\"",
+        "Whom to become after the ports are bound. A server started as root refuses to run without it, unless all listeners are on loopback or `--allow-root` is given; one that is not started as root cannot change and warns.";
+    "", "group", "group name or number", None, "\"basin\"",
+        "The group that goes with `user`. The default is that user's own group.";
+    "", "postmaster", "address", None, "\"alice@example.org\"",
+        "Who reads mail for `postmaster`, which every domain must accept (RFC 5321 §4.5.1). The default is a mailbox `postmaster` in the first domain.";
+    "spool", "directory", "path", Some("\"/var/lib/basin/spool\""), "\"/var/lib/basin/spool\"",
+        "The spool directory. It is made if it is missing, must belong to the server's user, and needs a file system that honours fsync. The control socket lies in it.";
+    "registry", "directory", "path", Some("\"/var/lib/basin/registry\""), "\"/var/lib/basin/registry\"",
+        "The registry directory: `registry.toml`, the components under their digests, and the cache of compiled code. Changed by `basin sink`; a running server applies a change within a second.";
+    "maildir", "directory", "path", Some("\"/var/lib/basin/mail\""), "\"/var/lib/basin/mail\"",
+        "Each mailbox is a Maildir below this directory, named `DOMAIN/LOCAL-PART`.";
+    "admin", "address", "IP:PORT, or \"off\"", Some("\"127.0.0.1:9525\""), "\"127.0.0.1:9525\"",
+        "Address of the admin port. It has no access control, so keep it on loopback; another address is a warning.";
+    "listener", "name", "word", None, "\"inbound\"",
+        "Name of the listener: in rules (`listener=`), bindings, logs and metrics.";
+    "listener", "address", "IP:PORT", None, "\"[::]:25\"",
+        "Address and port. `[::]:25` takes IPv4 as well.";
+    "listener", "max-message-size", "size", Some("\"25MiB\""), "\"25MiB\"",
+        "Largest message, announced with SIZE (RFC 1870). A larger one is refused with 552.";
+    "listener", "max-recipients", "number, 100 or more", Some("1000"), "1000",
+        "Most recipients of one message; more are answered with 452 (RFC 5321 §4.5.3.1.10). RFC 5321 requires 100 at least.";
+    "listener", "command-timeout", "time", Some("\"5m\""), "\"5m\"",
+        "How long to wait for the next command. RFC 5321 §4.5.3.2.7 asks for 5 minutes at least.";
+    "listener", "data-timeout", "time", Some("\"3m\""), "\"3m\"",
+        "How long to wait for the next block of a message.";
+    "listener", "data-total", "time", Some("\"1h\""), "\"1h\"",
+        "How long one message may take in all.";
+    "listener", "max-connections", "number", Some("1000"), "1000",
+        "Most connections of this listener at once; the next one gets 421.";
+    "listener", "max-connections-per-client", "number", Some("100"), "100",
+        "Most connections from one address at once (IPv6: from one /64); the next one gets 421.";
+    "listener", "max-errors", "number", Some("20"), "20",
+        "Protocol errors of one session before it is closed with 421.";
+    "domain", "name", "domain name", None, "\"example.org\"",
+        "Name of the domain.";
+    "domain", "mailboxes", "list of local parts", Some("[]"), "[\"alice\", \"bob\"]",
+        "Mailboxes of the domain. Mail for any other local part is refused with 550 at RCPT, unless an alias or `catch-all` takes it.";
+    "domain", "mailbox-file", "path", None, "\"/etc/basin/mailboxes.example.org\"",
+        "A file with further local parts, one on a line; empty lines and lines that begin with `#` are left out. Read again at SIGHUP.";
+    "domain", "catch-all", "local part", None, "\"alice\"",
+        "The mailbox that takes what no other one and no alias does. It must be one of the domain's mailboxes.";
+    "aliases", "*", "address or list of addresses", None, "[\"alice@example.org\", \"bob@example.org\"]",
+        "Where mail for the address in the key goes.";
+    "relay", "clients", "list of addresses and networks", Some("[\"127.0.0.0/8\", \"::1\"]"), "[\"127.0.0.0/8\", \"::1\"]",
+        "Clients that may send to any domain. The default is this machine alone; `[]` is nobody. Mail for any other domain is refused from everybody else with 550 5.7.1.";
+    "queue", "lifetime", "time", Some("\"5d\""), "\"5d\"",
+        "How long a message is tried before its sender is told that it failed. RFC 5321 §4.5.4.1 asks for 4 to 5 days at least.";
+    "queue", "bounce-lifetime", "time", Some("\"1d\""), "\"1d\"",
+        "How long a notification (null sender) is tried. Most that cannot be delivered answer forged mail.";
+    "queue", "delay-notice", "time, or \"off\"", Some("\"4h\""), "\"4h\"",
+        "When a sender is told, once, that a message is late. It is never told for a null sender, and only where NOTIFY of the client allows it.";
+    "queue", "first-waits", "list of times", Some("[\"5m\", \"10m\", \"20m\", \"30m\"]"), "[\"5m\", \"10m\", \"20m\", \"30m\"]",
+        "How long to wait after the first attempts of a message, in their order. Each wait is moved by up to a tenth, so that what failed together is not tried together.";
+    "queue", "longest-wait", "time", Some("\"2h\""), "\"2h\"",
+        "Later waits double from the last of `first-waits` up to this. RFC 5321 §4.5.4.1 asks for 30 minutes at least between late attempts.";
+    "queue", "max-messages", "number", Some("1000000"), "1000000",
+        "Most messages in the spool; beyond it MAIL is answered with 452 4.3.1 until some have left.";
+    "outbound", "connections", "number, 0 to 2000", Some("200"), "200",
+        "Most connections to other servers at once. 0 sends nothing: mail for other domains stays in the spool.";
+    "outbound", "connections-per-destination", "number, 1 or more", Some("10"), "10",
+        "Most connections to one destination (a domain, or the servers of a route) at once.";
+    "outbound", "messages-per-connection", "number, 1 or more", Some("100"), "100",
+        "Most messages over one connection; then it is closed and another destination has its turn.";
+    "outbound", "messages-per-minute", "number, 1 or more", None, "600",
+        "Most messages to one destination in a minute. The default is no limit.";
+    "outbound", "helo-name", "domain name", None, "\"mail.example.org\"",
+        "The name given in EHLO. The default is `host-name`. Many servers refuse a name whose address is not the one that mail comes from.";
+    "outbound", "source-addresses", "list of addresses", Some("[]"), "[\"192.0.2.10\", \"2001:db8::10\"]",
+        "Addresses of this machine that connections start from, one of each family is enough. The default is what the system chooses.";
+    "outbound", "tls", "\"never\", \"opportunistic\", \"required\" or \"verified\"", Some("\"opportunistic\""), "\"opportunistic\"",
+        "The least TLS towards domains without a route: none; where it is offered, with any certificate; always, with any certificate; always, with a certificate of a trusted authority for that name.";
+    "outbound", "chunking", "true or false", Some("true"), "true",
+        "Whether messages are sent with BDAT (RFC 3030) where it is offered. DATA is used elsewhere.";
+    "outbound", "connect-timeout", "time", Some("\"30s\""), "\"30s\"",
+        "How long to wait for a connection to one address.";
+    "outbound", "command-timeout", "time", Some("\"5m\""), "\"5m\"",
+        "How long to wait for the greeting and for the reply to a command (RFC 5321 §4.5.3.2 asks for 5 minutes at least), and for a server to take the next block of a message.";
+    "outbound", "final-timeout", "time", Some("\"10m\""), "\"10m\"",
+        "How long to wait for the reply to the end of a message. Who gives up earlier than the 10 minutes of RFC 5321 §4.5.3.2.6 sends messages twice.";
+    "route", "domains", "list of domains", None, "[\"example.com\", \"*.example.com\"]",
+        "Which domains it is for: `example.com` is that domain, `*.example.com` every one below it, `*` every one there is.";
+    "route", "hosts", "list of HOST or HOST:PORT", None, "[\"smtp.example.net:587\"]",
+        "The servers, tried in this order; names or addresses (`[2001:db8::1]:25`). No MX is asked for. Without the key mail goes to the mail exchangers of the domain. The port is 25, for LMTP 24.";
+    "route", "protocol", "\"smtp\" or \"lmtp\"", Some("\"smtp\""), "\"smtp\"",
+        "What is spoken there: SMTP (RFC 5321), or LMTP (RFC 2033) for a mail store. LMTP needs `hosts`.";
+    "route", "tls", "as `outbound.tls`", None, "\"verified\"",
+        "The least TLS. The default is that of `outbound`, with credentials \"verified\".";
+    "route", "implicit-tls", "true or false", Some("false"), "false",
+        "Whether TLS begins with the connection (RFC 8314, port 465) in place of STARTTLS.";
+    "route", "credentials", "name", None, "\"relay\"",
+        "Which `[[credentials]]` to log in with. It needs `hosts`, and TLS where they are not on loopback.";
+    "route", "connections", "number, 1 or more", None, "10",
+        "As `outbound.connections-per-destination`, for this route.";
+    "route", "messages-per-connection", "number, 1 or more", None, "100",
+        "As `outbound.messages-per-connection`, for this route.";
+    "route", "messages-per-minute", "number, 1 or more", None, "600",
+        "As `outbound.messages-per-minute`, for this route.";
+    "credentials", "name", "word", None, "\"relay\"",
+        "What routes call them.";
+    "credentials", "user", "text", None, "\"basin@example.org\"",
+        "The name to log in with.";
+    "credentials", "password-file", "path", None, "\"/etc/basin/relay.password\"",
+        "The file whose first line is the password. It must be readable by the server's user and should be by nobody else. Read again at SIGHUP.";
+    "dns", "servers", "list of IP or IP:PORT", Some("[]"), "[\"127.0.0.1\"]",
+        "The resolvers to ask. The default is what `/etc/resolv.conf` names. DANE needs answers that are validated, so choose near ones.";
+    "tls", "roots", "path", None, "\"/etc/ssl/certs/ca-certificates.crt\"",
+        "A PEM file with the authorities to trust. The default is what the system trusts.";
+    "limits", "sink-calls", "number, 1 to 8000", Some("1000"), "1000",
+        "Most calls of sinks at once. Each takes up to 64 MiB of address space at the default memory limit, and 6 memory maps of the kernel's `vm.max_map_count`.";
+    "limits", "sink-time-per-transaction", "time", Some("\"60s\""), "\"60s\"",
+        "What all sinks of one message together may take before it is accepted. Clients wait 10 minutes after the final dot at most (RFC 5321 §4.5.3.2.6) and send again when they give up.";
+    "limits", "waiting-notices", "number", Some("4096"), "4096",
+        "Most notices (`on-reject`, `on-disconnect`, bindings that observe) that wait for their sinks. More are dropped and counted in `basin_notices_dropped_total`.";
+    "limits", "deliveries", "number, 0 to 256", Some("32"), "32",
+        "Most stored messages worked on at once: their sinks at `on-submission`, their way into mailboxes. 0 takes mail in and delivers none of it.";
+    "limits", "drain-time", "time", Some("\"30s\""), "\"30s\"",
+        "How long sessions and deliveries may go on after SIGTERM before they are cut off. What was not acknowledged will be sent again by the client; what was is in the spool.";
+    "log", "level", "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"", Some("\"info\""), "\"info\"",
+        "How much is logged: error, a person must act; warn, a person should look this week; info, a line for each stage of a message; debug, a line for each command.";
+    "log", "format", "\"text\" or \"json\"", Some("\"text\""), "\"text\"",
+        "One line of text or one JSON object for each occurrence.";
+}
