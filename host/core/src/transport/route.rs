@@ -275,9 +275,11 @@ impl RouteTable {
         let rule = self.rules.iter().find(|(_, route)| route.destination == *destination && !text.is_empty());
         match (rule, HostPort::parse(text)) {
             (Some((_, route)), _) => route.clone(),
-            (None, Some(hop)) => {
-                Arc::new(Route { destination: destination.clone(), next: NextHop::Hosts(vec![hop]), ..Route::clone(&self.usual) })
-            }
+            (None, Some(hop)) => Arc::new(Route {
+                destination: destination.clone(),
+                next: NextHop::Hosts(vec![hop]),
+                ..Route::clone(&self.usual)
+            }),
             (None, None) => {
                 let route = self.route(text);
                 // The rules changed since: what was queued for a domain goes to the exchangers of that domain.
