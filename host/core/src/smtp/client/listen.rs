@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn replies_are_read_wherever_they_are_cut() {
         let wire = b"250-mx\r\n250-SIZE 5\r\n250 DSN\r\n354\r\n550 5.1.1 no\r\n";
-        let whole = ["250 mx SIZE 5 DSN", "354", "550 5.1.1 no"].map(str::to_owned).to_vec();
+        let whole = ["250 mx SIZE 5 DSN", "354 ", "550 5.1.1 no"].map(str::to_owned).to_vec();
         assert_eq!(read(&[wire]), Ok(whole.clone()));
         let octets: Vec<&[u8]> = wire.chunks(1).collect();
         assert_eq!(read(&octets), Ok(whole));

@@ -56,12 +56,13 @@ impl Live {
     }
 
     /// Judges octets that answer nothing that was sent: 421 says that the server goes (RFC 5321 §3.8), anything
-    /// else that no later reply would be the one to its command.
-    pub(super) fn unasked(&mut self, mut input: &[u8]) -> (Why, Reply) {
+    /// else that no later reply would be the one to its command. `None` where they are not a whole reply yet.
+    pub(super) fn unasked(&mut self, mut input: &[u8]) -> Option<(Why, Reply)> {
         match self.reader.read(&mut input) {
-            Ok(Some(reply)) if reply.code() == 421 => (Why::ServiceClosing, reply),
-            Ok(_) => (Why::Violation, violation("it replied before it was asked")),
-            Err(fault) => (Why::Violation, fault_reply(fault)),
+            Ok(None) => None,
+            Ok(Some(reply)) if reply.code() == 421 => Some((Why::ServiceClosing, reply)),
+            Ok(Some(_)) => Some((Why::Violation, unasked_reply())),
+            Err(fault) => Some((Why::Violation, fault_reply(fault))),
         }
     }
 
@@ -103,6 +104,10 @@ pub(super) fn of_host(reply: &Reply, what: &str) -> Reply {
 
 pub(super) fn violation(what: &str) -> Reply {
     Reply::with(451, 5, 0, format!("the next server broke the protocol: {what}"))
+}
+
+pub(super) fn unasked_reply() -> Reply {
+    violation("it replied before it was asked")
 }
 
 pub(super) fn fault_reply(fault: ReplyFault) -> Reply {

@@ -171,17 +171,17 @@ impl ContentReader {
     /// The body cannot be read, or has fewer octets than it said.
     pub fn next(&mut self, len: usize) -> io::Result<Vec<u8>> {
         let head = usize::try_from(self.at).ok().and_then(|at| self.head.get(at..)).unwrap_or_default();
-        let slice = if head.is_empty() {
-            let offset = self.at - self.head.len() as u64;
-            let slice = self.body.read(offset, len)?;
+        let mut slice = head.get(..len).unwrap_or(head).to_vec();
+        let room = len - slice.len();
+        let offset = (self.at + slice.len() as u64).saturating_sub(self.head.len() as u64);
+        if room > 0 && offset < self.body.len() {
+            let body = self.body.read(offset, room)?;
             // A message that ends early must never pass for a whole one.
-            if slice.is_empty() && len > 0 && offset < self.body.len() {
+            if body.is_empty() {
                 return Err(shorter());
             }
-            slice
-        } else {
-            head.get(..len).unwrap_or(head).to_vec()
-        };
+            slice.extend_from_slice(&body);
+        }
         self.at += slice.len() as u64;
         Ok(slice)
     }

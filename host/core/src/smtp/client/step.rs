@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::reply::Reply;
 use crate::smtp::client::greeting;
-use crate::smtp::client::live::{Live, close, fault_reply, put_line, violation};
+use crate::smtp::client::live::{Live, close, fault_reply, put_line, unasked_reply, violation};
 use crate::smtp::client::login::Login;
 use crate::smtp::client::offered::Offered;
 use crate::smtp::client::outgoing::Outgoing;
@@ -115,7 +115,8 @@ impl Reading {
                 if input.is_empty() {
                     return ClientStep::Read(Self { live, awaits });
                 }
-                let (why, reply) = live.unasked(input);
+                // What was just said has not left, so part of a reply is as early as a whole one.
+                let (why, reply) = live.unasked(input).unwrap_or_else(|| (Why::Violation, unasked_reply()));
                 return awaits.break_off(why, &reply);
             }
             let reply = match live.reader.read(&mut input) {
@@ -212,11 +213,10 @@ impl Idle {
 
     /// Octets arrived though nothing was asked.
     pub fn feed(mut self, input: &[u8]) -> ClientStep {
-        if input.is_empty() {
-            return ClientStep::Idle(self);
+        match self.live.unasked(input) {
+            Some((why, reply)) => close(why, &reply),
+            None => ClientStep::Idle(self),
         }
-        let (why, reply) = self.live.unasked(input);
-        close(why, &reply)
     }
 
     /// The other server closed the connection, or it broke.
@@ -267,7 +267,7 @@ impl Reported {
         match self.0 {
             After::Close(closed) => Self(After::Close(closed)),
             After::GoOn(mut live, rest) => {
-                let (why, reply) = live.unasked(input);
+                let Some((why, reply)) = live.unasked(input) else { return Self(After::GoOn(live, rest)) };
                 let unsent = rest.map(|(outgoing, _)| outgoing);
                 Self(After::Close(Closed { why, reply: reply.shortened(), unsent }))
             }

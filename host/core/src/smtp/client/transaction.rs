@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::limits::{PIPELINED_COMMANDS_MAX, TRANSACTIONS_PER_MESSAGE_MAX};
 use crate::mail::RecipientId;
 use crate::reply::{Class, Enhanced, Reply};
-use crate::smtp::client::live::{Live, close_with, odd, of_host, put_line};
+use crate::smtp::client::live::{Live, close_with, odd, of_host, put_line, unasked_reply};
 use crate::smtp::client::outgoing::Outgoing;
 use crate::smtp::client::plan::{Plan, plan, rcpt_line, recipient_refusal};
 use crate::smtp::client::sending::{Ending, Sending};
@@ -68,6 +68,9 @@ pub(super) fn begin(
 ) -> ClientStep {
     if live.is_used_up() {
         return used_up(Some(outgoing), wire);
+    }
+    if !live.reader.is_between() {
+        return close_with(Why::Violation, &unasked_reply(), Some(outgoing));
     }
     let plan = match plan(&outgoing, &live) {
         Ok(plan) => plan,
