@@ -106,6 +106,16 @@ fn only_bindings_and_convert_name_generated_types() {
 }
 
 #[test]
+fn one_file_reads_the_sockets_of_other_servers() {
+    let found = offenders(
+        &files("host/outbound/src", ".rs"),
+        |path| path.ends_with("outbound/src/wire.rs"),
+        &[".read_buf(", ".try_read(", ".read_exact(", "AsyncReadExt"],
+    );
+    assert!(found.is_empty(), "what other servers say comes in through outbound's wire.rs alone: {found:#?}");
+}
+
+#[test]
 fn one_file_reads_the_sockets_of_clients() {
     let is_wire = |path: &Path| {
         path.ends_with("net/wire.rs") || path.components().any(|part| part.as_os_str() == "cli")

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use basin_core::smtp::client::{self, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reading, Sending, Upgrading};
@@ -86,6 +86,7 @@ impl<F: Feed> Conversation<'_, F> {
     async fn start_tls(&mut self, upgrading: Upgrading) -> ClientStep {
         let stream = self.wire.take().and_then(Wire::into_tcp);
         let (Some(stream), Some(hands)) = (stream, &self.hands) else {
+            self.has_handshake_failed = true;
             return upgrading.not_secured("this connection cannot have TLS");
         };
         let patience = self.until(self.handshake_patience).saturating_duration_since(Instant::now());
@@ -233,8 +234,12 @@ impl<F: Feed> Conversation<'_, F> {
     }
 }
 
-/// The time, for the dialogue.
+/// The time, for the dialogue: it counts on from the first call, whatever becomes of the system's clock.
 fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::default().plus(since)
+    static FIRST: OnceLock<(Instant, Timestamp)> = OnceLock::new();
+    let (start, time) = FIRST.get_or_init(|| {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        (Instant::now(), Timestamp::default().plus(since))
+    });
+    time.plus(start.elapsed())
 }

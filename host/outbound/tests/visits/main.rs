@@ -2,6 +2,7 @@
 
 mod certs;
 mod content;
+mod exchangers;
 mod feed;
 mod hostile;
 mod peer;

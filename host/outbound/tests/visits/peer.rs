@@ -106,7 +106,12 @@ impl Drop for Peer {
 impl Peer {
     /// Starts a server on a free port of the loopback interface.
     pub(crate) async fn start(plan: Plan) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        Self::start_at(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), plan).await
+    }
+
+    /// Starts a server there.
+    pub(crate) async fn start_at(address: SocketAddr, plan: Plan) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let log = Arc::new(Log::default());
         let shared = log.clone();
