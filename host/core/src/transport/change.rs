@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::machine::{Transport, TransportPolicy, Work};
+use super::machine::{End, Transport, TransportPolicy, Work};
+use super::submission::expired;
 use crate::event::EventSet;
-use crate::mail::{Message, RecipientId};
-use crate::reply::Reply;
+use crate::mail::{Handover, Last, Message, Outcome, Recipient, RecipientId};
+use crate::reply::{Class, Reply};
 use crate::time::Timestamp;
-use crate::transport::{Destination, State};
+use crate::transport::{Destination, Stage, State};
 
 /// What came of carrying a message to a destination once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub enum Change {
     Sent(Attempt),
     /// Time is up, or an operator says so: these recipients fail, with what the destination said last.
     Expire(Whom, Option<Reply>),
-    /// The sender is told that these recipients' mail is late.
+    /// The schedule says that the sender is to be told: these recipients' mail is late.
     TellDelay(Whom, Option<Reply>),
     /// It goes nowhere until it is released; why.
     Hold(String),
@@ -74,7 +75,196 @@ impl Transport {
         now: Timestamp,
         random: u64,
     ) -> Work {
-        let _ = (change, random);
-        Self::start(policy, message, state, interest, now)
+        let mut transport = Self::new(policy, message, state, interest);
+        transport.pending = Some((change, random));
+        transport.go_on(now)
     }
+
+    pub(super) fn apply(mut self, now: Timestamp) -> Work {
+        let Some((change, random)) = self.pending.take() else { return self.go_on(now) };
+        match change {
+            Change::Sent(attempt) => self.sent(&attempt, random),
+            Change::Expire(whom, last) => self.expire(&whom, last.as_ref(), now),
+            Change::TellDelay(whom, last) => self.tell_delay(&whom, last, now),
+            Change::Hold(reason) => self.hold(reason),
+            Change::Release => self.let_go(now),
+            Change::Reroute(whom, way) => self.reroute(&whom, way.as_deref(), now),
+            Change::Delete => return Work::Remove(self.message.id, End::Deleted),
+        }
+        if !self.is_changed {
+            return self.go_on(now);
+        }
+        if self.is_over() && !matches!(self.state.stage, Stage::Discarded) {
+            // Even a message that is held: nothing is left that could be held.
+            self.state.stage = Stage::Delivery;
+        }
+        self.settle(now)
+    }
+
+    fn sent(&mut self, attempt: &Attempt, random: u64) {
+        self.has_begun();
+        let end = self.end_of_life();
+        let recipients = &mut Arc::make_mut(&mut self.message.envelope).recipients;
+        let is_new = |recipient: &Recipient| !recipient.outcome.is_final() && last_at(recipient) < Some(attempt.at);
+        // All of them wait equally long, so that one transaction serves them next time too.
+        let named = recipients.iter().filter(|r| is_new(r) && attempt.results.iter().any(|(id, _)| *id == r.id));
+        let Some(tries) = named.map(|recipient| recipient.outcome.attempts().saturating_add(1)).max() else { return };
+        let wait = || attempt.at.plus(self.policy.retry_remote.wait(tries, random));
+        let until = attempt.again.unwrap_or_else(wait);
+        for recipient in recipients.iter_mut().filter(|recipient| is_new(recipient)) {
+            let Some((_, result)) = attempt.results.iter().find(|(id, _)| *id == recipient.id) else { continue };
+            let last = Some(Last { at: attempt.at, host: attempt.host.clone() });
+            let outcome = match result {
+                Ok(relayed) => Outcome::Delivered {
+                    at: attempt.at,
+                    to: Handover::Relayed {
+                        host: attempt.host.clone(),
+                        reply: relayed.reply.shortened(),
+                        is_dsn_passed: relayed.is_dsn_passed,
+                    },
+                },
+                Err(reply) if reply.class() == Class::Permanent => Outcome::Failed { reply: reply.shortened(), last },
+                // An operator held it meanwhile: so it stays.
+                Err(_) if matches!(recipient.outcome, Outcome::Held { .. }) => continue,
+                Err(reply) if attempt.at >= end => Outcome::Failed { reply: expired(&reply.shortened()), last },
+                Err(reply) => Outcome::Deferred {
+                    until,
+                    reply: reply.shortened(),
+                    attempts: recipient.outcome.attempts().saturating_add(1),
+                    last,
+                },
+            };
+            recipient.outcome = outcome;
+            self.is_changed = true;
+        }
+        self.count_moment();
+    }
+
+    // The schedule had it, so its delivery has begun. Where nobody listened to its submission that stage was not
+    // written.
+    fn has_begun(&mut self) {
+        if self.state.stage == Stage::Submission {
+            self.state = State { stage: Stage::Delivery, ..State::default() };
+        }
+    }
+
+    fn expire(&mut self, whom: &Whom, last: Option<&Reply>, now: Timestamp) {
+        // The schedule may say so of jobs that were changed since; an operator says so at any time.
+        if matches!(whom, Whom::At(_)) {
+            if now < self.end_of_life() {
+                return;
+            }
+            self.has_begun();
+        }
+        for id in self.those(whom) {
+            let Some(recipient) = Arc::make_mut(&mut self.message.envelope).recipient_mut(id) else { continue };
+            let (own, attempt) = match core::mem::take(&mut recipient.outcome) {
+                Outcome::Deferred { reply, last, .. } => (Some(reply), last),
+                Outcome::Pending | Outcome::Held { .. } | Outcome::Delivered { .. } | Outcome::Failed { .. } => {
+                    (None, None)
+                }
+            };
+            let reply = last.cloned().or(own).map_or_else(never_tried, |reply| expired(&reply.shortened()));
+            recipient.outcome = Outcome::Failed { reply, last: attempt };
+            self.is_changed = true;
+        }
+        self.count_moment();
+    }
+
+    fn tell_delay(&mut self, whom: &Whom, last: Option<Reply>, now: Timestamp) {
+        self.has_begun();
+        for id in self.those(whom) {
+            let wants = self.message.envelope.recipient(id).is_some_and(|recipient| self.wants_delay(recipient));
+            let recipient = Arc::make_mut(&mut self.message.envelope).recipient_mut(id);
+            let Some(recipient) = recipient.filter(|_| wants) else { continue };
+            recipient.outcome = match (core::mem::take(&mut recipient.outcome), &last) {
+                (Outcome::Deferred { until, attempts, last: attempt, .. }, Some(reply)) => {
+                    Outcome::Deferred { until, reply: reply.shortened(), attempts, last: attempt }
+                }
+                // Its destination was tried with other messages alone.
+                (Outcome::Pending, reply) => {
+                    Outcome::deferred(now, reply.as_ref().map_or_else(not_yet, Reply::shortened))
+                }
+                (outcome, _) => outcome,
+            };
+            self.state.delayed.push(id);
+            self.is_changed = true;
+        }
+        self.count_moment();
+    }
+
+    fn hold(&mut self, reason: String) {
+        if matches!(self.state.stage, Stage::Submission | Stage::Delivery) {
+            let then = Box::new(core::mem::take(&mut self.state.stage));
+            self.state.stage = Stage::Held { reason, then };
+            self.is_changed = true;
+        }
+    }
+
+    // What was held goes on at the stage it was held for; bad mail is taken for good; every recipient that is
+    // held or waits is tried again. Recipients that are delivered or failed stay so.
+    fn let_go(&mut self, now: Timestamp) {
+        let stage = core::mem::take(&mut self.state.stage);
+        self.state.stage = match stage {
+            Stage::Held { then, .. } => *then,
+            Stage::Bad { .. } => Stage::Delivery,
+            Stage::Submission | Stage::Delivery | Stage::Discarded => stage,
+        };
+        self.state.not_before = None;
+        self.state.raised = 0;
+        for recipient in &mut Arc::make_mut(&mut self.message.envelope).recipients {
+            match &mut recipient.outcome {
+                Outcome::Held { .. } => recipient.outcome = Outcome::Pending,
+                Outcome::Deferred { until, .. } => *until = (*until).min(now),
+                Outcome::Pending | Outcome::Delivered { .. } | Outcome::Failed { .. } => {}
+            }
+        }
+        self.is_changed = true;
+    }
+
+    fn reroute(&mut self, whom: &Whom, way: Option<&str>, now: Timestamp) {
+        for id in self.those(whom) {
+            let Some(recipient) = Arc::make_mut(&mut self.message.envelope).recipient_mut(id) else { continue };
+            if recipient.route_domain.as_deref() == way {
+                continue;
+            }
+            recipient.route_domain = way.map(str::to_owned);
+            if let Outcome::Deferred { until, .. } = &mut recipient.outcome {
+                *until = (*until).min(now);
+            }
+            self.is_changed = true;
+        }
+    }
+
+    // Who is meant, of those that have not come to an end.
+    fn those(&self, whom: &Whom) -> Vec<RecipientId> {
+        let recipients = &self.message.envelope.recipients;
+        let open = recipients.iter().filter(|recipient| !recipient.outcome.is_final()).map(|recipient| recipient.id);
+        match whom {
+            Whom::Everybody => open.collect(),
+            Whom::At(destination) => self.policy.outgoing(&self.message, destination),
+            Whom::These(ids) => open.filter(|id| ids.contains(id)).collect(),
+        }
+    }
+
+    // Each moment at which outcomes change has a number, of which the ids of notifications are made.
+    fn count_moment(&mut self) {
+        self.state.attempts = self.state.attempts.saturating_add(u32::from(self.is_changed));
+        self.state.not_before = self.next_attempt();
+    }
+}
+
+fn last_at(recipient: &Recipient) -> Option<Timestamp> {
+    match &recipient.outcome {
+        Outcome::Deferred { last, .. } | Outcome::Failed { last, .. } => last.as_ref().map(|last| last.at),
+        Outcome::Pending | Outcome::Delivered { .. } | Outcome::Held { .. } => None,
+    }
+}
+
+fn never_tried() -> Reply {
+    Reply::with(550, 4, 7, "delivery time expired")
+}
+
+fn not_yet() -> Reply {
+    Reply::with(451, 4, 1, "no server has taken it yet")
 }

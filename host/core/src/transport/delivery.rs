@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::machine::{Transport, Work};
+use super::remote::Place;
 use super::submission::expired;
+use super::telling::asks;
 use crate::addr::Address;
-use crate::mail::{Handover, Message, Outcome, Recipient, RecipientId};
+use crate::mail::{Handover, Last, Message, Outcome, Recipient, RecipientId};
 use crate::reply::{Class, Reply};
 use crate::time::Timestamp;
-use crate::transport::Lookup;
 
 /// The message to one mailbox: one copy, however many of its recipients lead there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,13 +52,14 @@ impl Delivering {
     pub fn finish(self, now: Timestamp, random: u64) -> Work {
         let Self { mut transport, jobs, mut results } = self;
         transport.state.attempts = transport.state.attempts.saturating_add(1);
-        let until = now.plus(transport.policy.retry_local.wait(transport.state.attempts, random));
         let is_expired = now >= transport.end_of_life();
         let envelope = Arc::make_mut(&mut transport.message.envelope);
         for id in jobs.iter().flat_map(|job| &job.recipients) {
             let result = results.remove(id).unwrap_or_else(|| Err(interrupted()));
             if let Some(recipient) = envelope.recipient_mut(*id) {
-                recipient.outcome = outcome(result, now, until, is_expired);
+                let attempts = recipient.outcome.attempts().saturating_add(1);
+                let until = now.plus(transport.policy.retry_local.wait(attempts, random));
+                recipient.outcome = outcome(result, now, until, attempts, is_expired);
             }
         }
         transport.tried(now)
@@ -68,12 +70,13 @@ fn interrupted() -> Reply {
     Reply::with(451, 3, 0, "the delivery was interrupted")
 }
 
-fn outcome(result: Result<(), Reply>, now: Timestamp, until: Timestamp, is_expired: bool) -> Outcome {
+fn outcome(result: Result<(), Reply>, now: Timestamp, until: Timestamp, attempts: u32, is_expired: bool) -> Outcome {
+    let last = Some(Last { at: now, host: None });
     match result {
         Ok(()) => Outcome::Delivered { at: now, to: Handover::Mailbox },
-        Err(reply) if reply.class() == Class::Permanent => Outcome::failed(reply),
-        Err(reply) if is_expired => Outcome::failed(expired(&reply)),
-        Err(reply) => Outcome::deferred(until, reply),
+        Err(reply) if reply.class() == Class::Permanent => Outcome::Failed { reply, last },
+        Err(reply) if is_expired => Outcome::Failed { reply: expired(&reply), last },
+        Err(reply) => Outcome::Deferred { until, reply, attempts, last },
     }
 }
 
@@ -85,36 +88,37 @@ impl Transport {
         if self.is_over() {
             return self.remove();
         }
-        let later = [self.state.not_before, self.message.deliver_after];
-        if let Some(until) = later.into_iter().flatten().max().filter(|until| *until > now) {
+        if let Some(until) = self.message.deliver_after.filter(|until| *until > now) {
             return Work::Wait(until);
         }
-        let due = self.due(now);
-        if due.is_empty() {
-            return self.rest();
+        self.expand_aliases(now);
+        let (jobs, is_anybody_unknown) = self.resolve(now);
+        if !jobs.is_empty() {
+            return Work::Deliver(Delivering { transport: self, jobs, results: BTreeMap::new() });
         }
-        self.expand_aliases(&due);
-        let jobs = self.resolve(now);
-        if jobs.is_empty() {
+        if is_anybody_unknown {
             // Nobody of them is to be found here; that is an attempt too, with a notification of its own.
             self.state.attempts = self.state.attempts.saturating_add(1);
             return self.tried(now);
         }
-        Work::Deliver(Delivering { transport: self, jobs, results: BTreeMap::new() })
+        self.rest(now)
     }
 
     /// After an attempt: the next one is at the earliest time that a recipient waits for.
     fn tried(mut self, now: Timestamp) -> Work {
+        self.is_changed = true;
         self.state.not_before = self.next_attempt();
+        if self.delay_notice_at().is_some_and(|at| at <= now) {
+            let recipients = &self.message.envelope.recipients;
+            let is_late = |recipient: &&Recipient| matches!(recipient.outcome, Outcome::Deferred { .. });
+            let late = recipients.iter().filter(is_late).filter(|recipient| self.wants_delay(recipient));
+            let late: Vec<_> = late.map(|recipient| recipient.id).collect();
+            self.state.delayed.extend(late);
+        }
         self.settle(now)
     }
 
-    fn due(&self, now: Timestamp) -> Vec<RecipientId> {
-        let recipients = self.message.envelope.recipients.iter();
-        recipients.filter(|recipient| is_due(recipient, now)).map(|recipient| recipient.id).collect()
-    }
-
-    fn next_attempt(&self) -> Option<Timestamp> {
+    pub(super) fn next_attempt(&self) -> Option<Timestamp> {
         let waits = self.message.envelope.recipients.iter().filter_map(|recipient| match &recipient.outcome {
             Outcome::Deferred { until, .. } => Some(*until),
             Outcome::Pending | Outcome::Delivered { .. } | Outcome::Failed { .. } | Outcome::Held { .. } => None,
@@ -122,9 +126,16 @@ impl Transport {
         waits.min()
     }
 
-    // Nobody is due and somebody is not final: either somebody waits for a time, or all who are left are held.
-    fn rest(self) -> Work {
-        if let Some(until) = self.next_attempt() {
+    // No mailbox here is due and somebody is not final: he is elsewhere, or waits for a time, or is held.
+    fn rest(self, now: Timestamp) -> Work {
+        if self.is_changed {
+            return self.save(now);
+        }
+        let (jobs, again) = self.jobs(now);
+        if !jobs.is_empty() {
+            return Work::Queue { message: self.message.id, jobs, again };
+        }
+        if let Some(until) = again {
             return Work::Wait(until);
         }
         let held = self.message.envelope.recipients.iter().find_map(|recipient| match &recipient.outcome {
@@ -136,53 +147,63 @@ impl Transport {
 
     // The recipients that an alias stands for take its place, so that each has its own outcome and a retry
     // goes to those alone who do not have the message yet.
-    fn expand_aliases(&mut self, due: &[RecipientId]) {
-        let directory = self.policy.directory.clone();
-        for id in due {
-            let Some(alias) = self.message.envelope.recipient(*id) else { continue };
-            if !matches!(directory.lookup(&alias.address), Lookup::Alias(_)) {
-                continue;
-            }
-            let alias = alias.clone();
+    fn expand_aliases(&mut self, now: Timestamp) {
+        let policy = self.policy.clone();
+        let alias = |recipient: &Recipient| match policy.place(recipient) {
+            Place::Alias(address) => Some((recipient.clone(), address)),
+            Place::Mailbox(_) | Place::Elsewhere(_) | Place::Unknown => None,
+        };
+        let due = self.message.envelope.recipients.iter().filter(|recipient| is_due(recipient, now));
+        let aliases: Vec<_> = due.filter_map(alias).collect();
+        for (alias, address) in aliases {
             let envelope = Arc::make_mut(&mut self.message.envelope);
-            let targets = directory.expand(&alias.address);
+            let targets = policy.directory.expand(&address);
             if targets.is_empty() {
                 continue;
             }
-            envelope.remove(alias.id);
+            self.is_changed = true;
+            // RFC 3461 §5.2.7.3: who asked for success learns that it was expanded, and of each recipient no more
+            // than what else was asked for.
+            let is_list = targets.len() > 1 && asks(&alias, "SUCCESS");
+            let notify = if is_list { without_success(&alias.notify) } else { alias.notify.clone() };
+            match envelope.recipient_mut(alias.id) {
+                Some(kept) if is_list => kept.outcome = Outcome::Delivered { at: now, to: Handover::Expanded },
+                _ => drop(envelope.remove(alias.id)),
+            }
             for (address, _) in targets {
                 // One who is on the list already gets the message anyhow.
                 let added = envelope.add(address, alias.original.clone());
                 if let Some(recipient) = added.and_then(|id| envelope.recipient_mut(id)) {
-                    recipient.notify.clone_from(&alias.notify);
+                    recipient.notify.clone_from(&notify);
                     recipient.properties.clone_from(&alias.properties);
                 }
             }
         }
     }
 
-    fn resolve(&mut self, now: Timestamp) -> Vec<Job> {
-        let directory = self.policy.directory.clone();
+    // The jobs for mailboxes here, and whether somebody turned out to be unknown.
+    fn resolve(&mut self, now: Timestamp) -> (Vec<Job>, bool) {
+        let policy = self.policy.clone();
         let mut jobs: BTreeMap<&str, Job> = BTreeMap::new();
+        let mut is_anybody_unknown = false;
         for recipient in &mut Arc::make_mut(&mut self.message.envelope).recipients {
             if !is_due(recipient, now) {
                 continue;
             }
-            if recipient.route_domain.as_deref().is_some_and(|domain| !directory.is_local_domain(domain)) {
-                recipient.outcome = Outcome::Held { reason: not_local() };
-                continue;
-            }
-            match directory.lookup(&recipient.address) {
-                Lookup::Mailbox(name) => {
+            match policy.place(recipient) {
+                Place::Mailbox(name) => {
                     let new =
                         || Job { mailbox: name.to_owned(), address: recipient.address.clone(), recipients: Vec::new() };
                     jobs.entry(name).or_insert_with(new).recipients.push(recipient.id);
                 }
-                Lookup::NotLocal => recipient.outcome = Outcome::Held { reason: not_local() },
-                Lookup::Alias(_) | Lookup::Unknown => recipient.outcome = Outcome::failed(unknown()),
+                Place::Elsewhere(_) => {}
+                Place::Alias(_) | Place::Unknown => {
+                    recipient.outcome = Outcome::failed(unknown());
+                    is_anybody_unknown = true;
+                }
             }
         }
-        jobs.into_values().collect()
+        (jobs.into_values().collect(), is_anybody_unknown)
     }
 }
 
@@ -194,8 +215,10 @@ fn is_due(recipient: &Recipient, now: Timestamp) -> bool {
     }
 }
 
-fn not_local() -> String {
-    "its domain is not local, and this version of basin delivers to local mailboxes only".to_owned()
+fn without_success(notify: &[String]) -> Vec<String> {
+    let rest: Vec<_> = notify.iter().filter(|word| !word.eq_ignore_ascii_case("SUCCESS")).cloned().collect();
+    // An empty list would be the default, which asks for failures.
+    if rest.is_empty() { vec!["NEVER".to_owned()] } else { rest }
 }
 
 // RCPT refuses unknown users; one that is unknown here was taken off the tables since, or a sink named it.

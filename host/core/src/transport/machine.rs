@@ -3,15 +3,16 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use super::telling::About;
 use crate::event::{EventSet, Question};
 use crate::limits::{
     DELAY_NOTICE_DEFAULT, QUEUE_LIFETIME_DEFAULT, QUEUE_LIFETIME_NULL_DEFAULT, RETURNED_BYTES_DEFAULT,
     STORAGE_RETRY_AFTER,
 };
-use crate::mail::{Message, MessageId, Origin, Outcome, Recipient, RecipientId, dsn};
+use crate::mail::{Message, MessageId, Outcome, Recipient};
 use crate::queue::{self, RetryPolicy};
 use crate::time::Timestamp;
-use crate::transport::{Delivering, Directory, RouteTable, Stage, State};
+use crate::transport::{Change, Delivering, Directory, RouteTable, Stage, State};
 
 /// What the transport needs to know of this server.
 #[derive(Debug, Clone)]
@@ -93,7 +94,7 @@ pub enum Work {
 pub enum End {
     /// Every recipient has it.
     Delivered,
-    /// At least one recipient failed for good.
+    /// At least one recipient failed for good; the sender knows, or asked not to.
     Failed,
     /// A sink with the grant dropped it.
     Discarded,
@@ -113,6 +114,10 @@ pub struct Transport {
     pub(super) interest: EventSet,
     pub(super) message: Message,
     pub(super) state: State,
+    /// Whether the record on disk knows less.
+    pub(super) is_changed: bool,
+    /// What is to be done once everything is told that was to be told before.
+    pub(super) pending: Option<(Change, u64)>,
 }
 
 impl Transport {
@@ -126,13 +131,10 @@ impl Transport {
         interest: EventSet,
         now: Timestamp,
     ) -> Work {
-        Self { policy, interest, message, state }.go_on(now)
+        Self::new(policy, message, state, interest).go_on(now)
     }
 
-    /// Takes up a message that an operator released, or wants tried now.
-    ///
-    /// What was held goes on at the stage it was held for; bad mail is taken for good; every recipient that
-    /// is held or waits is tried again. Recipients that are delivered or failed stay so.
+    /// Takes up a message that an operator released, or wants tried now: see [`Change::Release`].
     pub fn release(
         policy: Arc<TransportPolicy>,
         message: Message,
@@ -140,24 +142,23 @@ impl Transport {
         interest: EventSet,
         now: Timestamp,
     ) -> Work {
-        let mut transport = Self { policy, interest, message, state };
-        let stage = core::mem::take(&mut transport.state.stage);
-        transport.state.stage = match stage {
-            Stage::Held { then, .. } => *then,
-            Stage::Bad { .. } => Stage::Delivery,
-            Stage::Submission | Stage::Delivery | Stage::Discarded => stage,
-        };
-        transport.state.not_before = None;
-        transport.state.raised = 0;
-        for recipient in &mut Arc::make_mut(&mut transport.message.envelope).recipients {
-            if matches!(recipient.outcome, Outcome::Held { .. } | Outcome::Deferred { .. }) {
-                recipient.outcome = Outcome::Pending;
-            }
-        }
-        transport.save(now)
+        // Nothing is put off by a release, so there is nothing to spread.
+        Self::change(policy, message, state, interest, Change::Release, now, 0)
+    }
+
+    pub(super) fn new(policy: Arc<TransportPolicy>, message: Message, state: State, interest: EventSet) -> Self {
+        Self { policy, interest, message, state, is_changed: false, pending: None }
     }
 
     pub(super) fn go_on(self, now: Timestamp) -> Work {
+        if self.pending.is_some() {
+            // The id of a notification stands for what it tells: what is saved and not told yet comes before
+            // anything is added to it.
+            return match self.notification(now).filter(|_| self.state.stage == Stage::Delivery) {
+                Some((notification, about)) => self.notify(notification, about),
+                None => self.apply(now),
+            };
+        }
         match &self.state.stage {
             Stage::Submission => self.submit(now),
             Stage::Delivery => self.deliver(now),
@@ -175,7 +176,7 @@ impl Transport {
     pub(super) fn settle(self, now: Timestamp) -> Work {
         // Nothing is left to do but forget it, so the outcomes need not be written first: a crash before the
         // removal delivers again, exactly as a crash before the writing would.
-        if self.is_over() && self.to_notify().is_empty() { self.remove() } else { self.save(now) }
+        if self.is_over() && self.to_tell().is_empty() { self.remove() } else { self.save(now) }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -188,54 +189,32 @@ impl Transport {
         let end = if recipients.is_empty() {
             End::NoRecipients
         } else if recipients.iter().any(is_failed) {
-            End::Failed
+            if self.has_sender() { End::Failed } else { End::FailedUntold }
         } else {
             End::Delivered
         };
         Work::Remove(self.message.id, end)
     }
 
+    /// When its recipients were due first.
+    pub(super) fn since(&self) -> Timestamp {
+        self.message.deliver_after.map_or(self.message.arrival.at, |at| at.max(self.message.arrival.at))
+    }
+
     /// When the message has been here for as long as messages may be.
     pub(super) fn end_of_life(&self) -> Timestamp {
         // Whoever asked for a later delivery gets the whole lifetime after it.
-        let since = self.message.deliver_after.map_or(self.message.arrival.at, |at| at.max(self.message.arrival.at));
-        since.plus(self.policy.lifetime)
+        let since = self.since();
+        since.plus(if self.has_sender() { self.policy.lifetime } else { self.policy.lifetime_null })
     }
 
-    /// Failed recipients whose failure the sender is still to be told, in their order.
-    fn to_notify(&self) -> Vec<RecipientId> {
-        if self.message.envelope.sender.is_none() || self.message.arrival.origin == Origin::Notification {
-            return Vec::new();
-        }
-        // RFC 3461 §4.1: without NOTIFY failures are told; with it only where it says FAILURE.
-        let wants = |recipient: &&Recipient| {
-            recipient.notify.is_empty() || recipient.notify.iter().any(|word| word.eq_ignore_ascii_case("FAILURE"))
-        };
-        let failed = |recipient: &&Recipient| matches!(recipient.outcome, Outcome::Failed { .. });
-        let told = |recipient: &&Recipient| self.state.notified.contains(&recipient.id);
-        let recipients = self.message.envelope.recipients.iter();
-        recipients.filter(failed).filter(wants).filter(|r| !told(r)).map(|recipient| recipient.id).collect()
-    }
-
-    /// The notification about failures that are saved and not told yet, and whom it is about; `None` where
-    /// there is nothing to tell or nobody to tell it to.
-    pub(super) fn notification(&self, now: Timestamp) -> Option<(Message, Vec<RecipientId>)> {
-        let ids = self.to_notify();
-        let failed: Vec<&Recipient> = ids.iter().filter_map(|id| self.message.envelope.recipient(*id)).collect();
-        if failed.is_empty() {
-            return None;
-        }
-        let maker = dsn::Maker { id: self.notification_id(), host_name: &self.policy.host_name, now };
-        Some((maker.failed(&self.message, &failed)?, ids))
-    }
-
-    pub(super) fn notify(self, notification: Message, ids: Vec<RecipientId>) -> Work {
-        Work::Notify(Notifying { transport: self, ids }, Box::new(notification), State::default())
+    pub(super) fn notify(self, notification: Message, about: About) -> Work {
+        Work::Notify(Notifying { transport: self, about }, Box::new(notification), State::default())
     }
 
     // The same for every repetition after a crash, another one for every attempt. Long ids, which only a
     // foreign spool would have, are cut: their tail is the random part, so the tail is kept.
-    fn notification_id(&self) -> MessageId {
+    pub(super) fn notification_id(&self) -> MessageId {
         let suffix = format!("-n{}", self.state.attempts);
         let id = self.message.id.as_str();
         let from = (id.len() + suffix.len()).saturating_sub(MessageId::BYTES_MAX);
@@ -259,7 +238,8 @@ pub struct Saving {
 
 impl Saving {
     /// The record is on disk.
-    pub fn saved(self, now: Timestamp) -> Work {
+    pub fn saved(mut self, now: Timestamp) -> Work {
+        self.transport.is_changed = false;
         self.transport.go_on(now.max(self.asked))
     }
 
@@ -273,14 +253,14 @@ impl Saving {
 #[derive(Debug)]
 pub struct Notifying {
     transport: Transport,
-    ids: Vec<RecipientId>,
+    about: About,
 }
 
 impl Notifying {
     /// The notification is on disk.
     pub fn committed(mut self, now: Timestamp) -> Work {
-        self.transport.state.notified.extend(self.ids);
-        self.transport.settle(now)
+        self.transport.told(self.about);
+        if self.transport.pending.is_some() { self.transport.go_on(now) } else { self.transport.settle(now) }
     }
 
     /// The notification could not be written.

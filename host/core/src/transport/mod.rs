@@ -8,9 +8,11 @@ pub mod change;
 pub mod delivery;
 pub mod directory;
 pub mod machine;
+mod remote;
 pub mod route;
 pub mod stage;
 mod submission;
+mod telling;
 
 pub use change::{Attempt, Change, Relayed, Whom};
 pub use delivery::{Delivering, Job};

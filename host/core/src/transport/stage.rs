@@ -39,15 +39,21 @@ pub struct State {
     /// How often the event of this stage was raised before.
     #[serde(default)]
     pub raised: u32,
-    /// Delivery attempts so far.
+    /// Attempts so far, and other moments at which the outcome of a recipient changed.
     #[serde(default)]
     pub attempts: u32,
     /// Nothing happens before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// Failed recipients whose failure the sender was told.
+    /// Recipients of whose end the sender was told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notified: Vec<RecipientId>,
+    /// Recipients whose delay the sender is to be told, or was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delayed: Vec<RecipientId>,
+    /// Those of them that were told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delay_told: Vec<RecipientId>,
 }
 
 impl State {

@@ -11,6 +11,8 @@ use crate::mail::{Arrival, Envelope, Message, MessageId, Origin, Outcome};
 use crate::reply::Reply;
 use crate::time::Timestamp;
 
+mod outbound;
+
 const START: Timestamp = Timestamp::from_seconds(1_000_000);
 
 fn address(text: &str) -> Address {
@@ -149,7 +151,7 @@ fn a_refusal_drops_edits_notifies_the_sender_and_ends() {
 fn a_refusal_of_the_null_sender_tells_nobody() {
     let reply = Reply::with(554, 7, 1, "not this one");
     let work = decide(message(None, &["a@basin.example"]), State::default(), Verdict::Refuse(reply), None, START);
-    assert!(matches!(work, Work::Remove(_, End::Failed)));
+    assert!(matches!(work, Work::Remove(_, End::FailedUntold)));
 }
 
 #[test]
@@ -261,7 +263,8 @@ fn two_recipients_of_one_mailbox_get_one_copy() {
 
 #[test]
 fn waits_grow_and_end_with_the_lifetime() {
-    let (mut message, mut state, mut now) = (from_a(&["a@basin.example"]), State::default(), START);
+    let was_told = State { stage: Stage::Delivery, delayed: vec![0], delay_told: vec![0], ..State::default() };
+    let (mut message, mut state, mut now) = (from_a(&["a@basin.example"]), was_told, START);
     let mut waits = Vec::new();
     let reply = loop {
         let delivering = delivering(nobody_listens(message, state, now));
@@ -314,15 +317,6 @@ fn notify_of_rfc_3461_is_respected() {
         assert_eq!(matches!(work, Work::Save(..)), is_told, "{notify:?}: a save comes before a notification");
         assert_eq!(matches!(work, Work::Remove(_, End::Failed)), !is_told, "{notify:?}");
     }
-}
-
-#[test]
-fn a_recipient_elsewhere_is_held_with_the_reason() {
-    let work = nobody_listens(from_a(&["x@far.example"]), State::default(), START);
-    let (saving, message, state) = saved(work);
-    assert_eq!(words(&message), ["held"]);
-    assert!(matches!(saving.saved(START), Work::Park(why) if why.contains("local mailboxes only")));
-    assert!(matches!(nobody_listens(message, state, START), Work::Park(_)));
 }
 
 #[test]

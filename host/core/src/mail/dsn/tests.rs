@@ -1,5 +1,7 @@
 use super::*;
 
+use super::returned::LINE_BYTES_MAX;
+
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
 fn address(text: &str) -> Address {
@@ -32,7 +34,9 @@ fn original(header: &'static [u8], recipients: &[(&str, Reply)]) -> Message {
 fn notify(original: &Message) -> Option<Message> {
     let recipients: Vec<&Recipient> = original.envelope.recipients.iter().collect();
     let id = MessageId::parse("original-n1").expect("an id");
-    Maker { id, host_name: "mx.basin.example", now: NOW }.failed(original, &recipients)
+    let will_retry_until = Timestamp::from_seconds(1_700_400_000);
+    Maker { id, host_name: "mx.basin.example", now: NOW, will_retry_until, returned_bytes_max: 10_000 }
+        .report(original, &recipients)
 }
 
 // The message as it would be sent.
@@ -135,7 +139,7 @@ fn header_fields_over_the_limits_are_not_returned() {
     assert!(short.contains("X-Short: s") && !short.contains("X-Long"));
     let many = "X-Many: 0123456789\r\n".repeat(1_900) + &format!("X: {}\r\n", "z".repeat(900)).repeat(100);
     message.header = HeaderBlock::parse(&Bytes::from(many)).expect("under the limit").into();
-    assert!(text(&notify(&message).expect("there is a sender")).len() < HEADER_RETURNED_BYTES_MAX + 4_000);
+    assert!(text(&notify(&message).expect("there is a sender")).len() < 64 * 1024 + 4_000);
 }
 
 #[test]

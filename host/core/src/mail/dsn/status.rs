@@ -1,0 +1,76 @@
+//! The part of a notification for programs (RFC 3464).
+
+use super::write::{decoded, field, line};
+use super::{Action, Maker, reply_of};
+use crate::mail::{Handover, Last, Message, Outcome, Recipient};
+use crate::reply::Reply;
+use crate::time::Timestamp;
+
+impl Maker<'_> {
+    /// RFC 3464 §2.2 and §2.3: one group about the message, then one for each recipient.
+    pub(super) fn status(&self, out: &mut Vec<u8>, original: &Message, recipients: &[&Recipient]) {
+        if let Some(envelope_id) = original.envelope.parameters.get("ENVID").filter(|id| !id.is_empty()) {
+            field(out, "Original-Envelope-Id", &decoded(envelope_id));
+        }
+        field(out, "Reporting-MTA", &format!("dns; {}", self.host_name));
+        field(out, "Arrival-Date", &original.arrival.at.to_rfc5322());
+        line(out, "");
+        for recipient in recipients {
+            self.group(out, recipient);
+            line(out, "");
+        }
+    }
+
+    fn group(&self, out: &mut Vec<u8>, recipient: &Recipient) {
+        field(out, "Original-Recipient", &original_recipient(&recipient.original));
+        field(out, "Final-Recipient", &format!("rfc822; {}", recipient.address));
+        let action = Action::of(recipient);
+        field(out, "Action", action.word());
+        let reply = reply_of(recipient);
+        field(out, "Status", &status(action, reply));
+        let (host, at) = last_attempt(recipient);
+        if let Some(host) = host {
+            field(out, "Remote-MTA", &format!("dns; {host}"));
+        }
+        if let Some(reply) = reply {
+            field(out, "Diagnostic-Code", &format!("smtp; {reply}"));
+        }
+        if let Some(at) = at {
+            field(out, "Last-Attempt-Date", &at.to_rfc5322());
+        }
+        if action == Action::Delayed {
+            field(out, "Will-Retry-Until", &self.will_retry_until.to_rfc5322());
+        }
+    }
+}
+
+// ORCPT has its address type in front and is coded (RFC 3461 §4.2); an address as the client gave it is neither.
+fn original_recipient(original: &str) -> String {
+    match original.split_once(';').filter(|(kind, _)| !kind.contains(['@', '"'])) {
+        Some((kind, address)) => format!("{kind};{}", decoded(address)),
+        None => format!("rfc822; {original}"),
+    }
+}
+
+// A status is required (RFC 3464 §2.3.4), and of the class that the action has.
+fn status(action: Action, reply: Option<&Reply>) -> String {
+    let class = match action {
+        Action::Failed => '5',
+        Action::Delayed => '4',
+        Action::Delivered | Action::Relayed | Action::Expanded => '2',
+    };
+    let given = reply.and_then(Reply::enhanced_text).filter(|text| text.starts_with(class));
+    given.unwrap_or_else(|| format!("{class}.0.0"))
+}
+
+fn last_attempt(recipient: &Recipient) -> (Option<&str>, Option<Timestamp>) {
+    let of = |last: &'_ Option<Last>| last.as_ref().map(|last| last.at);
+    match &recipient.outcome {
+        Outcome::Failed { last, .. } | Outcome::Deferred { last, .. } => {
+            (last.as_ref().and_then(|last| last.host.as_deref()), of(last))
+        }
+        Outcome::Delivered { at, to: Handover::Relayed { host, .. } } => (host.as_deref(), Some(*at)),
+        Outcome::Delivered { at, to: Handover::Mailbox | Handover::Expanded } => (None, Some(*at)),
+        Outcome::Pending | Outcome::Held { .. } => (None, None),
+    }
+}

@@ -1,0 +1,68 @@
+//! Lines and fields that nobody's text can break out of.
+
+use crate::mail::Field;
+
+/// Longest text out of anyone's reply or address, in octets.
+const TEXT_BYTES_MAX: usize = 1_000;
+
+/// Longest word of such a text, in octets, so that every line can be folded.
+const WORD_BYTES_MAX: usize = 300;
+
+pub(super) fn line(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+// Writes a field, folded. A neutral value has no line end and no word that cannot be folded, so every
+// field that this file names can be written.
+pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    if let Ok(field) = Field::new(name, &neutral(value)) {
+        out.extend_from_slice(field.raw());
+    }
+}
+
+// Indented lines of at most 78 octets where words allow.
+pub(super) fn wrapped(out: &mut Vec<u8>, text: &str) {
+    let mut current = String::from("   ");
+    for word in text.split_whitespace() {
+        if current.len() > 3 && current.len() + 1 + word.len() > 78 {
+            line(out, &current);
+            current.truncate(3);
+        }
+        current.push(' ');
+        current.push_str(word);
+    }
+    line(out, &current);
+}
+
+// Text of a sink, a client or another server, fit to stand in a field or a line: printable ASCII, bounded.
+pub(super) fn neutral(text: &str) -> String {
+    let mut word = 0;
+    let mut out = String::new();
+    for character in text.chars() {
+        word = if character == ' ' { 0 } else { word + 1 };
+        if word > WORD_BYTES_MAX {
+            continue;
+        }
+        if out.len() == TEXT_BYTES_MAX {
+            break;
+        }
+        out.push(if matches!(character, ' '..='~') { character } else { '?' });
+    }
+    out
+}
+
+/// Takes the coding of RFC 3461 §4 off: `+2B` is a plus sign. What is not coded right stays as it is; line
+/// ends that come out are made harmless by [`field`].
+pub(super) fn decoded(xtext: &str) -> String {
+    let mut out = Vec::with_capacity(xtext.len());
+    let mut rest = xtext.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = behind.get(..2).and_then(|two| core::str::from_utf8(two).ok());
+        let is_hex = |text: &&str| text.bytes().all(|octet| octet.is_ascii_digit() || (b'A'..=b'F').contains(&octet));
+        let coded = digits.filter(|_| *first == b'+').filter(is_hex).and_then(|two| u8::from_str_radix(two, 16).ok());
+        out.push(coded.unwrap_or(*first));
+        rest = if coded.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
