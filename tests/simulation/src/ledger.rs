@@ -1,0 +1,267 @@
+//! What was promised and what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use basin_core::mail::{Message, MessageId, RecipientId};
+use basin_core::transport::End;
+
+/// The name of a message in this world: the number in its `X-Uid` field, or the id of a notification.
+pub(crate) type Uid = String;
+
+/// A message that somebody was promised to be told of or to have delivered.
+#[derive(Debug, Clone)]
+pub(crate) struct Promise {
+    /// The message came with the null sender: nobody is told.
+    pub(crate) is_null: bool,
+    /// Recipients and whether each wants to know of failures.
+    pub(crate) recipients: Vec<(String, bool)>,
+    /// Its body.
+    pub(crate) body: Vec<u8>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Delivery {
+    count: u32,
+    is_confirmed: bool,
+}
+
+/// Every promise, delivery and notification.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    offered: BTreeMap<Uid, Promise>,
+    promised: BTreeMap<Uid, BTreeSet<String>>,
+    deliveries: BTreeMap<(Uid, String), Delivery>,
+    // Message and recipient to the ids of the notifications that said so.
+    failed: BTreeMap<(Uid, String), BTreeSet<String>>,
+    delayed: BTreeMap<(Uid, String), BTreeSet<String>>,
+    // Notifications that nobody could be given.
+    dead_notifications: BTreeSet<Uid>,
+    // What notifications that were made say, whether they arrive or not.
+    announced: BTreeMap<(Uid, String), BTreeSet<Uid>>,
+    deleted: BTreeSet<Uid>,
+    findings: Vec<String>,
+    /// For the report.
+    pub(crate) counts: Counts,
+}
+
+/// How often what happened, so that a run that tests nothing is seen.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages that were acknowledged.
+    pub acknowledged: u64,
+    /// Copies that arrived.
+    pub delivered: u64,
+    /// Copies that arrived again because an acknowledgement was lost.
+    pub duplicates: u64,
+    /// Notifications of failure that arrived.
+    pub failures_told: u64,
+    /// Notifications of delay that arrived.
+    pub delays_told: u64,
+    /// Restarts after a power cut.
+    pub power_cuts: u64,
+    /// Storage operations that failed.
+    pub disk_faults: u64,
+    /// Connections to other servers.
+    pub visits: u64,
+    /// Connections that broke.
+    pub broken: u64,
+    /// What operators did.
+    pub operations: u64,
+}
+
+impl Counts {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.delivered += other.delivered;
+        self.duplicates += other.duplicates;
+        self.failures_told += other.failures_told;
+        self.delays_told += other.delays_told;
+        self.power_cuts += other.power_cuts;
+        self.disk_faults += other.disk_faults;
+        self.visits += other.visits;
+        self.broken += other.broken;
+        self.operations += other.operations;
+    }
+}
+
+/// The name of a message.
+pub(crate) fn uid(message: &Message) -> Uid {
+    message.header.first("X-Uid").map_or_else(|| of_notification(message), |field| field.value().trim().to_owned())
+}
+
+// A notification keeps its id in Message-ID, wherever it is carried.
+fn of_notification(message: &Message) -> Uid {
+    let id = message.header.first("Message-ID").map(|field| field.value()).unwrap_or_default();
+    id.trim().trim_start_matches('<').split('@').next().unwrap_or_default().to_owned()
+}
+
+impl Ledger {
+    /// A message that somebody tries to hand over.
+    pub(crate) fn offer(&mut self, uid: Uid, promise: Promise) {
+        self.offered.insert(uid, promise);
+    }
+
+    /// It was acknowledged for those recipients.
+    pub(crate) fn promise(&mut self, uid: &str, recipients: &[String]) {
+        self.promised.entry(uid.to_owned()).or_default().extend(recipients.iter().cloned());
+        self.counts.acknowledged += 1;
+    }
+
+    /// The address of a recipient of a message that was offered.
+    pub(crate) fn recipient(&self, uid: &str, id: RecipientId) -> Option<String> {
+        let recipients = &self.offered.get(uid)?.recipients;
+        Some(recipients.get(usize::try_from(id).ok()?)?.0.clone())
+    }
+
+    /// A copy arrived for a recipient.
+    pub(crate) fn deliver(&mut self, message: &Message, recipient: &str) {
+        let uid = uid(message);
+        self.counts.delivered += 1;
+        self.compare(&uid, message);
+        self.read_notification(message);
+        let delivery = self.deliveries.entry((uid.clone(), recipient.to_owned())).or_default();
+        delivery.count += 1;
+        self.counts.duplicates += u64::from(delivery.count > 1);
+        if delivery.is_confirmed {
+            self.findings.push(format!("{uid} was delivered to {recipient} again after its delivery was recorded"));
+        }
+    }
+
+    /// The server under test has a delivery on disk.
+    pub(crate) fn confirm(&mut self, uid: &str, recipient: &str) {
+        let delivery = self.deliveries.entry((uid.to_owned(), recipient.to_owned())).or_default();
+        delivery.is_confirmed = true;
+        if delivery.count == 0 {
+            self.findings.push(format!("{uid} counts as delivered to {recipient} and is not"));
+        }
+    }
+
+    /// A notification is on disk.
+    pub(crate) fn announce(&mut self, notification: &Message) {
+        if notification.envelope.sender.is_some() {
+            self.findings.push("a notification with a sender".into());
+        }
+        let Some(report) = Report::read(notification) else {
+            return self.findings.push("a notification that cannot be read".into());
+        };
+        if self.offered.get(&report.uid).is_some_and(|promise| promise.is_null) {
+            self.findings.push(format!("{}: the null sender is notified", report.uid));
+        }
+        for (recipient, action) in report.recipients {
+            if action == "failed" {
+                let key = (report.uid.clone(), recipient);
+                self.announced.entry(key).or_default().insert(of_notification(notification));
+            }
+        }
+    }
+
+    /// A message came to its end at the server under test.
+    pub(crate) fn end(&mut self, uid: &str, id: &MessageId, end: End) {
+        match end {
+            End::FailedUntold => drop(self.dead_notifications.insert(uid.to_owned())),
+            End::Deleted => drop(self.deleted.insert(uid.to_owned())),
+            End::NoRecipients | End::Discarded => {
+                self.findings.push(format!("{uid} ({id}) ended as {end:?}, which nobody asked for"));
+            }
+            End::Delivered | End::Failed => {}
+        }
+    }
+
+    /// Something is wrong.
+    pub(crate) fn find(&mut self, finding: String) {
+        self.findings.push(finding);
+    }
+
+    fn compare(&mut self, uid: &str, message: &Message) {
+        let Some(promise) = self.offered.get(uid) else { return };
+        let body = message.body.read(0, usize::MAX).unwrap_or_default();
+        if body != promise.body {
+            self.findings.push(format!("{uid} arrived with another body: {} octets", body.len()));
+        }
+    }
+
+    fn read_notification(&mut self, message: &Message) {
+        let Some(report) = Report::read(message) else { return };
+        for (recipient, action) in report.recipients {
+            let told = match action.as_str() {
+                "failed" => {
+                    self.counts.failures_told += 1;
+                    &mut self.failed
+                }
+                "delayed" => {
+                    self.counts.delays_told += 1;
+                    &mut self.delayed
+                }
+                _ => continue,
+            };
+            let ids = told.entry((report.uid.clone(), recipient.clone())).or_default();
+            ids.insert(of_notification(message));
+            if ids.len() > 1 {
+                let uid = &report.uid;
+                self.findings.push(format!("{uid}: {recipient} was reported as {action} by {ids:?}"));
+            }
+        }
+    }
+
+    /// After the end: what was promised and not kept.
+    pub(crate) fn close(&mut self) -> Option<String> {
+        for (uid, promised) in &self.promised {
+            if self.deleted.contains(uid) {
+                continue;
+            }
+            let Some(promise) = self.offered.get(uid) else { continue };
+            for (recipient, wants_failures) in promise.recipients.iter().filter(|(one, _)| promised.contains(one)) {
+                let key = (uid.clone(), recipient.clone());
+                let is_delivered = self.deliveries.get(&key).is_some_and(|delivery| delivery.count > 0);
+                let is_told = self.failed.contains_key(&key);
+                let is_owed = !promise.is_null && *wants_failures;
+                // A notification that nobody took is the end of what a server can do (RFC 5321 §6.1).
+                let is_dead = self.announced.get(&key).is_some_and(|ids| {
+                    ids.iter().any(|id| self.dead_notifications.contains(id) || self.deleted.contains(id))
+                });
+                if !is_delivered && !is_told && !is_dead && is_owed {
+                    self.findings.push(format!("{uid}: {recipient} has no copy and nobody knows"));
+                }
+                let is_confirmed = self.deliveries.get(&key).is_some_and(|delivery| delivery.is_confirmed);
+                if is_confirmed && is_told {
+                    self.findings.push(format!("{uid}: {recipient} has its copy and was reported as failed"));
+                }
+            }
+        }
+        self.finding()
+    }
+
+    /// The first thing that is wrong.
+    pub(crate) fn finding(&self) -> Option<String> {
+        self.findings.first().cloned()
+    }
+}
+
+/// What a notification says (RFC 3464).
+struct Report {
+    uid: Uid,
+    recipients: Vec<(String, String)>,
+}
+
+impl Report {
+    fn read(message: &Message) -> Option<Self> {
+        let kind = message.header.first("Content-Type")?.value();
+        if !kind.contains("report-type=delivery-status") {
+            return None;
+        }
+        let body = String::from_utf8_lossy(&message.body.read(0, usize::MAX).ok()?).into_owned();
+        let mut recipients: Vec<(String, String)> = Vec::new();
+        let mut uid = None;
+        for line in body.lines() {
+            if let Some(address) = line.strip_prefix("Final-Recipient: rfc822; ") {
+                recipients.push((address.to_owned(), String::new()));
+            } else if let (Some(action), Some(last)) = (line.strip_prefix("Action: "), recipients.last_mut()) {
+                action.clone_into(&mut last.1);
+            } else if let Some(number) = line.strip_prefix("X-Uid: ") {
+                uid.get_or_insert_with(|| number.trim().to_owned());
+            }
+        }
+        Some(Self { uid: uid?, recipients })
+    }
+}

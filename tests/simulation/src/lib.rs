@@ -1,0 +1,23 @@
+//! Both SMTP machines, the spool, the transport and the schedule in one world with servers that break,
+//! under a virtual clock. A seed decides everything; the same seed is the same story.
+//!
+//! What holds in every world: nothing acknowledged is lost; nothing is delivered again once its delivery is
+//! on disk; every message comes to its end; a notification is made once, never for the null sender; what
+//! arrives is octet for octet what was sent.
+
+mod dice;
+mod ledger;
+mod link;
+mod node;
+mod peer;
+mod world;
+
+pub use ledger::Counts;
+
+/// Runs the world of a seed to its end.
+///
+/// # Errors
+/// What was wrong first.
+pub fn run(seed: u64) -> Result<Counts, String> {
+    world::World::new(seed)?.run()
+}

@@ -1,0 +1,293 @@
+//! The server under test: spool, transport, schedule and client as the shell puts them together.
+
+use core::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use basin_core::event::{Decision, EventSet, Question, Verdict};
+use basin_core::mail::{Message, MessageId};
+use basin_core::queue::{Schedule, SchedulePolicy, Timetable};
+use basin_core::reply::Reply;
+use basin_core::smtp::Disposition;
+use basin_core::time::Timestamp;
+use basin_core::transport::{Change, Delivering, End, Repeat, State, Transport, TransportPolicy, Work};
+use basin_spool::fault::{Fault, FaultyStorage};
+use basin_spool::{Options, Receipt, Spool, SpoolFault};
+
+use crate::dice::Dice;
+use crate::ledger::{Ledger, uid};
+use crate::link::{Acceptor, Proof};
+
+/// Steps of one machine without a wait; one that passes it turns in a circle.
+const TURNS_MAX: usize = 1_000;
+
+/// What is kept in memory because the storage failed.
+pub(crate) enum Kept {
+    Machine(Box<Repeat>),
+    Removal(MessageId, End),
+}
+
+/// What a drive was about, to be confirmed once it is on disk.
+pub(crate) type Deliveries = Vec<(String, String)>;
+
+pub(crate) struct Node {
+    pub(crate) storage: FaultyStorage,
+    pub(crate) spool: Spool,
+    pub(crate) policy: Arc<TransportPolicy>,
+    pub(crate) schedule: Schedule,
+    pub(crate) timetable: Timetable,
+    /// Messages to be taken up now.
+    pub(crate) fresh: Vec<MessageId>,
+    pub(crate) kept: Vec<(Timestamp, Kept)>,
+    /// Messages that wait for an operator.
+    pub(crate) parked: Vec<MessageId>,
+    /// The operation of the storage at which it fails, and whether that is the power.
+    pub(crate) fault: Option<(u64, bool)>,
+}
+
+impl Node {
+    pub(crate) fn open(
+        storage: FaultyStorage,
+        policy: Arc<TransportPolicy>,
+        schedule: SchedulePolicy,
+    ) -> Result<Self, String> {
+        let options = Options {
+            segment_bytes: 16 * 1024,
+            free_bytes_min: 0,
+            inline_bytes_max: 1024,
+            rewrite_age_segments: 1,
+            idle_sync: Duration::ZERO,
+        };
+        let opened = Spool::open_stepped(Path::new("/spool"), options, Arc::new(storage.clone()));
+        let (spool, recovery) = opened.map_err(|error| error.to_string())?;
+        if let Some(damage) = recovery.damaged.iter().find(|damage| damage.message.is_some()) {
+            return Err(format!("a message is damaged after a power cut: {damage}"));
+        }
+        let fresh = spool.ids();
+        Ok(Self {
+            storage,
+            spool,
+            policy,
+            schedule: Schedule::new(schedule),
+            timetable: Timetable::default(),
+            fresh,
+            kept: Vec::new(),
+            parked: Vec::new(),
+            fault: None,
+        })
+    }
+
+    /// Whether the power is gone.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.fault.is_some_and(|(at, is_power)| is_power && self.storage.operations() > at)
+    }
+
+    /// Whether the storage did all that it was asked since it did `operations`.
+    fn was_well_since(&self, operations: u64) -> bool {
+        !self.is_dead() && !self.fault.is_some_and(|(at, _)| (operations..self.storage.operations()).contains(&at))
+    }
+
+    /// Lets the storage fail soon.
+    pub(crate) fn break_soon(&mut self, fault: Fault, dice: &mut Dice) {
+        let n = dice.below(12);
+        self.storage.fail_at(n, fault);
+        self.fault = Some((self.storage.operations() + n, fault == Fault::PowerCut));
+    }
+
+    /// Forgets a fault that has passed, and says so.
+    pub(crate) fn fault_passed(&mut self) -> bool {
+        let has_passed = self.fault.is_some_and(|(at, is_power)| !is_power && self.storage.operations() > at);
+        if has_passed {
+            self.storage.heal();
+            self.fault = None;
+        }
+        has_passed
+    }
+
+    pub(crate) fn load(&self, id: &MessageId) -> Option<(Message, State)> {
+        self.spool.load(id).ok().flatten()
+    }
+
+    /// Takes a message up where its state says.
+    pub(crate) fn start(&mut self, id: &MessageId, ledger: &mut Ledger, now: Timestamp, dice: &mut Dice) {
+        if let Some((message, state)) = self.load(id) {
+            let uid = uid(&message);
+            let work = Transport::start(self.policy.clone(), message, state, EventSet::default(), now);
+            self.drive(id, &uid, work, Vec::new(), ledger, now, dice);
+        }
+    }
+
+    /// Lets something happen to a message; what it delivered counts as confirmed once that is on disk.
+    pub(crate) fn change(
+        &mut self,
+        id: &MessageId,
+        change: Change,
+        delivered: Deliveries,
+        ledger: &mut Ledger,
+        now: Timestamp,
+        dice: &mut Dice,
+    ) {
+        let Some((message, state)) = self.load(id) else { return };
+        let uid = uid(&message);
+        let (policy, random) = (self.policy.clone(), dice.next());
+        let work = Transport::change(policy, message, state, EventSet::default(), change, now, random);
+        self.drive(id, &uid, work, delivered, ledger, now, dice);
+    }
+
+    /// Goes on with what the storage would not take.
+    pub(crate) fn repeat(&mut self, kept: Kept, ledger: &mut Ledger, now: Timestamp, dice: &mut Dice) {
+        match kept {
+            Kept::Machine(repeat) => {
+                let id = repeat.id().clone();
+                let uid = self.load(&id).map(|(message, _)| uid(&message)).unwrap_or_default();
+                self.drive(&id, &uid, repeat.again(now), Vec::new(), ledger, now, dice);
+            }
+            Kept::Removal(id, end) => self.remove(id, end, now),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the loop of the shell, with the world in its arguments")]
+    fn drive(
+        &mut self,
+        id: &MessageId,
+        uid: &str,
+        mut work: Work,
+        mut delivered: Deliveries,
+        ledger: &mut Ledger,
+        now: Timestamp,
+        dice: &mut Dice,
+    ) {
+        let operations = self.storage.operations();
+        self.timetable.remove(id);
+        self.parked.retain(|parked| parked != id);
+        for _ in 0..TURNS_MAX {
+            work = match work {
+                Work::Ask(waiting, question) => waiting.decided(nobody(*question), now),
+                Work::Save(saving, message, state) => match self.save(*message, state) {
+                    Ok(()) => saving.saved(now),
+                    Err(_) => saving.not_saved(now),
+                },
+                Work::Deliver(delivering) => self.deliver(delivering, uid, &mut delivered, ledger, now, dice),
+                Work::Notify(notifying, message, state) => match self.commit((*message).clone(), state) {
+                    Ok(_) => {
+                        ledger.announce(&message);
+                        self.fresh.push(message.id.clone());
+                        notifying.committed(now)
+                    }
+                    Err(_) => notifying.not_committed(now),
+                },
+                Work::Queue { message, jobs, again } => {
+                    self.schedule.put(&message, &jobs, now);
+                    if let Some(again) = again {
+                        self.timetable.insert(message, again);
+                    }
+                    break;
+                }
+                Work::Repeat(repeat, at) => {
+                    self.schedule.put(id, &[], now);
+                    self.kept.push((at, Kept::Machine(Box::new(repeat))));
+                    return;
+                }
+                Work::Wait(until) => {
+                    self.schedule.put(id, &[], now);
+                    self.timetable.insert(id.clone(), until);
+                    break;
+                }
+                Work::Park(_) => {
+                    self.schedule.put(id, &[], now);
+                    self.parked.push(id.clone());
+                    break;
+                }
+                Work::Remove(removed, end) => {
+                    self.schedule.put(id, &[], now);
+                    ledger.end(uid, id, end);
+                    self.remove(removed, end, now);
+                    break;
+                }
+            };
+        }
+        // Only what the storage took without a fault is beyond a second delivery.
+        if self.was_well_since(operations) {
+            delivered.iter().for_each(|(uid, recipient)| ledger.confirm(uid, recipient));
+        }
+    }
+
+    fn deliver(
+        &self,
+        mut delivering: Delivering,
+        uid: &str,
+        delivered: &mut Deliveries,
+        ledger: &mut Ledger,
+        now: Timestamp,
+        dice: &mut Dice,
+    ) -> Work {
+        for job in delivering.jobs().to_vec() {
+            // A job without a result: the courier was interrupted.
+            if dice.strikes(20) {
+                continue;
+            }
+            let result = match dice.below(100) {
+                0..5 => Err(Reply::with(452, 2, 2, "mailbox full")),
+                5..7 => Err(Reply::with(550, 2, 1, "mailbox disabled")),
+                _ => Ok(()),
+            };
+            if result.is_ok() {
+                let recipients = job.recipients.iter().filter_map(|id| delivering.message().envelope.recipient(*id));
+                for address in recipients.map(|recipient| recipient.address.to_string()) {
+                    ledger.deliver(delivering.message(), &address);
+                    delivered.push((uid.to_owned(), address));
+                }
+            }
+            delivering.record(&job, &result);
+        }
+        delivering.finish(now, dice.next())
+    }
+
+    fn remove(&mut self, id: MessageId, end: End, now: Timestamp) {
+        let (tell, told) = mpsc::channel();
+        self.spool.remove(id.clone(), move |result| drop(tell.send(result)));
+        if !matches!(told.recv(), Ok(Ok(()))) {
+            self.kept.push((now.plus(Duration::from_secs(30)), Kept::Removal(id, end)));
+        }
+    }
+
+    fn save(&self, message: Message, state: State) -> Result<(), SpoolFault> {
+        let (tell, told) = mpsc::channel();
+        self.spool.save(message, state, move |result| drop(tell.send(result)));
+        told.recv().unwrap_or(Err(SpoolFault::Closed))
+    }
+
+    /// Stores a message.
+    pub(crate) fn commit(&self, message: Message, state: State) -> Result<Receipt, SpoolFault> {
+        let (tell, told) = mpsc::channel();
+        self.spool.commit(message, state, move |result| drop(tell.send(result)));
+        told.recv().unwrap_or(Err(SpoolFault::Closed))
+    }
+}
+
+fn nobody(question: Question) -> Decision {
+    Decision { verdict: Verdict::Next, by: None, overlay: question.overlay, failures: Vec::new() }
+}
+
+/// The listener of the server under test while one session goes on.
+pub(crate) struct Listening<'a> {
+    pub(crate) node: &'a mut Node,
+}
+
+impl Acceptor for Listening<'_> {
+    fn interest(&self) -> EventSet {
+        EventSet::default()
+    }
+
+    fn decide(&mut self, question: Question, _: &mut Dice) -> Decision {
+        nobody(question)
+    }
+
+    fn store(&mut self, message: Message, disposition: Disposition) -> Result<Proof, Reply> {
+        let id = message.id.clone();
+        let receipt = self.node.commit(message, disposition.state()).map_err(|fault| fault.reply())?;
+        self.node.fresh.push(id);
+        Ok(Proof::Spool(receipt))
+    }
+}
