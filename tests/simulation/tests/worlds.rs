@@ -1,0 +1,40 @@
+//! A few thousand worlds; `make simulate` runs as many as wanted.
+
+use basin_simulation::{Counts, run};
+
+/// Worlds of a test run: enough that each kind of trouble meets each part many times.
+const SEEDS: u64 = 3_000;
+
+#[test]
+fn in_every_world_each_message_comes_to_its_end_once() {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let counts: Vec<Counts> = std::thread::scope(|scope| {
+        let part = |thread: u64| {
+            move || {
+                let mut counts = Counts::default();
+                for seed in (thread..SEEDS).step_by(usize::try_from(threads).expect("small")) {
+                    match run(seed) {
+                        Ok(more) => counts.add(&more),
+                        Err(finding) => panic!("seed {seed}: {finding}"),
+                    }
+                }
+                counts
+            }
+        };
+        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(part(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a finding, see above")).collect()
+    });
+    let mut all = Counts::default();
+    counts.iter().for_each(|counts| all.add(counts));
+    // A world in which nothing goes wrong proves nothing.
+    assert!(all.acknowledged > 3 * SEEDS && all.delivered > 3 * SEEDS, "{all:?}");
+    assert!(all.power_cuts > SEEDS && all.disk_faults > SEEDS / 10 && all.broken > SEEDS / 10, "{all:?}");
+    assert!(all.duplicates > 0 && all.failures_told > SEEDS / 10 && all.delays_told > 100, "{all:?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_story() {
+    for seed in 0..20 {
+        assert_eq!(run(seed), run(seed));
+    }
+}
