@@ -42,7 +42,7 @@ enum Writing {
     /// A thread of its own, for as long as the spool is open.
     Thread(Mutex<Option<JoinHandle<()>>>),
     /// Whoever asks, before the call returns.
-    Caller(Mutex<Option<Writer>>),
+    Caller(Mutex<Option<Box<Writer>>>),
 }
 
 impl Spool {
@@ -74,7 +74,7 @@ impl Spool {
         storage: Arc<dyn Storage>,
     ) -> Result<(Self, Recovery), OpenError> {
         let (shared, writer, recovery) = Self::recover(directory, options, storage)?;
-        let writing = Writing::Caller(Mutex::new(Some(writer)));
+        let writing = Writing::Caller(Mutex::new(Some(Box::new(writer))));
         Ok((Self { handle: Arc::new(Handle { shared, writing }) }, recovery))
     }
 
