@@ -5,10 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::letter::{Letter, recognise};
+use crate::letter::{FIELD, Letter, recognise};
 use crate::maildir::{self, Maildir};
+use crate::next_hop::Transaction;
 
-/// One letter for one mailbox.
+/// One letter for one recipient.
 pub type Due = (Letter, String);
 
 /// A 250 and its times, as the client saw them.
@@ -63,10 +64,10 @@ impl Balance {
 
 impl Ledger {
     /// Notes that the server said 250, just now, to a letter whose text went out at that time.
-    pub fn acknowledge(&mut self, letter: &Letter, mailboxes: &[&str], life: u32, sent: Instant) {
+    pub fn acknowledge(&mut self, letter: &Letter, recipients: &[impl AsRef<str>], life: u32, sent: Instant) {
         let answer = Answer { life, sent, came: Instant::now() };
-        for mailbox in mailboxes {
-            self.acknowledged.insert((letter.clone(), (*mailbox).to_owned()), answer);
+        for recipient in recipients {
+            self.acknowledged.insert((letter.clone(), recipient.as_ref().to_owned()), answer);
         }
     }
 
@@ -87,26 +88,48 @@ impl Ledger {
     }
 
     /// Notes that a letter went out and no answer came.
-    pub fn leave_open(&mut self, letter: &Letter, mailboxes: &[&str]) {
-        for mailbox in mailboxes {
-            self.unanswered.insert((letter.clone(), (*mailbox).to_owned()));
+    pub fn leave_open(&mut self, letter: &Letter, recipients: &[impl AsRef<str>]) {
+        for recipient in recipients {
+            self.unanswered.insert((letter.clone(), recipient.as_ref().to_owned()));
         }
     }
 
     /// Reads what has arrived since the last look; `added` are fields that sinks put into messages.
-    pub fn look(&mut self, mailbox: &str, maildir: &Maildir, life: u32, added: &[&str]) -> io::Result<()> {
+    ///
+    /// A notification counts as the arrival of its letter at the recipient that it is about.
+    pub fn look(&mut self, recipient: &str, maildir: &Maildir, life: u32, added: &[&str]) -> io::Result<()> {
         for path in maildir.names()? {
             if self.seen.contains(&path) {
                 continue;
             }
             let mail = maildir::read(path.clone())?;
-            match recognise(&mail.octets, added) {
-                Ok(letter) => self.arrived.entry((letter, mailbox.to_owned())).or_default().push(life),
-                Err(why) => self.damaged.push(format!("{}: {why}", path.display())),
+            if let Some(about) = notified(&mail.octets) {
+                for (letter, recipient) in about {
+                    self.arrived.entry((letter, recipient)).or_default().push(life);
+                }
+            } else {
+                self.arrive(&mail.octets, recipient, life, added, &path.display().to_string());
             }
             self.seen.insert(path);
         }
         Ok(())
+    }
+
+    /// Takes down what came to a next hop since the last look.
+    pub fn look_at_hop(&mut self, transactions: &[Transaction], life: u32, added: &[&str]) {
+        for transaction in transactions.iter().filter(|transaction| transaction.is_taken) {
+            for line in &transaction.recipients {
+                let recipient = line.split(['<', '>']).nth(1).unwrap_or_default();
+                self.arrive(&transaction.content(), recipient, life, added, line);
+            }
+        }
+    }
+
+    fn arrive(&mut self, octets: &[u8], recipient: &str, life: u32, added: &[&str], place: &str) {
+        match recognise(octets, added) {
+            Ok(letter) => self.arrived.entry((letter, recipient.to_owned())).or_default().push(life),
+            Err(why) => self.damaged.push(format!("{place}: {why}")),
+        }
     }
 
     /// How many letters were acknowledged so far.
@@ -151,6 +174,18 @@ impl Ledger {
         }
         balance
     }
+}
+
+/// The letter and the recipients that a notification says have failed (RFC 3464); `None` for any other mail.
+fn notified(octets: &[u8]) -> Option<Vec<Due>> {
+    let text = String::from_utf8_lossy(octets);
+    if !text.contains("report-type=delivery-status") {
+        return None;
+    }
+    let id = text.lines().find_map(|line| line.strip_prefix(FIELD)?.strip_prefix(": "))?;
+    let letter = Letter::parse(id)?;
+    let recipients = text.lines().filter_map(|line| line.strip_prefix("Final-Recipient: rfc822; "));
+    Some(recipients.map(|recipient| (letter.clone(), recipient.trim().to_owned())).collect())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! It takes ESMTP with PIPELINING, CHUNKING, 8BITMIME, SMTPUTF8, DSN and SIZE, or LMTP, and answers as a script
 //! says. It judges nothing: what came is there to be compared.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -51,6 +52,8 @@ pub struct Transaction {
     pub is_taken: bool,
     /// Number of the connection, from 0.
     pub connection: u32,
+    /// Number of the transaction whose content came, from 0.
+    pub number: u32,
 }
 
 impl Transaction {
@@ -71,6 +74,8 @@ impl Transaction {
 #[derive(Default)]
 struct Books {
     lines: Vec<String>,
+    /// How often each line came.
+    seen: HashMap<String, u32>,
     transactions: Vec<Transaction>,
 }
 
@@ -78,6 +83,9 @@ struct Shared {
     manners: Mutex<Manners>,
     books: Mutex<Books>,
     connections: AtomicU32,
+    open: AtomicU32,
+    /// Transactions whose content came.
+    count: AtomicU32,
     is_over: AtomicBool,
 }
 
@@ -101,6 +109,8 @@ impl NextHop {
             manners: Mutex::new(manners),
             books: Mutex::default(),
             connections: AtomicU32::new(0),
+            open: AtomicU32::new(0),
+            count: AtomicU32::new(0),
             is_over: AtomicBool::new(false),
         });
         let accepting = shared.clone();
@@ -111,8 +121,13 @@ impl NextHop {
                 }
                 let (Ok(stream), shared) = (stream, accepting.clone()) else { continue };
                 let number = shared.connections.fetch_add(1, Ordering::Relaxed);
-                // A client that goes away in the middle is its own affair.
-                thread::spawn(move || Talk::new(stream, shared, number).and_then(Talk::run).ok());
+                shared.open.fetch_add(1, Ordering::Relaxed);
+                thread::spawn(move || {
+                    let talk = Talk::new(stream, shared.clone(), number);
+                    // A client that goes away in the middle is its own affair.
+                    talk.and_then(Talk::run).ok();
+                    shared.open.fetch_sub(1, Ordering::Relaxed);
+                });
             }
         });
         Ok(Self { address, shared })
@@ -133,6 +148,13 @@ impl NextHop {
         lock(&self.shared.books).transactions.clone()
     }
 
+    /// Everything that came since the last call, which is forgotten with it; for long runs.
+    pub fn take_transactions(&self) -> Vec<Transaction> {
+        let mut books = lock(&self.shared.books);
+        books.lines.clear();
+        std::mem::take(&mut books.transactions)
+    }
+
     /// Those that were answered with 250.
     pub fn taken(&self) -> Vec<Transaction> {
         self.transactions().into_iter().filter(|transaction| transaction.is_taken).collect()
@@ -141,6 +163,11 @@ impl NextHop {
     /// Every command line, in the order of its arrival.
     pub fn lines(&self) -> Vec<String> {
         lock(&self.shared.books).lines.clone()
+    }
+
+    /// Connections that are open now.
+    pub fn open(&self) -> u32 {
+        self.shared.open.load(Ordering::Relaxed)
     }
 
     /// Connections so far.
@@ -202,10 +229,12 @@ impl Talk {
         let seen = {
             let mut books = lock(&self.shared.books);
             books.lines.push(line.to_owned());
-            books.lines.iter().filter(|seen| *seen == line).count()
+            let seen = books.seen.entry(line.to_owned()).or_default();
+            *seen += 1;
+            *seen - 1
         };
         let script = lock(&self.shared.manners).script.clone();
-        let reply = script(line, u32::try_from(seen).unwrap_or(u32::MAX).saturating_sub(1)).unwrap_or(usual);
+        let reply = script(line, seen).unwrap_or(usual);
         if reply.is_empty() {
             return Ok(None);
         }
@@ -282,17 +311,16 @@ impl Talk {
         let replies = if is_lmtp { transaction.recipients.len() } else { 1 };
         // Written down before it is acknowledged, so that nobody is told of what nobody can find.
         transaction.is_taken = true;
-        let place = {
-            let mut books = lock(&self.shared.books);
-            books.transactions.push(transaction.clone());
-            books.transactions.len() - 1
-        };
+        transaction.number = self.shared.count.fetch_add(1, Ordering::Relaxed);
+        lock(&self.shared.books).transactions.push(transaction.clone());
         for at in 0..replies {
             let line = if is_lmtp { transaction.recipients.get(at).map_or(line, String::as_str) } else { line };
             let reply = self.answer(line, "250 2.0.0 taken".into())?;
             let is_refused = reply.as_ref().is_some_and(|reply| !reply.starts_with('2'));
-            if is_refused && let Some(there) = lock(&self.shared.books).transactions.get_mut(place) {
-                there.is_taken = false;
+            if is_refused {
+                let mut books = lock(&self.shared.books);
+                let there = books.transactions.iter_mut().find(|there| there.number == transaction.number);
+                there.into_iter().for_each(|there| there.is_taken = false);
             }
             if reply.is_none_or(|reply| reply.starts_with("421")) {
                 return Ok(false);

@@ -11,7 +11,6 @@ use crate::client::{Client, stuffed};
 use crate::ledger::Ledger;
 use crate::letter::Letter;
 use crate::random::Random;
-use crate::settings::DOMAIN;
 
 /// Number given to each new letter of this process, so that no two are the same.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -34,6 +33,10 @@ pub struct Weather {
     pub life: u32,
     /// Largest body in octets, now and then; most are far smaller.
     pub body_bytes_max: u32,
+    /// Where the clients write to; more often to the first ones.
+    pub recipients: Vec<String>,
+    /// The sender, who is told of failures.
+    pub sender: String,
     /// The books.
     pub ledger: Arc<Mutex<Ledger>>,
 }
@@ -103,30 +106,38 @@ impl Author {
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let letter = Letter { run: self.weather.run, author: self.author, number, size };
-        let mailboxes: &[&str] = match self.random.between(0, 7) {
-            0 => &["user", "alice"],
-            1 | 2 => &["alice"],
-            3.. => &["user"],
-        };
-        let mut commands = "MAIL FROM:<load@client.example>\r\n".to_owned();
-        for mailbox in mailboxes {
-            commands.push_str(&format!("RCPT TO:<{mailbox}@{DOMAIN}>\r\n"));
+        let recipients = self.recipients();
+        let mut commands = format!("MAIL FROM:<{}>\r\n", self.weather.sender);
+        for recipient in &recipients {
+            commands.push_str(&format!("RCPT TO:<{recipient}>\r\n"));
         }
         commands.push_str("DATA\r\n");
         client.send(commands.as_bytes())?;
-        for _ in 0..=mailboxes.len() {
+        for _ in 0..=recipients.len() {
             client.expect(250)?;
         }
         client.expect(354)?;
         // From here on the letter may arrive whatever becomes of the answer.
-        self.book(|ledger, _| ledger.leave_open(&letter, mailboxes));
+        self.book(|ledger, _| ledger.leave_open(&letter, &recipients));
         let wire = stuffed(&letter.text());
         let sent = Instant::now();
         client.send(&wire)?;
         if client.reply()?.code == 250 {
-            self.book(|ledger, life| ledger.acknowledge(&letter, mailboxes, life, sent));
+            self.book(|ledger, life| ledger.acknowledge(&letter, &recipients, life, sent));
         }
         Ok(())
+    }
+
+    // One to three of them; the first of the list in half of the cases.
+    fn recipients(&mut self) -> Vec<String> {
+        let mut chosen: Vec<String> = Vec::new();
+        for _ in 0..self.random.between(1, 3) {
+            let last = self.weather.recipients.len().saturating_sub(1) as u64;
+            let at = if self.random.once_in(2) { 0 } else { self.random.between(0, last) };
+            let recipient = usize::try_from(at).ok().and_then(|at| self.weather.recipients.get(at));
+            chosen.extend(recipient.filter(|recipient| !chosen.contains(recipient)).cloned());
+        }
+        chosen
     }
 
     fn book(&self, entry: impl FnOnce(&mut Ledger, u32)) {

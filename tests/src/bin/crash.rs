@@ -1,8 +1,10 @@
 //! `make crash`: the server is killed again and again under load, and nothing that it acknowledged may be lost.
 //!
 //! Each cycle starts the real server, lets clients loose on it, kills it at a moment that the seed chooses, starts
-//! it again and demands every acknowledged letter in its Maildir, octet for octet. A letter of which the client
-//! saw no answer may arrive or not. Half of the cycles run with a sink bound that edits every message.
+//! it again and demands every acknowledged letter where it belongs, octet for octet: in a Maildir, at the next hop,
+//! which puts some off and takes some without saying so, or in a notification where the next hop refused it. A
+//! letter of which the client saw no answer may arrive or not. Half of the cycles run with a sink bound that edits
+//! every message.
 
 use std::io;
 use std::process::ExitCode;
@@ -10,9 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use basin_tests::ledger::{Balance, Ledger};
+use basin_tests::next_hop::{Manners, NextHop};
 use basin_tests::random::Random;
 use basin_tests::server::{TestServer, guest};
-use basin_tests::settings::Settings;
+use basin_tests::settings::{DOMAIN, Settings};
 use basin_tests::storm::{Storm, Weather};
 use basin_tests::tally::Tally;
 use basin_tests::wait::{self, let_pass};
@@ -28,6 +31,10 @@ const LIFE_MILLISECONDS: (u64, u64) = (20, 400);
 const BODY_BYTES_MAX: u32 = 600_000;
 /// Wait until what was acknowledged before a kill is delivered after it.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(60);
+/// Domain whose mail goes to the next hop.
+const AWAY: &str = "away.example";
+/// Longest wait until the next hop has seen the end of the connections of a server that was killed.
+const HOP_LIMIT: Duration = Duration::from_secs(10);
 /// Field that the bound sink adds.
 const STAMP: &str = "X-Basin-Sink";
 
@@ -38,6 +45,7 @@ struct Options {
 
 struct Crash {
     server: TestServer,
+    hop: NextHop,
     ledger: Arc<Mutex<Ledger>>,
     random: Random,
     seed: u64,
@@ -80,10 +88,16 @@ fn options() -> Result<Options, String> {
 }
 
 fn run(options: &Options, tally: &mut Tally) -> io::Result<()> {
-    let server = TestServer::start_with(Settings::usual())?;
+    let hop = NextHop::start(Manners { script: Arc::new(unreliable), ..Manners::default() })?;
+    let tables = format!(
+        "[queue]\nfirst-waits = [\"1s\"]\nlongest-wait = \"1s\"\n[[route]]\ndomains = [\"{AWAY}\"]\nhosts = [\"{}\"]\n",
+        hop.address()
+    );
+    let server = TestServer::start_with(Settings { tables, ..Settings::usual() })?;
     let random = Random::new(options.seed);
     let mut crash = Crash {
         server,
+        hop,
         ledger: Arc::default(),
         random,
         seed: options.seed,
@@ -111,6 +125,18 @@ fn run(options: &Options, tally: &mut Tally) -> io::Result<()> {
     Ok(())
 }
 
+/// The will of the next hop: `later` is put off twice, `refused` never taken, and now and then a connection ends
+/// after the content is taken and before that is said.
+fn unreliable(line: &str, seen: u32) -> Option<String> {
+    if line.starts_with("RCPT") && line.contains("<refused@") {
+        return Some("550 5.1.1 nobody here".to_owned());
+    }
+    if line.starts_with("RCPT") && line.contains("<later@") && seen % 3 != 2 {
+        return Some("451 4.7.1 later".to_owned());
+    }
+    (line == "." && seen % 50 == 49).then(String::new)
+}
+
 fn report(balance: &Balance, crash: &Crash, tally: &mut Tally) {
     println!();
     println!("| what | number |\n| --- | --- |");
@@ -135,6 +161,13 @@ fn report(balance: &Balance, crash: &Crash, tally: &mut Tally) {
     tally.check("no letter comes twice but over a kill", none(&balance.twice_in_one_life));
 }
 
+/// Mailboxes here, then those of the next hop.
+fn recipients() -> Vec<String> {
+    let here = ["user", "alice"].map(|name| format!("{name}@{DOMAIN}"));
+    let away = ["user", "later", "refused"].map(|name| format!("{name}@{AWAY}"));
+    [here.as_slice(), away.as_slice()].concat()
+}
+
 impl Crash {
     /// Load, kill, restart, check. Whether everything acknowledged arrived.
     fn cycle(&mut self, cycle: u32) -> io::Result<bool> {
@@ -144,6 +177,8 @@ impl Crash {
             run: self.seed,
             life: self.life,
             body_bytes_max: BODY_BYTES_MAX,
+            recipients: recipients(),
+            sender: format!("bob@{DOMAIN}"),
             ledger: Arc::clone(&self.ledger),
         };
         let before = self.books().acknowledged();
@@ -152,6 +187,8 @@ impl Crash {
         let_pass(alive);
         self.server.kill()?;
         storm.settle()?;
+        // What the dead server had written may still be on its way through the kernel.
+        wait::until_true(HOP_LIMIT, || self.hop.open() == 0);
         self.look()?;
         let acknowledged = self.books().acknowledged() - before;
         let outstanding = self.books().outstanding();
@@ -201,9 +238,12 @@ impl Crash {
     }
 
     fn look(&self) -> io::Result<()> {
-        for mailbox in ["user", "alice"] {
-            self.books().look(mailbox, &self.server.maildir(mailbox), self.life, &[STAMP])?;
+        for mailbox in ["user", "alice", "bob"] {
+            let recipient = format!("{mailbox}@{DOMAIN}");
+            self.books().look(&recipient, &self.server.maildir(mailbox), self.life, &[STAMP])?;
         }
+        let transactions = self.hop.take_transactions();
+        self.books().look_at_hop(&transactions, self.life, &[STAMP]);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use basin_tests::ledger::Ledger;
 use basin_tests::powercut::LoopDisk;
 use basin_tests::random::Random;
 use basin_tests::server::TestServer;
-use basin_tests::settings::Settings;
+use basin_tests::settings::{DOMAIN, Settings};
 use basin_tests::storm::{Storm, Weather};
 use basin_tests::tally::Tally;
 use basin_tests::wait::{self, let_pass};
@@ -59,7 +59,9 @@ fn run(mut disk: LoopDisk, rounds: u32, tally: &mut Tally) -> io::Result<()> {
     let mut random = Random::new(u64::from(std::process::id()));
     let books = || -> MutexGuard<'_, Ledger> { ledger.lock().unwrap_or_else(PoisonError::into_inner) };
     let look = |server: &TestServer, life| -> io::Result<()> {
-        ["user", "alice"].iter().try_for_each(|mailbox| books().look(mailbox, &server.maildir(mailbox), life, &[]))
+        ["user", "alice"]
+            .iter()
+            .try_for_each(|mailbox| books().look(&format!("{mailbox}@{DOMAIN}"), &server.maildir(mailbox), life, &[]))
     };
     println!("| round | acknowledged | outstanding at the cut |\n| --- | --- | --- |");
     for round in 1..=rounds {
@@ -68,6 +70,8 @@ fn run(mut disk: LoopDisk, rounds: u32, tally: &mut Tally) -> io::Result<()> {
             run: u64::from(std::process::id()),
             life: round,
             body_bytes_max: BODY_BYTES_MAX,
+            recipients: ["user", "alice"].map(|name| format!("{name}@{DOMAIN}")).to_vec(),
+            sender: "load@client.example".to_owned(),
             ledger: Arc::clone(&ledger),
         };
         let before = books().acknowledged();
