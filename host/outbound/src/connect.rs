@@ -80,8 +80,12 @@ fn source_for(address: SocketAddr, sources: &[IpAddr]) -> io::Result<Option<IpAd
 
 /// Whether this server itself takes mail at that address, so that a visit there would be a loop.
 pub(crate) fn is_own(address: SocketAddr, listeners: &[SocketAddr]) -> bool {
-    listeners.iter().filter(|listener| listener.port() == address.port()).any(|listener| {
-        listener.ip() == address.ip() || listener.ip().is_unspecified() && is_of_this_machine(address.ip())
+    // Whoever connects to the unspecified address reaches this machine, and `::ffff:192.0.2.1` is 192.0.2.1.
+    let ip = address.ip().to_canonical();
+    let mut there = listeners.iter().filter(|listener| listener.port() == address.port());
+    there.any(|listener| {
+        let own = listener.ip().to_canonical();
+        own == ip || ip.is_unspecified() || own.is_unspecified() && is_of_this_machine(ip)
     })
 }
 
@@ -105,6 +109,8 @@ mod tests {
         assert!(!is_own(address("192.0.2.1:25"), &[address("0.0.0.0:25")]), "not an address of this machine");
         assert!(!is_own(address("127.0.0.1:26"), &[address("0.0.0.0:25")]), "another port is another server");
         assert!(!is_own(address("127.0.0.1:25"), &[]));
+        assert!(is_own(address("[::ffff:192.0.2.1]:25"), &[address("192.0.2.1:25")]));
+        assert!(is_own(address("0.0.0.0:25"), &[address("192.0.2.1:25")]), "that is this machine");
     }
 
     #[test]

@@ -190,7 +190,8 @@ impl<'a, F: Feed> Course<'a, F> {
             handshake_patience: options.limits.handshake,
             feed: &mut *self.feed,
             in_hand: self.in_hand.take(),
-            messages_max: self.route.limits.messages_per_connection,
+            // A limit of none at all would be a visit without end.
+            messages_max: self.route.limits.messages_per_connection.max(1),
             reach: self.reach,
             end: self.end,
             facts: HopFacts { host: stop.name.clone(), address: place.address(), source, tls },
