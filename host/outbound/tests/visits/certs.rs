@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use basin_outbound::{ClientCertificate, OutboundOptions, TrustStore};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -95,7 +95,9 @@ impl Authority {
 /// A server whose certificate nobody vouches for.
 pub(crate) fn self_signed() -> Arc<ServerConfig> {
     let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(vec![NAME.to_owned()]).expect("a name");
+    let mut params = CertificateParams::new(vec![NAME.to_owned()]).expect("a name");
+    // The authority of the tests has the default name, and must not seem to have signed this.
+    params.distinguished_name.push(DnType::CommonName, "nobody");
     let chain = vec![params.self_signed(&key).expect("signed").der().clone()];
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     Arc::new(builder().with_no_client_auth().with_single_cert(chain, key).expect("a pair"))

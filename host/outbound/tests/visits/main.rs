@@ -8,3 +8,4 @@ mod hostile;
 mod peer;
 mod routes;
 mod tls;
+mod words;

@@ -82,6 +82,14 @@ async fn the_number_of_messages_over_one_connection_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_so_many_messages_in_a_session_is_not_asked_for_more() {
+    let peer = Peer::start(Plan { offers: vec!["LIMITS MAILMAX=2"], ..Plan::default() }).await;
+    let (visit, messages) = visit(options(), &route(&[peer.address], TlsDemand::Never), 5).await;
+    assert_eq!((messages.taken, messages.accepted(), visit.failure), (2, 4, None));
+    assert_eq!(peer.connections(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_visit_never_leads_to_this_server_itself() {
     let peer = Peer::start(Plan::default()).await;
     let anywhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), peer.address.port());
