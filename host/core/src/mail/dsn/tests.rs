@@ -1,6 +1,9 @@
 use super::*;
 
 use super::returned::LINE_BYTES_MAX;
+use crate::mail::Last;
+
+mod golden;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 

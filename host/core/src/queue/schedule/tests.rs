@@ -279,5 +279,12 @@ fn ids_of_every_form_come_back_as_they_were() {
         assert_eq!(Key::of(&id(text)).id(), Some(id(text)), "{text}");
     }
     assert!(matches!(Key::of(&MessageId::new(at(1_700_000_000), u64::MAX)), Key::Made(..)));
+}
+
+#[test]
+fn a_row_is_small() {
+    // With its places in the ordered sets some 200 octets (examples/schedule_bench.rs measures it).
     assert_eq!(core::mem::size_of::<Key>(), 24);
+    assert!(core::mem::size_of::<rows::Row>() <= 64, "{}", core::mem::size_of::<rows::Row>());
+    assert!(core::mem::size_of::<rows::Ready>() <= 24);
 }
