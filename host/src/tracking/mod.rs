@@ -1,0 +1,117 @@
+//! The tracking log: one line of JSON for each step of each message, kept for weeks.
+//!
+//! It answers "what became of it?" long after a message has left the spool. [`step`] says what a line has,
+//! `files` how the lines lie on disk, `writer` who writes them, [`search`] how they are found again.
+//!
+//! Mail never waits for it. Lines go into a buffer of bounded size that one thread empties; what does not fit,
+//! or cannot be written because the disk is full, is dropped and counted, and a line `lost` says how many
+//! lines are missing at that place (docs/decisions/0015).
+
+mod files;
+pub mod search;
+pub mod step;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use basin_core::mail::{Message, MessageId};
+use basin_core::time::Timestamp;
+
+pub use step::{Line, Notified, Operation, Step};
+
+use writer::Writer;
+
+/// Where the lines go, and how many are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackingOptions {
+    /// The directory of the files; made where it is missing.
+    pub directory: PathBuf,
+    /// Days for which files are kept.
+    pub days_max: u32,
+    /// Octets of all files together; the oldest go first. Never exceeded.
+    pub total_bytes_max: u64,
+    /// Nothing is written while less than this is free on the disk, in octets: what is left is for mail.
+    pub free_bytes_min: u64,
+}
+
+/// The handle that the rest of the server tells its steps. Cloning is cheap.
+#[derive(Clone, Default)]
+pub struct Tracking {
+    // None where nothing is tracked.
+    writer: Option<Arc<Writer>>,
+}
+
+impl Tracking {
+    /// A log that forgets everything.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// The directory cannot be made or read.
+    pub fn start(options: TrackingOptions) -> io::Result<Self> {
+        Ok(Self { writer: Some(Arc::new(Writer::start(options, crate::clock::now)?)) })
+    }
+
+    /// Takes down a step of a message. Never blocks on the disk.
+    pub fn note(&self, id: &MessageId, step: &Step<'_>) {
+        self.note_text(id.as_str(), step);
+    }
+
+    /// As [`Tracking::note`], for those who have the id as text.
+    pub fn note_text(&self, id: &str, step: &Step<'_>) {
+        if let Some(writer) = &self.writer {
+            writer.push(id, step);
+        }
+    }
+
+    /// Takes down that a message was accepted: its receipt exists. `parent` is the message that it is about.
+    pub fn received(&self, message: &Message, parent: Option<&MessageId>) {
+        // Made only where somebody wants it: it costs a look at the header block.
+        if self.writer.is_some() {
+            self.note(&message.id, &Step::received(message, parent));
+        }
+    }
+
+    /// Lines that were dropped since the start.
+    pub fn lost(&self) -> u64 {
+        self.writer.as_ref().map_or(0, |writer| writer.lost())
+    }
+
+    /// Waits until all that was noted before is written, or dropped. Blocks.
+    pub fn flush(&self) {
+        if let Some(writer) = &self.writer {
+            writer.flush();
+        }
+    }
+
+    /// Writes what is there, makes it durable and ends the thread. What comes later is dropped. Blocks.
+    pub fn close(&self) {
+        if let Some(writer) = &self.writer {
+            writer.close();
+        }
+    }
+}
+
+/// `2026-11-22T02:56:00.123456Z`: RFC 3339 with microseconds.
+pub(crate) fn show_time(at: Timestamp) -> String {
+    let seconds = at.to_rfc3339();
+    let seconds = seconds.strip_suffix('Z').unwrap_or(&seconds);
+    format!("{seconds}.{:06}Z", at.nanoseconds / 1_000)
+}
+
+/// Reads what [`show_time`] wrote, or any date-time of RFC 3339.
+pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
+    let Some((seconds, rest)) = text.split_once('.') else { return Timestamp::parse_rfc3339(text) };
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (fraction, zone) = rest.split_at(digits);
+    let at = Timestamp::parse_rfc3339(&format!("{seconds}{zone}"))?;
+    let nanoseconds = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    Some(Timestamp { nanoseconds, ..at })
+}
