@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use basin_core::addr::Address;
-use basin_core::mail::{Arrival, Body, Envelope, HeaderBlock, Message, MessageId, Origin, Outcome};
+use basin_core::mail::{Arrival, Body, Envelope, Handover, HeaderBlock, Message, MessageId, Origin, Outcome};
 use basin_core::reply::Reply;
 use basin_core::time::Timestamp;
 use basin_core::transport::{Stage, State};
@@ -81,8 +81,8 @@ fn main() -> Result<(), Failed> {
         let envelope = Arc::make_mut(&mut message.envelope);
         let until = Timestamp::from_seconds(1_790_000_600);
         let outcomes = [
-            Outcome::Delivered { at: until },
-            Outcome::Deferred { until, reply: Reply::with(451, 4, 2, "the mailbox is busy") },
+            Outcome::Delivered { at: until, to: Handover::Mailbox },
+            Outcome::Deferred { until, reply: Reply::with(451, 4, 2, "the mailbox is busy"), attempts: 2, last: None },
         ];
         envelope.recipients.iter_mut().zip(outcomes).for_each(|(one, outcome)| one.outcome = outcome);
         wait(|tell| spool.save(message, state, move |done| drop(tell.send(done))))?;

@@ -8,6 +8,7 @@ use basin_core::mail::MessageId;
 use crate::error::SpoolFault;
 use crate::index::{BodyPlace, Entry, Index, Place, SeenBody, Tombstone};
 use crate::log::{Log, Written};
+use crate::messages::SmallId;
 use crate::prepare::{Prepared, PreparedBody};
 use crate::queue::Done;
 use crate::record::Encoded;
@@ -166,7 +167,7 @@ impl Group {
 
     fn try_store(&mut self, staged: &mut [Staged]) -> Result<(), SpoolFault> {
         let good = self.log.len();
-        let mut owed: Vec<Encoded> = self.owed.iter().filter_map(|owed| Encoded::removal(&owed.id)).collect();
+        let mut owed: Vec<Encoded> = self.owed.iter().filter_map(|owed| Encoded::removal(&owed.id.id()?)).collect();
         let mut records: Vec<&mut Encoded> = owed.iter_mut().collect();
         records.extend(staged.iter_mut().map(|one| &mut one.encoded));
         let written = self.log.append(&mut records);
@@ -222,9 +223,12 @@ impl Group {
                 Change::Put { body, seen } => {
                     let body_at = offset + one.encoded.head_len();
                     let Some(body) = body_place(&index, &one.id, body, segment, body_at) else { continue };
-                    let entry = Entry { record: place, body, seen: seen.take(), earliest: segment };
+                    let entry = Entry { record: place, body, earliest: segment };
                     let kept = entry.body.file().cloned();
-                    let before = index.put(one.id.clone(), entry);
+                    let before = index.put(&one.id, entry);
+                    if let Some(seen) = seen.take() {
+                        index.messages.see(&one.id, seen);
+                    }
                     let counters = &shared.counters;
                     let counter = if before.is_some() { &counters.saves } else { &counters.commits };
                     Counters::add(counter, u64::from(one.done.is_some()));
@@ -234,7 +238,7 @@ impl Group {
                     Counters::add(&shared.counters.removes, 1);
                     let before = index.take(&one.id);
                     let earliest = before.as_ref().map_or(segment, |entry| entry.earliest);
-                    let tombstone = Tombstone { id: one.id.clone(), earliest };
+                    let tombstone = Tombstone { id: SmallId::of(&one.id), earliest };
                     index.bury(tombstone.clone(), segment);
                     self.unsynced.push(tombstone);
                     before
@@ -256,6 +260,6 @@ fn body_place(index: &Index, id: &MessageId, body: &PreparedBody, segment: u64, 
             file_len: draft.len,
             crc: draft.crc,
         }),
-        PreparedBody::Same(_) => index.messages.get(id).map(|entry| entry.body.clone()),
+        PreparedBody::Same(_) => index.messages.get(id).map(|entry| entry.body),
     }
 }

@@ -1,10 +1,11 @@
 //! Where each message is, in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use basin_core::mail::{Body, MessageId, ReadAt};
 
+use crate::messages::{Messages, SmallId};
 use crate::record::BodyNote;
 use crate::storage::StorageFile;
 
@@ -79,14 +80,18 @@ impl SeenBody {
         let is_same_source = std::ptr::addr_eq(self.source.as_ptr(), Arc::as_ptr(body.source()));
         is_same_source && self.start == body.start() && self.len == body.len()
     }
+
+    /// Whether anybody can still have it.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.source.strong_count() > 0
+    }
 }
 
 /// What is known of a message without reading it.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) record: Place,
     pub(crate) body: BodyPlace,
-    pub(crate) seen: Option<SeenBody>,
     /// The first segment that may still have a record of it: a remove record has to outlive that one.
     pub(crate) earliest: u64,
 }
@@ -115,7 +120,7 @@ impl Entry {
 /// A removed message whose older records may come up again unless its remove record is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tombstone {
-    pub(crate) id: MessageId,
+    pub(crate) id: SmallId,
     pub(crate) earliest: u64,
 }
 
@@ -143,18 +148,20 @@ impl Segment {
 /// Messages and segments.
 #[derive(Default)]
 pub(crate) struct Index {
-    pub(crate) messages: HashMap<MessageId, Entry>,
+    pub(crate) messages: Messages,
     pub(crate) segments: BTreeMap<u64, Segment>,
 }
 
 impl Index {
     /// Takes a message in, or the newer record of one; returns what was known before.
-    pub(crate) fn put(&mut self, id: MessageId, mut entry: Entry) -> Option<Entry> {
+    pub(crate) fn put(&mut self, id: &MessageId, mut entry: Entry) -> Option<Entry> {
         self.charge(&entry);
-        if let Some(before) = self.messages.get(&id) {
+        let before = self.messages.get(id);
+        if let Some(before) = &before {
             entry.earliest = entry.earliest.min(before.earliest);
         }
-        let before = self.messages.insert(id, entry)?;
+        self.messages.insert(id, entry);
+        let before = before?;
         self.discharge(&before);
         Some(before)
     }
@@ -178,19 +185,19 @@ impl Index {
     /// Takes out the removals of messages that are there again. The older records that such a removal was
     /// for are the message's own now, so that its next removal outlives them.
     pub(crate) fn inherit(&mut self, mut tombstones: Vec<Tombstone>) -> Vec<Tombstone> {
-        tombstones.retain(|tombstone| match self.messages.get_mut(&tombstone.id) {
-            Some(entry) => {
-                entry.earliest = entry.earliest.min(tombstone.earliest);
-                false
-            }
-            None => true,
+        tombstones.retain(|tombstone| {
+            let Some(id) = tombstone.id.id() else { return true };
+            let Some(mut entry) = self.messages.get(&id) else { return true };
+            entry.earliest = entry.earliest.min(tombstone.earliest);
+            self.messages.insert(&id, entry);
+            false
         });
         tombstones
     }
 
     /// Messages that need `segment`.
     pub(crate) fn needing(&self, segment: u64) -> Vec<MessageId> {
-        self.messages.iter().filter(|(_, entry)| entry.needs(segment)).map(|(id, _)| id.clone()).collect()
+        self.messages.iter().filter(|(_, entry)| entry.needs(segment)).filter_map(|(id, _)| id.id()).collect()
     }
 
     /// Octets that live messages need.

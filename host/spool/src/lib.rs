@@ -16,6 +16,7 @@ mod group;
 mod index;
 mod layout;
 mod log;
+mod messages;
 mod prepare;
 mod queue;
 mod read;

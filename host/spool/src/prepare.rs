@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::body::StoredBody;
 use crate::draft::{Draft, DraftBody, DraftFile};
 use crate::error::SpoolFault;
-use crate::index::{BodyPlace, SeenBody};
+use crate::index::{BodyPlace, Entry, SeenBody};
 use crate::layout::body_name;
 use crate::record::{BodyNote, Encoded, Kind, Meta};
 use crate::shared::Shared;
@@ -70,11 +70,14 @@ pub(crate) fn whole(shared: &Arc<Shared>, message: &Message, state: &State) -> R
 
 /// Prepares the newer state of a message, without its body where that is the stored one.
 pub(crate) fn newer(shared: &Arc<Shared>, message: &Message, state: &State) -> Result<Prepared, SpoolFault> {
-    let unchanged = shared.index().messages.get(&message.id).and_then(|entry| {
-        let is_same = entry.seen.as_ref().is_some_and(|seen| seen.is(&message.body))
-            || StoredBody::is(&message.body, &message.id, entry.body.proof());
-        is_same.then(|| entry.body.clone())
-    });
+    let unchanged = {
+        let index = shared.index();
+        let is_same = |entry: &Entry| {
+            index.messages.has_seen(&message.id, &message.body)
+                || StoredBody::is(&message.body, &message.id, entry.body.proof())
+        };
+        index.messages.get(&message.id).filter(is_same).map(|entry| entry.body)
+    };
     let Some(place) = unchanged else { return whole(shared, message, state) };
     encode(message, state, Kind::State, place.note(), (Bytes::new(), 0), PreparedBody::Same(place))
 }

@@ -33,7 +33,7 @@ pub(crate) struct Found {
 /// Looks a message up.
 pub(crate) fn find(shared: &Shared, id: &MessageId) -> Option<Found> {
     let index = shared.index();
-    let entry = index.messages.get(id)?.clone();
+    let entry = index.messages.get(id)?;
     let file = |segment: u64| index.segments.get(&segment).map(|segment| Arc::clone(&segment.file));
     let record_file = file(entry.record.segment);
     let body_file = match entry.body {

@@ -185,7 +185,7 @@ impl Reclaim {
         let write_meta = |out: &mut Vec<u8>| serde_json::to_writer(out, &head.meta);
         let encoded = Encoded::new(Kind::Message, write_meta, &[&head.header], octets, crc)
             .ok_or_else(|| found.damaged("its record is too long"))?;
-        let change = Change::Put { body, seen: found.entry.seen.clone() };
+        let change = Change::Put { body, seen: None };
         Ok(Some(Staged { id: id.clone(), encoded, change, done: None }))
     }
 }

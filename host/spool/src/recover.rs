@@ -11,6 +11,7 @@ use crate::damage::{Damage, DamageKind, SetAside};
 use crate::error::OpenError;
 use crate::index::{BodyPlace, Entry, Index, Place, Segment, Tombstone};
 use crate::layout::{Layout, body_number, segment_number};
+use crate::messages::SmallId;
 use crate::record::{BodyNote, Kind, Meta, Record, Removed};
 use crate::segment::{FORMAT_VERSION, Header, Piece, Pieces, SEGMENT_HEADER_BYTES, mark_of_first_record, parse_header};
 use crate::storage::{Storage, StorageFile, read_exactly};
@@ -194,7 +195,7 @@ impl Replay<'_> {
             let known = [self.removed.get(&id).copied(), self.unresolved.remove(&id).map(|record| record.earliest)];
             let removed = self.index.take(&id).map(|entry| entry.earliest);
             let earliest = known.into_iter().chain([removed]).flatten().fold(segment, u64::min);
-            self.index.bury(Tombstone { id: id.clone(), earliest }, segment);
+            self.index.bury(Tombstone { id: SmallId::of(&id), earliest }, segment);
             self.removed.insert(id, earliest);
             return Some(());
         }
@@ -214,7 +215,7 @@ impl Replay<'_> {
             (Kind::State, BodyNote::Same { len, crc }) => {
                 let known = self.index.messages.get(&id).filter(|entry| entry.body.proof() == (len, crc));
                 match known {
-                    Some(entry) => entry.body.clone(),
+                    Some(entry) => entry.body,
                     None => {
                         let earliest = self.unresolved.get(&id).map_or(segment, |before| before.earliest);
                         self.unresolved.insert(id, Unresolved { place, earliest });
@@ -226,7 +227,7 @@ impl Replay<'_> {
         };
         let earliest = self.unresolved.remove(&id).map_or(segment, |before| before.earliest);
         let file = body.file().cloned();
-        let before = self.index.put(id, Entry { record: place, body, seen: None, earliest });
+        let before = self.index.put(&id, Entry { record: place, body, earliest });
         let before = before.and_then(|before| before.body.file().cloned());
         self.superseded.extend(before.filter(|before| Some(before) != file.as_ref()));
         Some(())
@@ -244,7 +245,7 @@ impl Replay<'_> {
             BodyPlace::File { name, file_len, .. } => bodies.get(name.as_ref()).is_none_or(|len| len < file_len),
             BodyPlace::Inline { .. } => false,
         };
-        let damaged = self.index.messages.iter().filter(|(_, entry)| is_damaged(entry));
+        let damaged = self.index.messages.with_files().filter(|(_, entry)| is_damaged(entry));
         let damaged: Vec<(MessageId, Place)> = damaged.map(|(id, entry)| (id.clone(), entry.record)).collect();
         for (id, place) in damaged {
             self.set_record_aside(&id, place, DamageKind::BodyMissing);
@@ -255,7 +256,7 @@ impl Replay<'_> {
     // Body files that no message has.
     fn bury_orphans(&mut self, bodies: &BTreeMap<String, u64>) {
         let used: HashSet<&str> =
-            self.index.messages.values().filter_map(|entry| entry.body.file()).map(AsRef::as_ref).collect();
+            self.index.messages.with_files().filter_map(|(_, entry)| entry.body.file()).map(AsRef::as_ref).collect();
         for name in bodies.keys().filter(|name| !used.contains(name.as_str())) {
             let path = self.layout.bodies.join(name);
             if self.is_superseded(name) {
@@ -273,7 +274,7 @@ impl Replay<'_> {
     // was lost to damage, even where an older record of its message is there.
     fn is_superseded(&self, name: &str) -> bool {
         let id = name.rsplit_once('.').and_then(|(id, _)| MessageId::parse(id));
-        let is_gone = |id| self.removed.contains_key(&id) && !self.index.messages.contains_key(&id);
+        let is_gone = |id| self.removed.contains_key(&id) && !self.index.messages.contains(&id);
         self.superseded.contains(name) || id.is_some_and(is_gone)
     }
 

@@ -76,7 +76,7 @@ impl Scanned {
 pub(crate) fn scan(shared: &Shared, mut each: impl FnMut(Result<Scanned, Unreadable>)) {
     let (mut places, files) = {
         let index = shared.index();
-        let places: Vec<Place> = index.messages.values().map(|entry| entry.record).collect();
+        let places: Vec<Place> = index.messages.iter().map(|(_, entry)| entry.record).collect();
         // Held open, a segment can be read even after its messages were moved and it was removed.
         let files = index.segments.iter().map(|(&number, segment)| (number, Arc::clone(&segment.file)));
         (places, files.collect::<BTreeMap<_, _>>())
@@ -102,7 +102,7 @@ pub(crate) fn scan(shared: &Shared, mut each: impl FnMut(Result<Scanned, Unreada
     let ids: Vec<MessageId> = {
         let index = shared.index();
         let hits = index.messages.iter().filter(|(_, entry)| is_unreadable(entry.record));
-        hits.map(|(id, _)| id.clone()).collect()
+        hits.filter_map(|(id, _)| id.id()).collect()
     };
     for id in ids {
         give_again(shared, &id, &mut each);

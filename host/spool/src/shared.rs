@@ -99,11 +99,7 @@ impl Shared {
     }
 
     pub(crate) fn statistics(&self) -> Statistics {
-        let (live_messages, live_bytes, segments) = {
-            let index = self.index();
-            (index.messages.len() as u64, index.live_bytes(), index.segments.len() as u64)
-        };
         let last_fault = self.last_fault.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.counters.read(live_messages, live_bytes, segments, last_fault)
+        self.counters.read(&self.index(), last_fault)
     }
 }

@@ -190,12 +190,13 @@ impl Spool {
 
     /// Whether a message is there.
     pub fn contains(&self, id: &MessageId) -> bool {
-        self.handle.shared.index().messages.contains_key(id)
+        self.handle.shared.index().messages.contains(id)
     }
 
     /// The messages that are there, the oldest first.
     pub fn ids(&self) -> Vec<MessageId> {
-        let mut ids: Vec<MessageId> = self.handle.shared.index().messages.keys().cloned().collect();
+        let mut ids: Vec<MessageId> =
+            self.handle.shared.index().messages.iter().filter_map(|(id, _)| id.id()).collect();
         ids.sort_unstable();
         ids
     }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::index::Index;
+
 /// What the spool did since it was opened, and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Statistics {
@@ -29,6 +31,8 @@ pub struct Statistics {
     pub live_bytes: u64,
     /// Segment files.
     pub segments: u64,
+    /// Octets of memory that the table of all messages takes.
+    pub index_bytes: u64,
     /// What failed last.
     pub last_fault: Option<String>,
 }
@@ -51,7 +55,7 @@ impl Counters {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(crate) fn read(&self, messages: u64, bytes: u64, segments: u64, last_fault: Option<String>) -> Statistics {
+    pub(crate) fn read(&self, index: &Index, last_fault: Option<String>) -> Statistics {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Statistics {
             commits: count(&self.commits),
@@ -63,9 +67,10 @@ impl Counters {
             moved_bytes: count(&self.moved_bytes),
             damaged: count(&self.damaged),
             faults: count(&self.faults),
-            live_messages: messages,
-            live_bytes: bytes,
-            segments,
+            live_messages: index.messages.len() as u64,
+            live_bytes: index.live_bytes(),
+            segments: index.segments.len() as u64,
+            index_bytes: index.messages.memory_bytes(),
             last_fault,
         }
     }

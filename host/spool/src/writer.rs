@@ -149,7 +149,7 @@ impl Writer {
         }
         for (id, done) in twins {
             // One that is in the index was durable before; the other shares the fate of its twin.
-            let is_there = self.shared.index().messages.contains_key(&id);
+            let is_there = self.shared.index().messages.contains(&id);
             let fault = || result.clone().err().unwrap_or_else(|| SpoolFault::Unknown(id.to_string()));
             tell(done, if is_there { Ok(Receipt::new(id.clone())) } else { Err(fault()) });
         }
@@ -165,7 +165,7 @@ impl Writer {
         for Queued { operation, done } in operations {
             let id = operation.id().clone();
             let is_there = changed.get(&id).copied();
-            let is_there = is_there.unwrap_or_else(|| self.shared.index().messages.contains_key(&id));
+            let is_there = is_there.unwrap_or_else(|| self.shared.index().messages.contains(&id));
             match operation {
                 Operation::Commit(_) if is_there => twins.push((id, done)),
                 Operation::Commit(prepared) => match &room {
