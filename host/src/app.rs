@@ -34,6 +34,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::log::{self, LogLevel};
 use crate::telemetry::records::{Recovered, Reloaded, Stopping};
 use crate::telemetry::sinks::SinkMetricNames;
+use crate::tracking::Tracking;
 use crate::transport::{Parts, Queue};
 
 /// How long the tasks get to come to an end after the drain is cut off.
@@ -61,7 +62,8 @@ pub fn serve(config: Config, allows_root: bool) -> anyhow::Result<ExitCode> {
     let plan = Plan::make(user, group, allows_root || !is_exposed, config.file.clone())?;
     let sockets = bind(&config)?;
     let directories = [("spool", &config.spool), ("registry", &config.registry), ("maildir", &config.maildir)];
-    for (table, directory) in directories {
+    let tracking = config.tracking.as_ref().map(|tracking| ("tracking", &tracking.directory));
+    for (table, directory) in directories.into_iter().chain(tracking) {
         let advice = || {
             let (path, file) = (directory.display(), config.file.display());
             format!("cannot make {path}; make it, or change `directory` in [{table}] of {file}")
@@ -180,6 +182,7 @@ impl Server {
         let stopper = Arc::new(Stopper::default());
         let (spool, spool_options) = open_spool(&config)?;
         let directory = Arc::new(ArcSwap::new(config.directory.clone()));
+        let tracking = start_tracking(&config)?;
         let (engine, loaded, watcher) = load_registry(&config).await?;
         let host = server_view(&config, directory.clone(), metrics.clone());
         let ask = Ask::start(ask::Parts {
@@ -189,6 +192,7 @@ impl Server {
             metrics: metrics.clone(),
             transaction_time: config.limits.sink_time,
             waiting_notices: config.limits.waiting_notices,
+            tracking: tracking.clone(),
         });
         let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
         maildirs.prepare()?;
@@ -203,7 +207,7 @@ impl Server {
             randomness: randomness.clone(),
         };
         let queue = Queue::new(parts, config.limits.deliveries);
-        let services = Arc::new(Services { metrics, ask, spool, queue, stopper, randomness, directory });
+        let services = Arc::new(Services { metrics, ask, spool, queue, tracking, stopper, randomness, directory });
         let mut work = services.queue.run(&services.stopper.subscribe());
         let mut service = JoinSet::new();
         service.spawn(watch(watcher, now, log_change));
@@ -282,12 +286,13 @@ impl Server {
         tasks.service.abort_all();
         while tasks.service.join_next().await.is_some() {}
         remove_socket(&self.config.control_socket());
-        let spool = self.services.spool.clone();
+        let (spool, tracking) = (self.services.spool.clone(), self.services.tracking.clone());
         // The last courier goes with the queue, and its thread with it.
         drop(self);
         let closed = tokio::task::spawn_blocking(move || {
             spool.close();
             drop(tasks.courier);
+            tracking.close();
         });
         if let Err(error) = closed.await {
             tracing::error!(%error, "the spool was not closed");
@@ -302,6 +307,15 @@ fn open_spool(config: &Config) -> anyhow::Result<(Spool, basin_spool::Options)> 
     let damaged: Vec<String> = recovery.damaged.iter().map(ToString::to_string).collect();
     Recovered { spool: &config.spool, messages: recovery.messages, damaged: &damaged }.record();
     Ok((spool, options))
+}
+
+fn start_tracking(config: &Config) -> anyhow::Result<Tracking> {
+    let Some(options) = config.tracking.clone() else { return Ok(Tracking::off()) };
+    let advice = format!(
+        "cannot use {} for the tracking log; make it, or change `directory` in [tracking]",
+        options.directory.display()
+    );
+    Tracking::start(options).context(advice)
 }
 
 async fn load_registry(config: &Config) -> anyhow::Result<(Engine, Arc<ArcSwap<Loaded>>, Watcher)> {

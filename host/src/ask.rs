@@ -18,6 +18,7 @@ use crate::control::{Activity, Call};
 use crate::registry::Loaded;
 use crate::telemetry::Metrics;
 use crate::telemetry::sinks::SinkCalled;
+use crate::tracking::{Step, Tracking};
 
 /// Most notices that are handled at once. Nobody waits for them, so they get a small share of the machine.
 const NOTICES_AT_ONCE: usize = 4;
@@ -66,6 +67,7 @@ pub struct Ask {
     transaction_time: Duration,
     notices: mpsc::Sender<Notice>,
     waiting: Arc<Backlog>,
+    tracking: Tracking,
 }
 
 /// Something that was decided, to be told to those who observe.
@@ -121,6 +123,8 @@ pub struct Parts {
     pub transaction_time: Duration,
     /// Most notices that wait.
     pub waiting_notices: usize,
+    /// Where calls about messages are taken down.
+    pub tracking: Tracking,
 }
 
 impl Ask {
@@ -136,6 +140,7 @@ impl Ask {
             transaction_time: parts.transaction_time,
             notices,
             waiting: Arc::default(),
+            tracking: parts.tracking,
         });
         tokio::spawn(tell_notices(ask.clone(), waiting));
         ask
@@ -245,6 +250,9 @@ impl Ask {
             report: &report,
         };
         called.record(&self.metrics);
+        if let Some(id) = &message {
+            self.tracking.note(id, &sink_step(binding, session.as_ref().map(|session| session.id.as_str()), &report));
+        }
         report.answer
     }
 
@@ -306,6 +314,27 @@ async fn tell_all(ask: &Ask, notice: Notice) {
         drop(ask.call(&loaded, &asked.binding, question, ask.transaction_time).await);
     }
     drop(place);
+}
+
+// What a call cost, for the story of its message.
+fn sink_step<'a>(binding: &'a Binding, session: Option<&'a str>, report: &'a CallReport) -> Step<'a> {
+    let (verdict, failure) = match &report.answer {
+        Answer::Verdict(verdict, _) => (verdict.word(), None),
+        Answer::Failed(failure) => ("failed", Some(failure.kind.word().into())),
+    };
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Step::Sink {
+        sink: binding.sink.as_str().into(),
+        binding: binding.name.as_str().into(),
+        event: binding.event.name().into(),
+        verdict: verdict.into(),
+        failure,
+        fuel: report.usage.fuel,
+        micros: micros(report.usage.wall),
+        queued_micros: micros(report.usage.queued),
+        memory: report.usage.memory,
+        session: session.map(Into::into),
+    }
 }
 
 fn failed(failure: Failure) -> CallReport {

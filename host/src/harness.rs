@@ -21,6 +21,7 @@ use crate::shutdown::Stopper;
 use crate::sink_host::ServerView;
 use crate::telemetry::Metrics;
 use crate::telemetry::sinks::SinkMetricNames;
+use crate::tracking::Tracking;
 use crate::transport::{Parts, Queue};
 
 /// The parts of a server, and the folder that holds them.
@@ -58,6 +59,7 @@ impl Harness {
             metrics: metrics.clone(),
             transaction_time: Duration::from_secs(60),
             waiting_notices: 16,
+            tracking: Tracking::off(),
         });
         let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
         let (courier, _thread) = Courier::start(maildirs).expect("a thread");
@@ -73,7 +75,8 @@ impl Harness {
         };
         let queue = Queue::new(parts, 4);
         let stopper = Arc::new(Stopper::default());
-        let services = Services { metrics, ask, spool, queue, stopper, randomness, directory };
+        let services =
+            Services { metrics, ask, spool, queue, tracking: Tracking::off(), stopper, randomness, directory };
         let policy = ListenerPolicy {
             message_bytes_max: 1_000_000,
             ..ListenerPolicy::new("inbound", config.host_name.as_str(), config.directory.clone())

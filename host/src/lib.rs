@@ -22,4 +22,5 @@ pub mod shutdown;
 pub mod sink_host;
 pub mod state;
 pub mod telemetry;
+pub mod tracking;
 pub mod transport;

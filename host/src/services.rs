@@ -10,6 +10,7 @@ use crate::ask::Ask;
 use crate::clock::Randomness;
 use crate::shutdown::Stopper;
 use crate::telemetry::Metrics;
+use crate::tracking::Tracking;
 use crate::transport::Queue;
 
 /// The parts of a running server that everybody uses.
@@ -22,6 +23,8 @@ pub struct Services {
     pub spool: Spool,
     /// What happens to stored messages.
     pub queue: Queue,
+    /// Steps of messages.
+    pub tracking: Tracking,
     /// How far stopping has come.
     pub stopper: Arc<Stopper>,
     /// Random numbers.

@@ -115,6 +115,7 @@ impl Admin {
         raise_to(&metrics.spool_syncs, spool.syncs);
         raise_to(&metrics.spool_commits, spool.commits);
         raise_to(&metrics.spool_bytes, spool.bytes);
+        raise_to(&metrics.tracking_lost, self.services.tracking.lost());
         metrics.spool_messages.set(gauge(spool.live_messages));
         metrics.spool_segments.set(gauge(spool.segments));
         let loaded = self.services.ask.loaded();

@@ -12,6 +12,19 @@ use basin_core::transport::directory::{Directory, Tables};
 use super::checked::{Config, Domain, Limits, Listener, Log};
 use super::raw;
 use super::source::{Problem, Source};
+use crate::tracking::TrackingOptions;
+
+/// The spool directory where none is written.
+const SPOOL: &str = "/var/lib/basin/spool";
+
+/// Days for which the tracking log is kept: "what became of the mail of last month?" is asked, later is rare.
+const TRACKING_DAYS: u32 = 30;
+
+/// Octets of the tracking log: about two million messages.
+const TRACKING_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Least octets of the tracking log: it is kept in eight parts, each of which should hold a full buffer's line.
+const TRACKING_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
 mod outgoing;
 
@@ -51,6 +64,7 @@ impl Check<'_> {
         let (dns, tls) = (self.dns(&written.dns), self.tls(&written.tls));
         let limits = self.limits(&written.limits);
         let log = self.log(written.log);
+        let tracking = self.tracking(&written.tracking, written.spool.directory.as_deref());
         let path =
             |written: Option<String>, default: &str| self.folder.join(written.unwrap_or_else(|| default.to_owned()));
         Some(Config {
@@ -58,7 +72,7 @@ impl Check<'_> {
             host_name: host_name?,
             user: written.user,
             group: written.group,
-            spool: path(written.spool.directory, "/var/lib/basin/spool"),
+            spool: path(written.spool.directory, SPOOL),
             registry: path(written.registry.directory, "/var/lib/basin/registry"),
             maildir: path(written.maildir.directory, "/var/lib/basin/mail"),
             admin: admin?,
@@ -76,6 +90,7 @@ impl Check<'_> {
             tls,
             limits,
             log: log?,
+            tracking,
             warnings: Vec::new(),
         })
     }
@@ -343,6 +358,22 @@ impl Check<'_> {
             deliveries,
             drain_time: raw.drain_time.map_or(Duration::from_secs(30), |time| time.0),
         }
+    }
+
+    fn tracking(&mut self, raw: &raw::Tracking, spool: Option<&str>) -> Option<TrackingOptions> {
+        let days_max = raw.days.unwrap_or(TRACKING_DAYS);
+        if days_max == 0 {
+            self.wrong("tracking.days", "0 keeps nothing; write `enabled = false` to switch the log off");
+        }
+        let total_bytes_max = raw.max_size.map_or(TRACKING_BYTES, |size| size.0);
+        if total_bytes_max < TRACKING_BYTES_MIN {
+            self.wrong("tracking.max-size", "too small to be of use; write 8MiB or more");
+        }
+        let directory = self.folder.join(spool.unwrap_or(SPOOL)).join("tracking");
+        let directory = raw.directory.as_ref().map_or(directory, |directory| self.folder.join(directory));
+        let free_bytes_min = basin_spool::Options::default().free_bytes_min;
+        let options = TrackingOptions { directory, days_max, total_bytes_max, free_bytes_min };
+        raw.enabled.unwrap_or(true).then_some(options)
     }
 
     fn log(&mut self, raw: raw::Log) -> Option<Log> {

@@ -14,6 +14,7 @@ use super::check::Check;
 use super::outgoing::{Credentials, Dns, Outbound, Queue, Tls};
 use super::raw::{self, write_size, write_time};
 use super::source::{ConfigErrors, Problem, Source};
+use crate::tracking::TrackingOptions;
 
 /// A configuration that the server can run with.
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is logged.
     pub log: Log,
+    /// Where steps of messages are taken down; `None` where they are not.
+    pub tracking: Option<TrackingOptions>,
     /// What is doubtful and does not prevent a start.
     pub warnings: Vec<Problem>,
 }
@@ -176,6 +179,8 @@ impl Config {
         text.push_str(&format!("spool        {}\n", self.spool.display()));
         text.push_str(&format!("registry     {}\n", self.registry.display()));
         text.push_str(&format!("maildir      {}\n", self.maildir.display()));
+        let tracking = self.tracking.as_ref().map_or("off".into(), |tracking| tracking.directory.display().to_string());
+        text.push_str(&format!("tracking     {tracking}\n"));
         text.push_str(&format!("admin port   {}\n", self.admin.map_or("off".into(), |address| address.to_string())));
         for listener in &self.listeners {
             text.push_str(&format!(

@@ -52,6 +52,11 @@ pub const TABLES: &[Table] = &[
         text: "Which certificates of other servers are trusted, where a route or their policy demands a verified one.",
     },
     Table { name: "limits", is_list: false, text: "What the server may use." },
+    Table {
+        name: "tracking",
+        is_list: false,
+        text: "The tracking log: a line of JSON for each step of each message, which `basin trace` tells stories from. Addresses of senders and recipients stand in it, texts of messages do not.",
+    },
     Table { name: "log", is_list: false, text: "What is logged, and how. Log lines go to standard error." },
 ];
 
@@ -183,6 +188,14 @@ keys! {
         "Most stored messages worked on at once: their sinks at `on-submission`, their way into mailboxes. 0 takes mail in and delivers none of it.";
     "limits", "drain-time", "time", Some("\"30s\""), "\"30s\"",
         "How long sessions and deliveries may go on after SIGTERM before they are cut off. What was not acknowledged will be sent again by the client; what was is in the spool.";
+    "tracking", "enabled", "true or false", Some("true"), "true",
+        "Whether steps are taken down at all.";
+    "tracking", "directory", "path", None, "\"/var/lib/basin/spool/tracking\"",
+        "Where the files are, `YYYY-MM-DD.NNNN.jsonl` by day (UTC) and part. The default is `tracking` in the spool directory; on another disk, it takes nothing from mail.";
+    "tracking", "days", "number, 1 or more", Some("30"), "30",
+        "For how many days files are kept.";
+    "tracking", "max-size", "size, 8MiB or more", Some("\"2GiB\""), "\"2GiB\"",
+        "Most that all files take together; the oldest go first, also before their days are over. Nothing is written either while the disk has less than 64 MiB left. What could not be written is counted in `basin_tracking_lost_total`, and a line `lost` stands in its place.";
     "log", "level", "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"", Some("\"info\""), "\"info\"",
         "How much is logged: error, a person must act; warn, a person should look this week; info, a line for each stage of a message; debug, a line for each command.";
     "log", "format", "\"text\" or \"json\"", Some("\"text\""), "\"text\"",

@@ -31,6 +31,7 @@ pub(super) struct File {
     pub(super) tls: Tls,
     pub(super) limits: Limits,
     pub(super) log: Log,
+    pub(super) tracking: Tracking,
 }
 
 /// `[spool]`.
@@ -178,6 +179,16 @@ pub(super) struct Limits {
 pub(super) struct Log {
     pub(super) level: Option<String>,
     pub(super) format: Option<String>,
+}
+
+/// `[tracking]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Tracking {
+    pub(super) enabled: Option<bool>,
+    pub(super) directory: Option<String>,
+    pub(super) days: Option<u32>,
+    pub(super) max_size: Option<Octets>,
 }
 
 /// A text or a list of texts.

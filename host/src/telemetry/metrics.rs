@@ -35,6 +35,8 @@ pub struct Metrics {
     pub messages_ended: IntCounterVec,
     /// Notices that were dropped because too many waited.
     pub notices_dropped: IntCounter,
+    /// Lines of the tracking log that were dropped.
+    pub tracking_lost: IntCounter,
     /// Calls of sinks, by sink, event and outcome.
     pub sink_invocations: IntCounterVec,
     /// Calls that failed, by sink, event and kind.
@@ -130,6 +132,7 @@ impl Default for Metrics {
             deliveries: make.counters("basin_deliveries_total", "Deliveries to mailboxes", &["outcome"]),
             messages_ended: make.counters("basin_messages_ended_total", "Messages that left the spool", &["end"]),
             notices_dropped: make.counter("basin_notices_dropped_total", "Notices dropped, too many waited"),
+            tracking_lost: make.counter("basin_tracking_lost_total", "Lines of the tracking log that were dropped"),
             sink_invocations: make.counters(
                 "basin_sink_invocations_total",
                 "Calls of sinks",

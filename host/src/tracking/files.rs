@@ -21,15 +21,15 @@ const DAY_SECONDS: i64 = 86_400;
 
 /// One file of the log.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DayFile {
+pub(crate) struct DayFile {
     /// Days since 1970-01-01, UTC.
-    pub day: i64,
+    pub(crate) day: i64,
     /// Number within the day, from 1.
-    pub part: u32,
+    pub(crate) part: u32,
     /// Where it is.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Octets.
-    pub len: u64,
+    pub(crate) len: u64,
 }
 
 /// The day of a moment, in UTC.
@@ -53,7 +53,7 @@ fn parse_name(text: &str) -> Option<(i64, u32)> {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn list(directory: &Path) -> io::Result<Vec<DayFile>> {
+pub(crate) fn list(directory: &Path) -> io::Result<Vec<DayFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

@@ -6,9 +6,7 @@ use basin_core::event::{Decision, EventSet, Question};
 use basin_core::mail::{Content, Message, MessageId};
 use basin_core::reply::Reply;
 use basin_core::smtp::client::{self, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reported, Sent};
-use basin_core::smtp::{
-    Connection, Disposition, ListenerPolicy, Outbox, ProofOfStorage, Receiving, Session, Step,
-};
+use basin_core::smtp::{Connection, Disposition, ListenerPolicy, Outbox, ProofOfStorage, Receiving, Session, Step};
 use basin_core::time::Timestamp;
 use basin_spool::Receipt;
 use bytes::Bytes;

@@ -98,7 +98,8 @@ impl Acceptor for Played<'_> {
         let traces = message.header.all("Received").filter(|field| field.value().contains("mx.node.example")).count();
         let is_notification = message.envelope.sender.is_none();
         if traces > 1 || message.header.all("Received").count() > 2 {
-            self.ledger.find(format!("{traces} Received fields of the server under test (null sender: {is_notification})"));
+            self.ledger
+                .find(format!("{traces} Received fields of the server under test (null sender: {is_notification})"));
         }
         for recipient in &message.envelope.recipients {
             self.ledger.deliver(&message, &recipient.address.to_string());

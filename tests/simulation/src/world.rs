@@ -73,8 +73,7 @@ impl World {
         let lifetime = at(3_600 * (2 + dice.below(40)));
         let calm_from = START.plus(lifetime);
         let domains = ["one.example", "two.example", "three.example"];
-        let peers: Vec<Peer> =
-            domains.iter().map(|domain| Peer::new(domain, &mut dice, START, calm_from)).collect();
+        let peers: Vec<Peer> = domains.iter().map(|domain| Peer::new(domain, &mut dice, START, calm_from)).collect();
         let tables = Tables {
             domains: vec![NODE.to_owned()],
             mailboxes: USERS.iter().filter_map(|user| Some((address(user, NODE)?, (*user).to_owned()))).collect(),
@@ -279,8 +278,7 @@ impl World {
         let Some(played) = self.peers.get(peer) else { return };
         let acceptor = Played { peer: played, ledger: &mut self.ledger };
         let weather = if self.now >= self.calm_from { Weather { breaks: 0, stalls: 0 } } else { self.weather };
-        let link =
-            Link::new(&self.client_policy, &played.policy, &acceptor, weather, self.now, &mut self.dice);
+        let link = Link::new(&self.client_policy, &played.policy, &acceptor, weather, self.now, &mut self.dice);
         self.visits.push(Visiting { visit, peer, link, lease: Some(lease), is_reached: false, later: None });
     }
 
@@ -491,8 +489,13 @@ impl World {
     }
 
     fn acknowledged(&mut self, uid: &str, sent: &Sent) {
-        let taken: Vec<String> = sent.results.iter().filter(|(_, result)| result.is_ok()).map(|(id, _)| *id)
-            .filter_map(|id| self.ledger.recipient(uid, id)).collect();
+        let taken: Vec<String> = sent
+            .results
+            .iter()
+            .filter(|(_, result)| result.is_ok())
+            .map(|(id, _)| *id)
+            .filter_map(|id| self.ledger.recipient(uid, id))
+            .collect();
         if !taken.is_empty() {
             self.ledger.promise(uid, &taken);
         }
