@@ -3,8 +3,8 @@
 //! The dialogue keeps what it has not understood yet, within its own bounds; what lies here is one read, and
 //! what came while something was written.
 
-use core::future::poll_fn;
-use core::pin::Pin;
+use core::future::{Future as _, poll_fn};
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
@@ -133,17 +133,23 @@ impl Wire {
         }
         let mut buffer = Vec::with_capacity(READ_BYTES);
         match timeout_at(deadline, self.stream.read_buf(&mut buffer)).await {
-            Ok(Ok(1..)) => Input::Octets(buffer),
-            Ok(Ok(0)) => Input::Ended("the server closed the connection".to_owned()),
-            Ok(Err(error)) => Input::Ended(format!("the connection broke: {error}")),
+            Ok(read) => input(read, buffer),
             Err(_) => Input::TimedOut,
         }
     }
 
     /// What has arrived already; `None` where nothing has.
     pub(crate) async fn arrived(&mut self) -> Option<Input> {
-        if self.early.is_empty() && !self.stream.has_arrived() {
-            return None;
+        if self.early.is_empty() {
+            // Text may lie in TLS, which has taken it from the kernel in one go with what was read before.
+            let mut buffer = Vec::with_capacity(READ_BYTES);
+            let mut reading = pin!(self.stream.read_buf(&mut buffer));
+            let read = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
+            match read {
+                Poll::Ready(read) => return Some(input(read, buffer)),
+                Poll::Pending if !self.stream.has_arrived() => return None,
+                Poll::Pending => {}
+            }
         }
         match self.read(Instant::now() + ARRIVED_PATIENCE).await {
             Input::TimedOut => None,
@@ -184,6 +190,14 @@ impl Wire {
     pub(crate) async fn close(mut self) {
         // The dialogue is over whether or not the other side hears it.
         drop(timeout(GOODBYE_PATIENCE, self.stream.shutdown()).await);
+    }
+}
+
+fn input(read: io::Result<usize>, octets: Vec<u8>) -> Input {
+    match read {
+        Ok(1..) => Input::Octets(octets),
+        Ok(0) => Input::Ended("the server closed the connection".to_owned()),
+        Err(error) => Input::Ended(format!("the connection broke: {error}")),
     }
 }
 
