@@ -9,12 +9,15 @@
 mod connect;
 mod converse;
 mod course;
+pub mod dane;
 pub mod dns;
 mod facts;
+mod https;
+pub mod mta_sts;
 mod options;
 mod tls;
 pub mod tls_policy;
-mod verify;
+pub mod tls_report;
 mod visit;
 mod wire;
 

@@ -14,8 +14,8 @@ use basin_core::reply::Reply;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::task::JoinSet;
 
-use exchangers::refusal;
-use lookup::LookupError;
+pub(crate) use exchangers::refusal;
+pub(crate) use lookup::LookupError;
 use lookup::{Answer, Lookups};
 
 /// Who is asked for names, and how long that may take.
@@ -187,7 +187,7 @@ impl Resolver {
     fn literal(&self, domain: &str, address: Option<IpAddr>) -> Result<Exchangers, RouteFailure> {
         let address =
             address.ok_or_else(|| refusal(550, 1, 2, format!("{domain} is no address that mail can be sent to")))?;
-        let host = given(domain, address);
+        let host = given(&address.to_string(), address);
         if self.is_self(&host) {
             return Err(loops(domain));
         }
@@ -207,6 +207,25 @@ impl Resolver {
                 let failure = refusal(451, 4, 3, format!("looking up the address of {name} took too long"));
                 Exchanger { name, preference: 0, addresses: Err(failure), is_secure: false, canonical: None }
             }
+        }
+    }
+
+    /// The text records of a name, each put together from its parts; octets that are no text are replaced.
+    pub(crate) async fn texts(&self, name: &str) -> Result<Vec<String>, LookupError> {
+        let name = mail_name(name).ok_or(LookupError::NoName)?;
+        let answer = self.records(&name, RecordType::TXT).await?;
+        let text = |record: &RData| {
+            let RData::TXT(parts) = record else { return None };
+            Some(String::from_utf8_lossy(&parts.txt_data.concat()).into_owned())
+        };
+        Ok(answer.data.iter().filter_map(text).collect())
+    }
+
+    /// The records of one kind that a name has, within the time for one destination.
+    pub(crate) async fn records(&self, name: &Name, kind: RecordType) -> Result<Answer, LookupError> {
+        match tokio::time::timeout(self.options.total_timeout, self.lookups.ask(name, kind)).await {
+            Ok(found) => found,
+            Err(_) => Err(LookupError::Failed("no name server answered in time".to_owned())),
         }
     }
 
