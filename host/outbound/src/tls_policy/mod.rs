@@ -254,12 +254,12 @@ impl TlsPlan {
             }
             return;
         }
-        let named = |name: &str| ServerName::try_from(name.to_owned()).ok();
-        // RFC 7672 §8.1: the base domain is the name sent to the server.
-        self.name = named(&tlsa.base);
         // RFC 7672 §3.2.2: the base domain, the exchanger's name and the domain itself.
         let names = [Some(tlsa.base.as_str()), Some(exchanger.name.as_str()), policy.domain.as_deref()];
-        let names = names.into_iter().flatten().filter_map(named).collect();
+        let names = names.into_iter().flatten().filter_map(|name| ServerName::try_from(name.to_owned()).ok());
+        let names: Vec<_> = names.collect();
+        // RFC 7672 §8.1: the base domain is the name sent to the server.
+        self.name = names.first().cloned();
         self.need = Need::Dane { records: tlsa.usable, names };
     }
 
