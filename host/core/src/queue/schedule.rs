@@ -302,7 +302,7 @@ impl Schedule {
             }
             VisitEnd::Failed(reply) => {
                 let policy = &self.policy.unreachable;
-                Some(timestamp(place.failed(reply, visiting.has_reached, policy, now, random)))
+                place.failed(reply, visiting.has_reached, policy, now, random).map(timestamp)
             }
         };
         self.refresh(visiting.place, millis(now));

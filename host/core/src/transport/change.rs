@@ -105,7 +105,8 @@ impl Transport {
         self.has_begun();
         let end = self.end_of_life();
         let recipients = &mut Arc::make_mut(&mut self.message.envelope).recipients;
-        let is_new = |recipient: &Recipient| !recipient.outcome.is_final() && last_at(recipient) < Some(attempt.at);
+        // Not by order: a clock that was set back must not make what came of an attempt void.
+        let is_new = |recipient: &Recipient| !recipient.outcome.is_final() && last_at(recipient) != Some(attempt.at);
         // All of them wait equally long, so that one transaction serves them next time too.
         let named = recipients.iter().filter(|r| is_new(r) && attempt.results.iter().any(|(id, _)| *id == r.id));
         let Some(tries) = named.map(|recipient| recipient.outcome.attempts().saturating_add(1)).max() else { return };

@@ -6,7 +6,7 @@ use super::rows::{Millis, millis, timestamp};
 use super::turns::Turns;
 use super::{DestinationState, DestinationView};
 use crate::queue::RetryPolicy;
-use crate::reply::Reply;
+use crate::reply::{Class, Reply};
 use crate::time::Timestamp;
 use crate::transport::{Destination, DestinationLimits};
 
@@ -150,16 +150,23 @@ impl Place {
         policy: &RetryPolicy,
         now: Timestamp,
         random: u64,
-    ) -> Millis {
+    ) -> Option<Millis> {
+        let is_permanent = reply.class() == Class::Permanent;
         let reply = Box::new(reply.shortened());
         self.last_reply = Some(reply.clone());
+        if is_permanent {
+            // Each message there gets this answer, one after the other; to leave it alone would only keep them.
+            self.reach = Reach::Up;
+            self.window = 1;
+            return None;
+        }
         let failures = match &self.reach {
             Reach::Up if had_reached || self.visits > 0 => {
                 // It takes messages over some connections and sends others away: we are too many, it is not dead.
                 let open = if had_reached { self.window / 2 } else { self.visits };
                 self.window = open.clamp(1, self.connections_max);
                 self.next_slot = self.next_slot.max(millis(now.plus(PAUSE)));
-                return self.next_slot;
+                return Some(self.next_slot);
             }
             Reach::Up => 0,
             Reach::Down { failures, .. } => *failures,
@@ -168,7 +175,7 @@ impl Place {
         let until = millis(now.plus(policy.wait(failures, random)));
         self.reach = Reach::Down { until, failures, reply };
         self.window = 1;
-        until
+        Some(until)
     }
 
     /// Lets it be tried now.

@@ -192,6 +192,19 @@ fn a_destination_that_takes_some_connections_and_sends_others_away_gets_fewer_an
 }
 
 #[test]
+fn a_destination_that_does_not_exist_refuses_each_job_at_once() {
+    let mut schedule = schedule(50, limits(10));
+    (0..3).for_each(|number| put(&mut schedule, &job(&format!("m{number}"), "x.example", "s", 0), 0));
+    for _ in 0..3 {
+        let (visit, lease) = visit(&mut schedule, 0);
+        done(&mut schedule, lease, 0);
+        let end = VisitEnd::Failed(Reply::with(556, 1, 10, "it takes no mail"));
+        assert_eq!(schedule.close(visit, end, at(0), MIDDLE), None);
+    }
+    assert_eq!(schedule.totals(), Totals::default());
+}
+
+#[test]
 fn a_throttle_lets_as_many_messages_go_in_a_minute_as_it_says() {
     let throttled = DestinationLimits { messages_per_minute: Some(7), ..limits(5) };
     let mut schedule = schedule(50, throttled);

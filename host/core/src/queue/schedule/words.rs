@@ -116,8 +116,9 @@ impl Lease {
 pub enum VisitEnd {
     /// A server took it up, whatever became of the messages.
     Reached,
-    /// No server there could be reached, or all sent us away before a message (421, 4yz): why. The job in
-    /// hand was not sent.
+    /// No server there could be reached, or all sent us away before a message: why. The job in hand was not sent.
+    /// After a 4yz reply the destination is left alone for a while; a 5yz one (no such domain, RFC 7505) is about
+    /// the job, and the next one goes at once to get its own.
     Failed(Reply),
 }
 
