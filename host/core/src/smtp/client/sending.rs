@@ -69,7 +69,7 @@ impl Sending {
     pub fn more(self, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
         let Self { mut live, mut stream } = self;
         live.waits_since = now;
-        if now >= stream.envelope.ends {
+        if now >= stream.envelope.ends && !stream.is_end_given() {
             return Self { live, stream }.timed_out();
         }
         let start = wire.len();
@@ -166,16 +166,19 @@ impl Stream {
 
     /// The connection is over before the machine knows that the end left.
     pub(super) fn break_off(mut self, why: Why, reply: &Reply) -> ClientStep {
-        let is_end_given = match &self.way {
-            Way::Text { is_end_given, .. } => *is_end_given,
-            Way::Chunks(chunks) => chunks.is_last && chunks.left == 0,
-        };
-        if !is_end_given {
+        if !self.is_end_given() {
             return self.envelope.end(why, reply, false);
         }
         // The shell may have written the end out before it learned that something is wrong.
         self.envelope.decide_accepted(&Err(interrupted(reply)));
         self.envelope.end(why, reply, true)
+    }
+
+    fn is_end_given(&self) -> bool {
+        match &self.way {
+            Way::Text { is_end_given, .. } => *is_end_given,
+            Way::Chunks(chunks) => chunks.is_last && chunks.left == 0,
+        }
     }
 
     /// Chunks that may be answered.

@@ -36,7 +36,8 @@ pub struct Closed {
     /// Why.
     pub why: Why,
     /// What that means for mail: the other server's words or this server's own. It is never permanent for
-    /// something that only this connection or this host is at fault for, except 521 (RFC 7504).
+    /// something that only this connection or this host is at fault for, except 521 (RFC 7504); a refusal of the
+    /// content while it left ([`Why::Refused`]) is the other server's word on the message.
     pub reply: Reply,
     /// The message in hand, with those recipients of whom nothing is decided: it may go over another
     /// connection or to another host of the same destination at once.
