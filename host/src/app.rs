@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
+use basin_core::queue::{RetryPolicy, SchedulePolicy};
 use basin_core::smtp::ListenerPolicy;
 use basin_core::transport::{Directory, TransportPolicy};
+use basin_outbound::Outbound;
 use basin_sinks::{Engine, EngineOptions};
 use basin_spool::{RealStorage, Spool};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -21,7 +23,8 @@ use crate::ask::{self, Ask};
 use crate::clock::{Randomness, now};
 use crate::config::{self, Config};
 use crate::control::{self, ServerState};
-use crate::delivery::{Courier, Maildirs};
+use crate::delivery::outbound::Carrier;
+use crate::delivery::{self, Courier, Maildirs};
 use crate::net::listen::{self, CrowdLimits, Listener};
 use crate::privileges::Plan;
 use crate::registry::watch::log_change;
@@ -37,11 +40,17 @@ use crate::telemetry::sinks::SinkMetricNames;
 use crate::tracking::Tracking;
 use crate::transport::{Parts, Queue};
 
+mod outgoing;
+
 /// How long the tasks get to come to an end after the drain is cut off.
 const END_TIME: Duration = Duration::from_secs(5);
 
 /// Open files of the server itself: segments, batches of deliveries, bodies that wait.
 const FILES_OF_THE_SERVER: u64 = 512;
+
+/// Longest wait between two probes of a destination that cannot be reached. A probe is one connection, so this may
+/// be shorter than the waits of messages.
+const PROBE_WAIT_MAX: Duration = Duration::from_secs(3_600);
 
 /// How often the end looks whether the last notices are told.
 const NOTICE_LOOK: Duration = Duration::from_millis(5);
@@ -99,7 +108,7 @@ fn raise_open_files(config: &Config) {
     let available = if raised.is_ok() { limit.maximum } else { limit.current };
     let connections: usize = config.listeners.iter().map(|listener| listener.connections_max).sum();
     // A session has its connection and perhaps a draft.
-    let wanted = connections as u64 * 2 + FILES_OF_THE_SERVER;
+    let wanted = (connections + config.outbound.connections) as u64 * 2 + FILES_OF_THE_SERVER;
     if let Some(available) = available.filter(|available| *available < wanted) {
         tracing::warn!(
             available,
@@ -160,6 +169,7 @@ struct Server {
     services: Arc<Services>,
     policies: Vec<Arc<ArcSwap<ListenerPolicy>>>,
     transport: Arc<ArcSwap<TransportPolicy>>,
+    outbound: Arc<ArcSwap<Outbound>>,
     level: LogLevel,
 }
 
@@ -207,8 +217,15 @@ impl Server {
             randomness: randomness.clone(),
         };
         let queue = Queue::new(parts, config.limits.deliveries);
+        configure_queue(&queue, &config);
+        let outbound = Arc::new(ArcSwap::from_pointee(Outbound::new(outgoing::options(&config, &randomness))?));
         let services = Arc::new(Services { metrics, ask, spool, queue, tracking, stopper, randomness, directory });
         let mut work = services.queue.run(&services.stopper.subscribe());
+        if config.limits.deliveries > 0 && config.outbound.connections > 0 {
+            let (queue, metrics) = (services.queue.clone(), services.metrics.clone());
+            let carrier = Carrier { queue, outbound: outbound.clone(), metrics };
+            work.spawn(delivery::outbound::run(carrier, services.stopper.subscribe()));
+        }
         let mut service = JoinSet::new();
         service.spawn(watch(watcher, now, log_change));
         serve_control(&config, &services, &mut service)?;
@@ -231,7 +248,7 @@ impl Server {
             work.spawn(running.run(services.clone(), services.stopper.subscribe()));
             policies.push(policy);
         }
-        let server = Self { config, services, policies, transport, level };
+        let server = Self { config, services, policies, transport, outbound, level };
         Ok((server, Tasks { work, service, courier: courier_thread }))
     }
 
@@ -241,16 +258,27 @@ impl Server {
             Ok(config) => config,
             Err(errors) => return Reloaded { result: Err(&errors.to_string()) }.record(),
         };
+        let outbound = match Outbound::new(outgoing::options(&config, &self.services.randomness)) {
+            Ok(outbound) => outbound,
+            Err(error) => return Reloaded { result: Err(&error.to_string()) }.record(),
+        };
         // Ports, directories and limits stay as they were at the start; docs/configuration.md says so.
         let current = Config {
             directory: config.directory.clone(),
             domains: config.domains.clone(),
             aliases: config.aliases.clone(),
             postmaster: config.postmaster.clone(),
+            relay_clients: config.relay_clients.clone(),
+            queue: config.queue.clone(),
+            routes: config.routes.clone(),
+            outbound: config::Outbound { connections: self.config.outbound.connections, ..config.outbound.clone() },
             ..self.config.clone()
         };
         self.services.directory.store(config.directory.clone());
         self.transport.store(Arc::new(transport_policy(&current)));
+        // Visits that are under way end by the settings that they began with.
+        self.outbound.store(Arc::new(outbound));
+        configure_queue(&self.services.queue, &current);
         for (policy, listener) in self.policies.iter().zip(&current.listeners) {
             policy.store(Arc::new(listener_policy(&current, listener)));
         }
@@ -372,7 +400,29 @@ fn server_view(config: &Config, directory: Arc<ArcSwap<Directory>>, metrics: Arc
 }
 
 fn transport_policy(config: &Config) -> TransportPolicy {
-    TransportPolicy::new(config.host_name.clone(), config.directory.clone())
+    let queue = &config.queue;
+    TransportPolicy {
+        routes: config.routes.clone(),
+        lifetime: queue.lifetime,
+        lifetime_null: queue.bounce_lifetime,
+        delay_notice: queue.delay_notice,
+        retry_remote: RetryPolicy { first_waits: queue.first_waits.clone(), wait_max: queue.longest_wait },
+        ..TransportPolicy::new(config.host_name.clone(), config.directory.clone())
+    }
+}
+
+fn configure_queue(queue: &Queue, config: &Config) {
+    let queue_waits = &config.queue;
+    let policy = SchedulePolicy {
+        // A destination that cannot be reached is probed as a message is tried: one probe for all that waits there.
+        unreachable: RetryPolicy {
+            first_waits: queue_waits.first_waits.clone(),
+            wait_max: queue_waits.longest_wait.min(PROBE_WAIT_MAX),
+        },
+        connections_max: u32::try_from(config.outbound.connections).unwrap_or(u32::MAX),
+        ..SchedulePolicy::new(config.routes.clone())
+    };
+    queue.configure(policy, config.queue.messages_max);
 }
 
 fn listener_policy(config: &Config, listener: &config::Listener) -> ListenerPolicy {
@@ -383,6 +433,7 @@ fn listener_policy(config: &Config, listener: &config::Listener) -> ListenerPoli
         command_timeout: listener.command_timeout,
         data_timeout: listener.data_timeout,
         data_total: listener.data_total,
+        relay_clients: config.relay_clients.clone(),
         ..ListenerPolicy::new(listener.name.as_str(), config.host_name.as_str(), config.directory.clone())
     }
 }

@@ -4,12 +4,14 @@ use core::future::{Future as _, poll_fn};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use basin_core::limits::{DRAFT_MEMORY_BYTES_MAX, STORAGE_RETRY_AFTER};
-use basin_core::mail::{Message, MessageId};
-use basin_core::transport::{Delivering, End, State, Transport, TransportPolicy, Work};
+use basin_core::mail::{Envelope, Message, MessageId};
+use basin_core::queue::SchedulePolicy;
+use basin_core::transport::{Change, Delivering, End, State, Transport, TransportPolicy, Work};
 use basin_spool::{Spool, SpoolFault};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
@@ -23,10 +25,15 @@ use crate::net::inbound::fault_kind;
 use crate::shutdown::Phase;
 use crate::telemetry::Metrics;
 use crate::telemetry::records::{Delivery, MessageEnded, MessageWaits, StorageFailed};
+use crate::telemetry::relay::{Deferred, MessageQueued};
 
+mod enter;
+mod recent;
+mod remote;
 mod waiting;
 
-use waiting::{After, Again, Due, Start, Waiting};
+pub use remote::Lengths;
+use waiting::{After, Again, Due, Queued, Start, Waiting};
 
 /// Longest sleep of the clock that wakes waiting messages. Bounds how late a change of the system's time is
 /// noticed.
@@ -61,18 +68,21 @@ struct Shared {
     ready: Notify,
     /// A time was put on the list.
     timed: Notify,
+    /// Something changed in the schedule of mail to other servers.
+    scheduled: Notify,
+    /// Most messages in the spool.
+    messages_max: AtomicU64,
     workers: usize,
 }
 
 impl Queue {
-    /// Makes the queue with everything that the spool has; nothing happens before [`Queue::run`].
+    /// Makes the queue; nothing happens before [`Queue::run`], not even that it looks into the spool.
     pub fn new(parts: Parts, workers: usize) -> Self {
-        let mut waiting = Waiting::default();
-        if workers > 0 {
-            parts.spool.ids().into_iter().for_each(|id| waiting.found(id));
-        }
-        let (ready, timed) = (Notify::new(), Notify::new());
-        Self { shared: Arc::new(Shared { parts, waiting: Mutex::new(waiting), ready, timed, workers }) }
+        let routes = parts.policy.load().routes.clone();
+        let waiting = Mutex::new(Waiting::new(SchedulePolicy::new(routes)));
+        let (ready, timed, scheduled) = (Notify::new(), Notify::new(), Notify::new());
+        let messages_max = AtomicU64::new(u64::MAX);
+        Self { shared: Arc::new(Shared { parts, waiting, ready, timed, scheduled, messages_max, workers }) }
     }
 
     /// Starts the workers. They end after what they have in hand when the server stops taking mail.
@@ -83,6 +93,9 @@ impl Queue {
         }
         if self.shared.workers > 0 {
             tasks.spawn(wake(self.shared.clone(), stop.clone()));
+            let shared = self.shared.clone();
+            // Mail is taken and delivered meanwhile; a stopping server does not wait for what it has not read.
+            drop(tokio::task::spawn_blocking(move || shared.enter_all()));
         }
         tasks
     }
@@ -127,11 +140,26 @@ impl Queue {
         let (shared, seized) = (self.shared.clone(), id.clone());
         let removal = tokio::spawn(async move {
             let removed = shared.remove(seized.clone()).await;
-            shared.lock().done(&seized, After::Nothing);
+            shared.rested(&seized, After::Nothing);
             removed
         });
         let removed = removal.await.unwrap_or(Err(SpoolFault::Closed));
         removed.map_err(|fault| ChangeError::Storage { id, why: fault.to_string() })
+    }
+}
+
+/// A message that was taken up.
+struct Started {
+    work: Work,
+    /// Its envelope as it was, where that is known.
+    before: Option<Arc<Envelope>>,
+    /// The message, where it was in memory already.
+    kept: Option<Box<(Message, State)>>,
+}
+
+impl Started {
+    fn with(work: Work) -> Self {
+        Self { work, before: None, kept: None }
     }
 }
 
@@ -154,11 +182,7 @@ async fn work(shared: Arc<Shared>, mut stop: watch::Receiver<Phase>) {
         }
         let id = due.id.clone();
         let after = shared.drive_safely(due).await;
-        let is_timed = !matches!(after, After::Nothing);
-        shared.lock().done(&id, after);
-        if is_timed {
-            shared.timed.notify_one();
-        }
+        shared.rested(&id, after);
     }
 }
 
@@ -187,6 +211,20 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts a message where it waits now, and wakes who waits for that.
+    fn rested(&self, id: &MessageId, after: After) {
+        let is_timed = match &after {
+            After::Nothing => false,
+            After::Queue(queued) => queued.again.is_some(),
+            After::Wait(_) | After::Again(..) => true,
+        };
+        self.lock().done(id, after, now());
+        if is_timed {
+            self.timed.notify_one();
+        }
+        self.scheduled.notify_one();
+    }
+
     /// Works on a message and outlives it: a message on which this program fails must not take a worker with
     /// it, or a few of them would stop all mail.
     async fn drive_safely(&self, due: Due) -> After {
@@ -206,8 +244,8 @@ impl Shared {
     async fn drive(&self, due: Due) -> After {
         let id = due.id.clone();
         let is_fresh = matches!(due.start, Start::Fresh(_));
-        let mut work = match self.start(due).await {
-            Ok(work) => work,
+        let Started { mut work, mut before, mut kept } = match self.start(due).await {
+            Ok(started) => started,
             Err(after) => return after,
         };
         let mut sink_time = SinkTime::new(self.parts.ask.transaction_time());
@@ -217,8 +255,14 @@ impl Shared {
                     let decision = self.parts.ask.decide(*question, &mut sink_time).await;
                     waiting.decided(decision, now())
                 }
-                Work::Save(saving, message, state) => match self.save(*message, state).await {
-                    Ok(()) => saving.saved(now()),
+                Work::Save(saving, message, state) => match self.save((*message).clone(), state.clone()).await {
+                    Ok(()) => {
+                        if let Some(before) = before.replace(message.envelope.clone()) {
+                            Deferred::record_all(&before, &message, &self.parts.metrics);
+                        }
+                        kept = kept.map(|_| Box::new((*message, state)));
+                        saving.saved(now())
+                    }
                     Err(fault) => {
                         self.failed(&id, &fault);
                         saving.not_saved(now())
@@ -226,15 +270,20 @@ impl Shared {
                 },
                 Work::Deliver(delivering) => self.deliver(delivering, is_fresh).await,
                 Work::Notify(notifying, message, state) => match self.commit(*message, state).await {
-                    Ok(()) => notifying.committed(now()),
+                    Ok(()) => {
+                        self.parts.metrics.notifications.inc();
+                        notifying.committed(now())
+                    }
                     Err(fault) => {
                         self.failed(&id, &fault);
                         notifying.not_committed(now())
                     }
                 },
                 Work::Repeat(repeat, at) => return After::Again(Again::Machine(Box::new(repeat)), at),
-                // Without connections to other servers the jobs wait for a version of this program that has them.
-                Work::Queue { again, .. } => return again.map_or(After::Nothing, After::Wait),
+                Work::Queue { message, jobs, again } => {
+                    MessageQueued { message: &message, jobs: &jobs }.record();
+                    return After::Queue(Queued { jobs, again, kept });
+                }
                 Work::Wait(until) => {
                     MessageWaits { message: &id, until: &until.to_rfc3339(), is_parked: false }.record();
                     return After::Wait(until);
@@ -256,18 +305,36 @@ impl Shared {
         }
     }
 
-    async fn start(&self, due: Due) -> Result<Work, After> {
-        let policy = self.parts.policy.load_full();
-        let interest = self.parts.ask.interest();
-        let is_release = matches!(due.start, Start::Release);
-        let (message, state) = match due.start {
-            Start::Again(Again::Machine(repeat)) => return Ok(repeat.again(now())),
-            Start::Again(Again::Removal(id, end)) => return Ok(Work::Remove(id, end)),
-            Start::Fresh(kept) => *kept,
-            Start::Load | Start::Release => self.load(&due.id).await?,
+    async fn start(&self, due: Due) -> Result<Started, After> {
+        let (policy, interest) = (self.parts.policy.load_full(), self.parts.ask.interest());
+        let (change, kept) = match due.start {
+            Start::Again(Again::Machine(repeat)) => return Ok(Started::with(repeat.again(now()))),
+            Start::Again(Again::Removal(id, end)) => return Ok(Started::with(Work::Remove(id, end))),
+            Start::Fresh(kept) => (None, Some(kept)),
+            Start::Load => (None, None),
+            Start::Release => (Some(Change::Release), None),
+            Start::Again(Again::Change(_, change)) | Start::Change(change) => (Some(change), None),
         };
-        let start = if is_release { Transport::release } else { Transport::start };
-        Ok(start(policy, message, state, interest, now()))
+        let kept = kept.or_else(|| self.lock().recent.get(&due.id).map(Box::new));
+        let (message, state) = match (&kept, &change) {
+            (Some(kept), _) => kept.as_ref().clone(),
+            (None, None) => self.load(&due.id).await?,
+            (None, Some(change)) => match self.load(&due.id).await {
+                Ok(loaded) => loaded,
+                // What happened is known here and nowhere else.
+                Err(After::Wait(at)) => return Err(After::Again(Again::Change(due.id, change.clone()), at)),
+                Err(after) => return Err(after),
+            },
+        };
+        let before = Some(message.envelope.clone());
+        let work = match change {
+            None => Transport::start(policy, message, state, interest, now()),
+            Some(change) => {
+                let random = self.parts.randomness.number().unwrap_or(0);
+                Transport::change(policy, message, state, interest, change, now(), random)
+            }
+        };
+        Ok(Started { work, before, kept })
     }
 
     /// Carries the jobs out together, so that they share their syncs.

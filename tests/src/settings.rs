@@ -35,6 +35,8 @@ pub struct Settings {
     pub aliases: String,
     /// Lines of `[limits]`.
     pub limits: String,
+    /// Who may send to other domains: the value of `clients` in `[relay]`. Nobody, where a test does not say so.
+    pub relay_clients: String,
     /// Further tables.
     pub tables: String,
     /// Where the spool lies when not below the server's home.
@@ -53,6 +55,7 @@ impl Settings {
             domain: String::new(),
             aliases: String::new(),
             limits: String::new(),
+            relay_clients: "[]".to_owned(),
             tables: String::new(),
             spool: None,
         }
@@ -63,7 +66,7 @@ impl Settings {
         let home = home.display();
         let spool = self.spool.clone().unwrap_or_else(|| format!("{home}/spool"));
         let mailboxes: Vec<String> = MAILBOXES.iter().map(|name| format!("{name:?}")).collect();
-        let Self { host_name, smtp, admin, top, listener, domain, aliases, limits, tables, .. } = self;
+        let Self { host_name, smtp, admin, top, listener, domain, aliases, limits, tables, relay_clients, .. } = self;
         format!(
             "host-name = \"{host_name}\"\n{top}\n\
              [spool]\ndirectory = \"{spool}\"\n\
@@ -72,7 +75,7 @@ impl Settings {
              [admin]\naddress = \"{admin}\"\n\
              [[listener]]\nname = \"inbound\"\naddress = \"{smtp}\"\n{listener}\n\
              [[domain]]\nname = \"{DOMAIN}\"\nmailboxes = [{}]\n{domain}\n\
-             [aliases]\n{aliases}\n[limits]\n{limits}\n{tables}\n",
+             [aliases]\n{aliases}\n[limits]\n{limits}\n[relay]\nclients = {relay_clients}\n{tables}\n",
             mailboxes.join(", ")
         )
     }

@@ -33,6 +33,11 @@ address = "127.0.0.1:2525"
 name = "basin.example"
 mailboxes = ["alice", "bob"]
 
+# Mail for other domains is refused, so nothing leaves this machine while you try things out. To relay for
+# programs on this machine, put "127.0.0.1" here; docs/tutorial.md goes on from there.
+[relay]
+clients = []
+
 [aliases]
 "info@basin.example" = ["alice@basin.example", "bob@basin.example"]
 "#;

@@ -142,8 +142,10 @@ keys! {
         "Addresses of this machine that connections start from, one of each family is enough. The default is what the system chooses.";
     "outbound", "tls", "\"never\", \"opportunistic\", \"required\" or \"verified\"", Some("\"opportunistic\""), "\"opportunistic\"",
         "The least TLS towards domains without a route: none; where it is offered, with any certificate; always, with any certificate; always, with a certificate of a trusted authority for that name.";
-    "outbound", "chunking", "true or false", Some("true"), "true",
-        "Whether messages are sent with BDAT (RFC 3030) where it is offered. DATA is used elsewhere.";
+    "outbound", "chunking", "\"never\", \"binary\" or \"preferred\"", Some("\"binary\""), "\"binary\"",
+        "When messages are sent with BDAT (RFC 3030) in place of DATA: never; only where the content needs it; wherever it is offered.";
+    "outbound", "mx-port", "number", Some("25"), "25",
+        "The port of mail exchangers. The world uses 25 and no other; a closed network may have its own.";
     "outbound", "connect-timeout", "time", Some("\"30s\""), "\"30s\"",
         "How long to wait for a connection to one address.";
     "outbound", "command-timeout", "time", Some("\"5m\""), "\"5m\"",

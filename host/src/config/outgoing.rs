@@ -5,6 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::path::PathBuf;
 
+use basin_core::smtp::client::Chunking;
 use basin_core::transport::{DestinationLimits, TlsDemand};
 
 /// How long and how often mail is tried.
@@ -37,8 +38,10 @@ pub struct Outbound {
     pub source_addresses: Vec<IpAddr>,
     /// The least TLS where no route says more.
     pub tls: TlsDemand,
-    /// Whether BDAT is used where it is offered.
-    pub has_chunking: bool,
+    /// When BDAT is used.
+    pub chunking: Chunking,
+    /// The port of mail exchangers.
+    pub mx_port: u16,
     /// Wait for a connection.
     pub connect_timeout: Duration,
     /// Wait for the reply to a command.

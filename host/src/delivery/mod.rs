@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod maildir;
+pub mod outbound;
 
 pub use batch::{Courier, Parcel};
 pub use maildir::{DeliveryFault, Maildirs};

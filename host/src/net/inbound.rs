@@ -84,7 +84,7 @@ impl Inbound {
     }
 
     /// Sends what is due and reads a line.
-    async fn read(&mut self, session: Session) -> Step {
+    async fn read(&mut self, mut session: Session) -> Step {
         // Replies to a pipelined group leave together; with no input left they must not be kept (RFC 2920 §3.2).
         let is_due = self.outbox.flush_now
             || !self.outbox.delay.is_zero()
@@ -101,6 +101,9 @@ impl Inbound {
         match self.wire.line(session.patience(), Phase::Draining).await {
             Line::Complete(line) => {
                 CommandReceived { session: &self.session, line }.record();
+                // Only MAIL looks at it, and it costs a lock.
+                let is_mail = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
+                session.queue_is_full(is_mail && self.services.queue.is_full());
                 session.line(line, now(), self.services.ask.interest(), &mut self.outbox)
             }
             Line::TooLong => session.line_too_long(now(), &mut self.outbox),

@@ -1,12 +1,15 @@
 //! The counters behind `/metrics`. Labels have a closed set of values or names that the operator chose.
 
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// Seconds, from a fast protocol sink to one that uses its whole deadline.
 const SECONDS: &[f64] = &[0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// Seconds, from a message that leaves at once to one that waited for days.
+const LATENCY: &[f64] = &[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3_600.0, 36_000.0, 432_000.0];
 
 /// Units of fuel, from a few host calls to the default of a large message.
 const FUEL: &[f64] = &[1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8, 3e8, 1e9];
@@ -33,6 +36,28 @@ pub struct Metrics {
     pub deliveries: IntCounterVec,
     /// Stored messages that came to their end, by how.
     pub messages_ended: IntCounterVec,
+    /// Recipients that another server was asked to take, by result.
+    pub relays: IntCounterVec,
+    /// Recipients put off to a later try, at mailboxes here too.
+    pub deferrals: IntCounter,
+    /// Time from the receipt of a message to its acceptance by the next server.
+    pub relay_latency: Histogram,
+    /// Connections to other servers that were tried, by result.
+    pub outbound_connections: IntCounterVec,
+    /// Connections that were used, by how they were protected.
+    pub outbound_tls: IntCounterVec,
+    /// Visits that failed and left their destination alone for a while.
+    pub destination_failures: IntCounter,
+    /// Notifications to senders.
+    pub notifications: IntCounter,
+    /// Messages by what they wait for.
+    pub queue_messages: IntGaugeVec,
+    /// Jobs of the schedule, one for each message and destination, by state.
+    pub queue_jobs: IntGaugeVec,
+    /// Visits to destinations that are open.
+    pub outbound_visits: IntGauge,
+    /// Destinations that mail waits for, by state.
+    pub destinations: IntGaugeVec,
     /// Notices that were dropped because too many waited.
     pub notices_dropped: IntCounter,
     /// Lines of the tracking log that were dropped.
@@ -104,6 +129,10 @@ impl Maker {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+
     fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
         self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
     }
@@ -131,6 +160,21 @@ impl Default for Metrics {
             storage_faults: make.counters("basin_storage_faults_total", "Messages that were not stored", &["kind"]),
             deliveries: make.counters("basin_deliveries_total", "Deliveries to mailboxes", &["outcome"]),
             messages_ended: make.counters("basin_messages_ended_total", "Messages that left the spool", &["end"]),
+            relays: make.counters("basin_relays_total", "Recipients tried at other servers", &["result"]),
+            deferrals: make.counter("basin_deferrals_total", "Recipients put off to a later try"),
+            relay_latency: make.histogram("basin_relay_latency_seconds", "Receipt to the next server", LATENCY),
+            outbound_connections: make.counters(
+                "basin_outbound_connections_total",
+                "Connections to other servers",
+                &["result"],
+            ),
+            outbound_tls: make.counters("basin_outbound_tls_total", "Protection of used connections", &["proof"]),
+            destination_failures: make.counter("basin_destination_failures_total", "Visits that reached nobody"),
+            notifications: make.counter("basin_notifications_total", "Notifications to senders"),
+            queue_messages: make.gauges("basin_queue_messages", "Messages by what they wait for", &["state"]),
+            queue_jobs: make.gauges("basin_queue_jobs", "Messages for destinations", &["state"]),
+            outbound_visits: make.gauge("basin_outbound_visits_open", "Visits that are open"),
+            destinations: make.gauges("basin_destinations", "Destinations that mail waits for", &["state"]),
             notices_dropped: make.counter("basin_notices_dropped_total", "Notices dropped, too many waited"),
             tracking_lost: make.counter("basin_tracking_lost_total", "Lines of the tracking log that were dropped"),
             sink_invocations: make.counters(

@@ -1,11 +1,15 @@
-//! Which stored messages wait for a worker, for a time, or for an operator.
+//! Which stored messages wait for a worker, for a time, for another server, or for an operator.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use basin_core::mail::{Message, MessageId};
-use basin_core::queue::Timetable;
+use basin_core::queue::{Job, Lease, Schedule, SchedulePolicy, Timetable};
 use basin_core::time::Timestamp;
-use basin_core::transport::{End, Repeat, State};
+use basin_core::transport::{Change, End, Repeat, State};
+use tokio::sync::oneshot;
+
+use super::recent::Recent;
 
 /// Octets of messages kept in memory while they wait for a worker; later ones are loaded from the spool when
 /// their turn comes. A backlog lives on disk, not in memory.
@@ -21,6 +25,8 @@ pub(super) enum Start {
     Fresh(Box<(Message, State)>),
     /// Load it. It may have been worked on before.
     Load,
+    /// Something happened to it.
+    Change(Change),
     /// Load it and release it.
     Release,
     /// The storage failed in the middle.
@@ -31,6 +37,8 @@ pub(super) enum Start {
 pub(super) enum Again {
     /// The machine goes on.
     Machine(Box<Repeat>),
+    /// The message could not be loaded for what happened to it.
+    Change(MessageId, Change),
     /// The message is at its end and could not be removed.
     Removal(MessageId, End),
 }
@@ -39,7 +47,7 @@ impl Again {
     fn id(&self) -> &MessageId {
         match self {
             Self::Machine(repeat) => repeat.id(),
-            Self::Removal(id, _) => id,
+            Self::Change(id, _) | Self::Removal(id, _) => id,
         }
     }
 }
@@ -50,8 +58,18 @@ pub(super) enum After {
     Nothing,
     /// The same again at that time, from the spool.
     Wait(Timestamp),
+    /// It goes to other servers, and is taken up again at that time, if one is given.
+    Queue(Queued),
     /// This goes on at that time.
     Again(Again, Timestamp),
+}
+
+/// What is left of a message that goes to other servers.
+pub(super) struct Queued {
+    pub(super) jobs: Vec<Job>,
+    pub(super) again: Option<Timestamp>,
+    /// The message, where it was in memory all the time.
+    pub(super) kept: Option<Box<(Message, State)>>,
 }
 
 /// A message whose turn it is.
@@ -60,16 +78,32 @@ pub(super) struct Due {
     pub(super) start: Start,
 }
 
-/// The lists. Every message is on one of them at most, or is busy, or waits for an operator.
-#[derive(Default)]
+/// The lists. Every message is on one of them at most, or is busy, or waits for an operator; one that waits for
+/// other servers may wait for a time as well.
 pub(super) struct Waiting {
     ready: VecDeque<Due>,
     /// What is in `ready`.
     queued: HashSet<MessageId>,
     kept_bytes: u64,
     busy: HashSet<MessageId>,
-    schedule: Timetable,
+    timetable: Timetable,
     repetitions: Vec<(Timestamp, Again)>,
+    /// Mail to other servers.
+    pub(super) schedule: Schedule,
+    /// Messages on their way there that are still in memory.
+    pub(super) recent: Recent,
+    /// Leases on messages that somebody works on; given back when the message rests.
+    leases: HashMap<MessageId, Vec<Lease>>,
+    /// Who waits for a message that somebody works on.
+    claims: HashMap<MessageId, VecDeque<oneshot::Sender<()>>>,
+    /// What was worked on while the spool is read at the start: its record may be older. `None` afterwards.
+    touched: Option<HashSet<MessageId>>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self::new(SchedulePolicy::new(Arc::default()))
+    }
 }
 
 /// Why an operator cannot have a message now.
@@ -77,6 +111,23 @@ pub(super) struct Waiting {
 pub(super) struct IsBusy;
 
 impl Waiting {
+    /// Empty lists.
+    pub(super) fn new(policy: SchedulePolicy) -> Self {
+        Self {
+            ready: VecDeque::new(),
+            queued: HashSet::new(),
+            kept_bytes: 0,
+            busy: HashSet::new(),
+            timetable: Timetable::default(),
+            repetitions: Vec::new(),
+            schedule: Schedule::new(policy),
+            recent: Recent::default(),
+            leases: HashMap::new(),
+            claims: HashMap::new(),
+            touched: Some(HashSet::new()),
+        }
+    }
+
     /// Puts a message that was just stored at the end of the line. One that is known already stays where it is.
     pub(super) fn stored(&mut self, message: Message, state: State) {
         let (id, size) = (message.id.clone(), message.memory_bytes());
@@ -96,6 +147,16 @@ impl Waiting {
         }
     }
 
+    /// Whether the record of a message that is read at the start is not what counts: somebody has it, or had it.
+    pub(super) fn is_touched(&self, id: &MessageId) -> bool {
+        self.is_known(id) || self.touched.as_ref().is_some_and(|touched| touched.contains(id))
+    }
+
+    /// Everything that the spool had was read.
+    pub(super) fn all_read(&mut self) {
+        self.touched = None;
+    }
+
     /// The next message; it is busy until [`Waiting::done`].
     pub(super) fn take(&mut self) -> Option<Due> {
         if !self.has_ready() {
@@ -108,18 +169,60 @@ impl Waiting {
     }
 
     /// A worker is done with a message for now.
-    pub(super) fn done(&mut self, id: &MessageId, after: After) {
-        self.busy.remove(id);
-        match after {
-            After::Nothing => {}
-            After::Wait(until) => self.schedule.insert(id.clone(), until),
-            After::Again(again, at) => self.repetitions.push((at, again)),
+    pub(super) fn done(&mut self, id: &MessageId, after: After, now: Timestamp) {
+        let (jobs, again) = match after {
+            After::Nothing => (Vec::new(), None),
+            After::Wait(until) => (Vec::new(), Some(until)),
+            After::Queue(queued) => {
+                self.recent.replace(id, queued.kept);
+                (queued.jobs, queued.again)
+            }
+            After::Again(again, at) => {
+                // It does not rest: what it knows is nowhere else.
+                self.busy.remove(id);
+                self.repetitions.push((at, again));
+                return;
+            }
+        };
+        if jobs.is_empty() {
+            self.recent.replace(id, None);
         }
+        self.rest(id, &jobs, again, now);
+        for lease in self.leases.remove(id).unwrap_or_default() {
+            self.schedule.finish(lease, now);
+        }
+        if !self.hand_on(id) {
+            self.busy.remove(id);
+        }
+    }
+
+    /// Puts a message where it waits: at other servers, for a time, or for an operator.
+    pub(super) fn rest(&mut self, id: &MessageId, jobs: &[Job], again: Option<Timestamp>, now: Timestamp) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(id.clone());
+        }
+        self.schedule.put(id, jobs, now);
+        match again {
+            Some(again) => self.timetable.insert(id.clone(), again),
+            None => drop(self.timetable.remove(id)),
+        }
+    }
+
+    // Gives a message to the next who waits for it; false where nobody does.
+    fn hand_on(&mut self, id: &MessageId) -> bool {
+        let Some(claims) = self.claims.get_mut(id) else { return false };
+        while let Some(claim) = claims.pop_front() {
+            if claim.send(()).is_ok() {
+                return true;
+            }
+        }
+        self.claims.remove(id);
+        false
     }
 
     /// Moves what is due to the line and says when to look again.
     pub(super) fn wake(&mut self, now: Timestamp) -> Option<Timestamp> {
-        while let Some(id) = self.schedule.pop_due(now) {
+        while let Some(id) = self.timetable.pop_due(now) {
             self.found(id);
         }
         let (due, later): (Vec<_>, Vec<_>) = self.repetitions.drain(..).partition(|(at, _)| *at <= now);
@@ -131,7 +234,7 @@ impl Waiting {
             self.ready.push_front(Due { id, start: Start::Again(again) });
         }
         let repetitions = self.repetitions.iter().map(|(at, _)| *at);
-        repetitions.chain(self.schedule.next_due()).min()
+        repetitions.chain(self.timetable.next_due()).min()
     }
 
     /// Takes a message off the lists for an operator, to be released.
@@ -148,6 +251,22 @@ impl Waiting {
         Ok(())
     }
 
+    /// Takes a message for what came of a lease; where somebody has it, the receiver says when it is free. Then it
+    /// is busy until [`Waiting::done`], with which the lease is given back.
+    pub(super) fn claim(&mut self, id: &MessageId) -> Option<oneshot::Receiver<()>> {
+        if self.seize(id).is_ok() {
+            return None;
+        }
+        let (claim, turn) = oneshot::channel();
+        self.claims.entry(id.clone()).or_default().push_back(claim);
+        Some(turn)
+    }
+
+    /// Keeps a lease until its message rests.
+    pub(super) fn keep_lease(&mut self, lease: Lease) {
+        self.leases.entry(lease.message().clone()).or_default().push(lease);
+    }
+
     /// Whether somebody could take a message.
     pub(super) fn has_ready(&self) -> bool {
         let is_possible = |due: &Due| {
@@ -161,16 +280,22 @@ impl Waiting {
         self.busy.len()
     }
 
+    /// Messages that wait for a worker, for a time, and for the storage.
+    pub(super) fn lengths(&self) -> (usize, usize, usize) {
+        (self.ready.len(), self.timetable.len(), self.repetitions.len())
+    }
+
     fn withdraw(&mut self, id: &MessageId) -> Result<(), IsBusy> {
-        // A machine that is kept knows of deliveries that are not written yet, so it is not taken away either.
-        let is_kept = |due: &Due| due.id == *id && matches!(due.start, Start::Again(_));
+        // A machine that is kept knows of deliveries that are not written yet, so it is not taken away either; and
+        // what an operator asked for is not forgotten.
+        let is_kept = |due: &Due| due.id == *id && matches!(due.start, Start::Again(_) | Start::Change(_));
         if self.busy.contains(id)
             || self.is_repetition(id)
             || self.queued.contains(id) && self.ready.iter().any(is_kept)
         {
             return Err(IsBusy);
         }
-        self.schedule.remove(id);
+        self.timetable.remove(id);
         if self.queued.contains(id)
             && let Some(place) = self.ready.iter().position(|due| due.id == *id)
             && let Some(due) = self.ready.remove(place)
@@ -203,102 +328,5 @@ impl Waiting {
 }
 
 #[cfg(test)]
-mod tests {
-    use basin_core::mail::{Arrival, Body, Envelope, Origin};
-
-    use super::*;
-
-    fn message(number: u64, size: usize) -> Message {
-        let arrival = Arrival {
-            origin: Origin::Smtp,
-            at: Timestamp::from_seconds(0),
-            listener: String::new(),
-            client: None,
-            server: None,
-            helo: None,
-            is_esmtp: true,
-            session: None,
-            depth: 0,
-        };
-        let id = MessageId::new(Timestamp::from_seconds(0), number);
-        let mut message = Message::new(id, arrival, Envelope::new(None));
-        message.body = Body::from_bytes(vec![0; size]);
-        message
-    }
-
-    #[test]
-    fn a_backlog_is_not_kept_in_memory() {
-        let mut waiting = Waiting::default();
-        let large = usize::try_from(KEPT_BYTES_MAX).expect("fits") - 3_000;
-        waiting.stored(message(1, large), State::default());
-        waiting.stored(message(2, 1_000), State::default());
-        assert!(matches!(waiting.take().map(|due| due.start), Some(Start::Fresh(_))));
-        assert!(matches!(waiting.take().map(|due| due.start), Some(Start::Load)));
-        waiting.stored(message(3, 1_000), State::default());
-        assert!(matches!(waiting.take().map(|due| due.start), Some(Start::Fresh(_))), "there is room again");
-    }
-
-    #[test]
-    fn small_messages_count_for_more_than_their_octets() {
-        let mut waiting = Waiting::default();
-        (0..20_000).for_each(|number| waiting.stored(message(number, 10), State::default()));
-        let kept = std::iter::from_fn(|| waiting.take()).filter(|due| matches!(due.start, Start::Fresh(_))).count();
-        assert!((1_000..10_000).contains(&kept), "{kept} were kept");
-    }
-
-    #[test]
-    fn an_operator_who_takes_a_message_gives_its_memory_back() {
-        let mut waiting = Waiting::default();
-        let kept = message(1, 1_000);
-        waiting.stored(kept.clone(), State::default());
-        assert_eq!(waiting.seize(&kept.id), Ok(()));
-        assert_eq!((waiting.kept_bytes, waiting.has_ready(), waiting.busy()), (0, false, 1));
-    }
-
-    #[test]
-    fn while_the_storage_is_out_of_order_the_backlog_stays_on_disk() {
-        let mut waiting = Waiting::default();
-        let count = u64::try_from(REPETITIONS_MAX).expect("fits") + 10;
-        (0..count).for_each(|number| waiting.found(message(number, 0).id));
-        let later = Timestamp::from_seconds(30);
-        while let Some(due) = waiting.take() {
-            waiting.done(&due.id, After::Again(Again::Removal(due.id.clone(), End::Delivered), later));
-        }
-        assert_eq!(waiting.repetitions.len(), REPETITIONS_MAX);
-        assert_eq!(waiting.seize(&message(0, 0).id), Err(IsBusy));
-        waiting.wake(later);
-        assert_eq!(waiting.seize(&message(0, 0).id), Err(IsBusy), "nor is it taken away while it stands in line");
-        let rest = std::iter::from_fn(|| waiting.take()).map(|due| matches!(due.start, Start::Again(_)));
-        let rest: Vec<bool> = rest.collect();
-        assert_eq!(rest.iter().filter(|is_again| **is_again).count(), REPETITIONS_MAX);
-        assert_eq!(rest.len() as u64, count, "those that waited on disk come behind them");
-        assert!(rest.is_sorted_by(|a, b| a >= b));
-    }
-
-    #[test]
-    fn a_message_is_never_with_two_workers() {
-        let mut waiting = Waiting::default();
-        let (one, id) = (message(1, 0), message(1, 0).id);
-        waiting.stored(one.clone(), State::default());
-        waiting.found(id.clone());
-        assert!(waiting.take().is_some());
-        waiting.found(id.clone());
-        waiting.stored(one, State::default());
-        assert!(waiting.take().is_none());
-        assert_eq!(waiting.release(id.clone()), Err(IsBusy));
-        waiting.done(&id, After::Nothing);
-        assert_eq!(waiting.release(id), Ok(()));
-        assert!(matches!(waiting.take().map(|due| due.start), Some(Start::Release)));
-    }
-
-    #[test]
-    fn what_waits_for_a_time_comes_back_then() {
-        let mut waiting = Waiting::default();
-        let id = message(1, 0).id;
-        waiting.done(&id, After::Wait(Timestamp::from_seconds(10)));
-        assert_eq!(waiting.wake(Timestamp::from_seconds(9)), Some(Timestamp::from_seconds(10)));
-        assert!(!waiting.has_ready());
-        assert_eq!(waiting.wake(Timestamp::from_seconds(10)), None);
-        assert_eq!(waiting.take().map(|due| due.id), Some(id));
-    }
-}
+#[path = "waiting_tests.rs"]
+pub(super) mod tests;

@@ -93,7 +93,8 @@ fn run(options: &Options, tally: &mut Tally) -> io::Result<()> {
         "[queue]\nfirst-waits = [\"1s\"]\nlongest-wait = \"1s\"\n[[route]]\ndomains = [\"{AWAY}\"]\nhosts = [\"{}\"]\n",
         hop.address()
     );
-    let server = TestServer::start_with(Settings { tables, ..Settings::usual() })?;
+    let server =
+        TestServer::start_with(Settings { tables, relay_clients: "[\"127.0.0.1\"]".to_owned(), ..Settings::usual() })?;
     let random = Random::new(options.seed);
     let mut crash = Crash {
         server,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use basin_core::addr::check_domain;
 use basin_core::limits::{CONNECTIONS_PER_DESTINATION, LMTP_PORT, SMTP_PORT};
 use basin_core::network::Network;
+use basin_core::smtp::client::Chunking;
 use basin_core::transport::{
     Destination, DestinationLimits, DomainPattern, HostPort, NextHop, Protocol, Route, RouteTable, TlsDemand,
 };
@@ -139,10 +140,26 @@ impl Check<'_> {
             helo_name,
             source_addresses,
             tls: self.tls_demand("outbound.tls", raw.tls.as_deref()).unwrap_or_default(),
-            has_chunking: raw.chunking.unwrap_or(true),
+            chunking: self.chunking(raw.chunking.as_deref()),
+            mx_port: raw.mx_port.unwrap_or(SMTP_PORT),
             connect_timeout: time(raw.connect_timeout, Duration::from_secs(30)),
             command_timeout,
             final_timeout,
+        }
+    }
+
+    fn chunking(&mut self, written: Option<&str>) -> Chunking {
+        match written.unwrap_or("binary") {
+            "never" => Chunking::Never,
+            "binary" => Chunking::ForBinary,
+            "preferred" => Chunking::Preferred,
+            other => {
+                self.wrong(
+                    "outbound.chunking",
+                    format!("expected \"never\", \"binary\" or \"preferred\", found {other:?}"),
+                );
+                Chunking::default()
+            }
         }
     }
 

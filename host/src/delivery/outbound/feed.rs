@@ -1,0 +1,179 @@
+//! Hands the messages of one destination to a visit, and works what came of each into the queue.
+
+use std::sync::Arc;
+
+use basin_core::mail::RecipientId;
+use basin_core::queue::{Another, Lease, Visit, VisitEnd};
+use basin_core::reply::Reply;
+use basin_core::smtp::client::{Accepted, Outgoing, Sent};
+use basin_core::time::Timestamp;
+use basin_core::transport::{Attempt, Change, Relayed, Route};
+use basin_outbound::{Feed, HopFacts};
+use tokio::sync::watch;
+
+use super::runner::Carrier;
+use crate::clock::now;
+use crate::shutdown::Phase;
+use crate::telemetry::Metrics;
+use crate::telemetry::relay::RecipientTried;
+
+type Results = Vec<(RecipientId, Result<Accepted, Reply>)>;
+
+/// A message that was loaded to be sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Taken {
+    /// What is sent.
+    pub(crate) outgoing: Outgoing,
+    /// When the message came.
+    pub(crate) arrived: Timestamp,
+}
+
+impl Taken {
+    /// What came of the message, recorded.
+    pub(super) fn attempt(
+        &self,
+        hop: Option<&HopFacts>,
+        results: Results,
+        again: Option<Timestamp>,
+        may_be_delivered: bool,
+        metrics: &Metrics,
+    ) -> Attempt {
+        let at = now();
+        for (id, result) in &results {
+            let recipient = self.outgoing.recipients.iter().find(|recipient| recipient.id == *id);
+            let recipient = recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default();
+            let result = result.as_ref().map(|accepted| &accepted.reply);
+            let may_be_delivered = may_be_delivered && result.is_err();
+            let (message, recipient, age) = (&self.outgoing.id, recipient.as_str(), at.since(self.arrived));
+            RecipientTried { message, recipient, hop, result, may_be_delivered, age }.record(metrics);
+        }
+        let relayed = |taken: Accepted| Relayed { reply: taken.reply, is_dsn_passed: taken.is_dsn_passed };
+        let results = results.into_iter().map(|(id, result)| (id, result.map(relayed))).collect();
+        Attempt { at, host: hop.map(|hop| hop.host.clone()), results, again }
+    }
+}
+
+/// A message that a server was given, and what it said so far.
+struct InHand {
+    lease: Lease,
+    taken: Taken,
+    results: Results,
+    may_be_delivered: bool,
+    hop: Option<HopFacts>,
+}
+
+/// The messages of one visit.
+pub(super) struct LeaseFeed {
+    carrier: Carrier,
+    /// `None` when the visit is closed.
+    visit: Option<Visit>,
+    /// The job that the visit began for, until a server is ready for it.
+    first: Option<Lease>,
+    in_hand: Option<InHand>,
+    has_reached: bool,
+    stop: watch::Receiver<Phase>,
+}
+
+impl LeaseFeed {
+    /// The feed of a visit that begins with that job.
+    pub(super) fn new(carrier: Carrier, visit: Visit, first: Lease, stop: watch::Receiver<Phase>) -> Self {
+        Self { carrier, visit: Some(visit), first: Some(first), in_hand: None, has_reached: false, stop }
+    }
+
+    /// Where it goes.
+    pub(super) fn route(&self) -> Arc<Route> {
+        // A feed has its visit until its end.
+        self.visit.as_ref().map_or_else(|| Arc::new(Route::mx("")), |visit| visit.route().clone())
+    }
+
+    /// Whether the server stops.
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stop.borrow() >= Phase::Draining
+    }
+
+    /// Works in what is left, and gives the visit and the job that no server was ready for.
+    pub(super) async fn end(&mut self) -> Option<(Visit, Option<Lease>)> {
+        if let Some(in_hand) = self.in_hand.take() {
+            self.settle(in_hand).await;
+        }
+        Some((self.visit.take()?, self.first.take()))
+    }
+
+    /// The next job; waits where the destination is throttled for a moment.
+    async fn job(&mut self) -> Option<Lease> {
+        loop {
+            if self.is_stopping() {
+                return None;
+            }
+            if let Some(first) = self.first.take() {
+                return Some(first);
+            }
+            match self.carrier.queue.another(self.visit.as_ref()?) {
+                Another::Job(lease) => return Some(lease),
+                Another::Close => return None,
+                Another::Later(at) => {
+                    let mut stop = self.stop.clone();
+                    tokio::select! {
+                        () = tokio::time::sleep(at.since(now())) => {}
+                        _ = stop.wait_for(|phase| *phase >= Phase::Draining) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn settle(&self, in_hand: InHand) {
+        let InHand { lease, taken, results, may_be_delivered, hop } = in_hand;
+        if results.is_empty() {
+            return self.carrier.queue.reconsider(lease).await;
+        }
+        let attempt = taken.attempt(hop.as_ref(), results, None, may_be_delivered, &self.carrier.metrics);
+        self.carrier.queue.settle(lease, Change::Sent(attempt)).await;
+    }
+}
+
+impl Feed for LeaseFeed {
+    async fn next(&mut self) -> Option<Outgoing> {
+        if let (false, Some(visit)) = (self.has_reached, &self.visit) {
+            self.has_reached = true;
+            self.carrier.queue.reached(visit, &self.carrier.metrics);
+        }
+        loop {
+            let lease = self.job().await?;
+            let Some(taken) = self.carrier.queue.outgoing(&lease).await else {
+                self.carrier.queue.reconsider(lease).await;
+                continue;
+            };
+            let outgoing = taken.outgoing.clone();
+            self.in_hand = Some(InHand { lease, taken, results: Vec::new(), may_be_delivered: false, hop: None });
+            return Some(outgoing);
+        }
+    }
+
+    async fn done(&mut self, sent: Sent, facts: &HopFacts) {
+        let Some(in_hand) = &mut self.in_hand else { return };
+        in_hand.results.extend(sent.results);
+        in_hand.may_be_delivered |= sent.may_be_delivered;
+        in_hand.hop = Some(facts.clone());
+        // Whatever follows, the next message among it, follows the record.
+        if sent.is_complete
+            && let Some(in_hand) = self.in_hand.take()
+        {
+            self.settle(in_hand).await;
+        }
+    }
+}
+
+// A visit that was cut off: what it had goes back to the schedule as if nothing had happened. The next server is
+// asked again, which is a duplicate where only its last answer was missing.
+impl Drop for LeaseFeed {
+    fn drop(&mut self) {
+        let in_hand = self.in_hand.take().map(|in_hand| in_hand.lease);
+        if let Some(visit) = self.visit.take() {
+            self.carrier.queue.close(visit, VisitEnd::Reached);
+        }
+        for lease in self.first.take().into_iter().chain(in_hand) {
+            self.carrier.queue.give_back(lease);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The tasks that carry mail to other servers.
+//!
+//! `runner` asks the schedule what is due and starts a task for each visit; `feed` hands the messages of a
+//! destination to `basin_outbound`, one after the other, and works what came of each into the queue.
+
+mod feed;
+mod runner;
+
+pub(crate) use feed::Taken;
+pub use runner::{Carrier, run};

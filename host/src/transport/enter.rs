@@ -1,0 +1,90 @@
+//! How the messages of the spool enter the lists at the start: in one pass over the log, beside the work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use basin_core::event::EventSet;
+use basin_core::mail::{Message, MessageId};
+use basin_core::time::Timestamp;
+use basin_core::transport::{Transport, TransportPolicy, Work};
+use basin_spool::Scanned;
+
+use super::Shared;
+use super::waiting::Queued;
+use crate::clock::now;
+use crate::telemetry::relay::SpoolEntered;
+
+/// Where a message goes that the spool has.
+enum Entry {
+    /// A worker takes it up.
+    Worker,
+    /// It waits for other servers, or for a time.
+    Wait(Queued),
+    /// It waits for an operator.
+    Nobody,
+}
+
+impl Shared {
+    /// Puts everything that the spool has where it waits. Blocks for as long as reading it takes.
+    ///
+    /// Only what has work to do at once is loaded later on: for the others the machine says what they wait for
+    /// without their text.
+    pub(super) fn enter_all(&self) {
+        let started = now();
+        let (entered, unreadable) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (policy, interest) = (self.parts.policy.load_full(), self.parts.ask.interest());
+        self.parts.spool.scan(|scanned| match scanned {
+            Ok(scanned) => {
+                entered.fetch_add(1, Ordering::Relaxed);
+                let id = scanned.id.clone();
+                let entry = entry(policy.clone(), scanned, interest, now());
+                self.enter(id, entry);
+            }
+            // It stays where it is for a person to look at, as one that cannot be loaded.
+            Err(damaged) => {
+                unreadable.fetch_add(1, Ordering::Relaxed);
+                self.failed(&damaged.id, &damaged.fault);
+            }
+        });
+        self.lock().all_read();
+        let took = now().since(started);
+        SpoolEntered { messages: entered.into_inner(), unreadable: unreadable.into_inner(), took }.record();
+    }
+
+    fn enter(&self, id: MessageId, entry: Entry) {
+        let mut waiting = self.lock();
+        if waiting.is_touched(&id) {
+            return;
+        }
+        match entry {
+            Entry::Nobody => {}
+            Entry::Worker => {
+                waiting.found(id);
+                self.ready.notify_one();
+            }
+            Entry::Wait(queued) => {
+                waiting.rest(&id, &queued.jobs, queued.again, now());
+                self.timed.notify_one();
+                self.scheduled.notify_one();
+            }
+        }
+    }
+}
+
+fn entry(policy: Arc<TransportPolicy>, scanned: Scanned, interest: EventSet, now: Timestamp) -> Entry {
+    let mut message = Message::new(scanned.id, scanned.arrival, scanned.envelope);
+    message.priority = scanned.priority;
+    message.deliver_after = scanned.deliver_after;
+    match Transport::start(policy, message, scanned.state, interest, now) {
+        Work::Queue { mut jobs, again, .. } => {
+            jobs.iter_mut().for_each(|job| job.size = scanned.size);
+            Entry::Wait(Queued { jobs, again, kept: None })
+        }
+        Work::Wait(until) => Entry::Wait(Queued { jobs: Vec::new(), again: Some(until), kept: None }),
+        Work::Park(_) => Entry::Nobody,
+        // The machine is dropped: a worker starts another one with the whole message.
+        Work::Ask(..) | Work::Save(..) | Work::Deliver(_) | Work::Notify(..) | Work::Repeat(..) | Work::Remove(..) => {
+            Entry::Worker
+        }
+    }
+}
