@@ -15,6 +15,7 @@ mod facts;
 mod https;
 pub mod mta_sts;
 mod options;
+pub mod sign;
 mod tls;
 pub mod tls_policy;
 pub mod tls_report;
