@@ -5,6 +5,7 @@ pub mod dsn;
 pub mod envelope;
 pub mod header;
 pub mod message;
+pub mod pickup;
 pub mod properties;
 pub mod trace;
 
