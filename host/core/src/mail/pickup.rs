@@ -257,14 +257,19 @@ fn addresses(field: &Field, name: &'static str) -> Result<Vec<Address>, PickupEr
     let raw = field.raw();
     let colon = raw.iter().position(|octet| *octet == b':').map_or(0, |at| at + 1);
     let parsed = MessageStream::new(raw.get(colon..).unwrap_or_default()).parse_address();
-    let found: Vec<String> = match &parsed {
-        HeaderValue::Address(Addresses::List(list)) => list.iter().map(text_of).collect(),
-        HeaderValue::Address(Addresses::Group(groups)) => {
-            groups.iter().flat_map(|group| &group.addresses).map(text_of).collect()
-        }
-        // An empty field, or one with nothing that looks like an address.
-        _ => Vec::new(),
+    // Neither, for an empty field and for one with nothing that looks like an address.
+    let (list, groups) = match &parsed {
+        HeaderValue::Address(Addresses::List(list)) => (list.as_slice(), &[][..]),
+        HeaderValue::Address(Addresses::Group(groups)) => (&[][..], groups.as_slice()),
+        HeaderValue::Text(_)
+        | HeaderValue::TextList(_)
+        | HeaderValue::DateTime(_)
+        | HeaderValue::ContentType(_)
+        | HeaderValue::Received(_)
+        | HeaderValue::Empty => (&[][..], &[][..]),
     };
+    let all = list.iter().chain(groups.iter().flat_map(|group| &group.addresses));
+    let found: Vec<String> = all.map(text_of).collect();
     found.iter().map(|text| Address::parse(text).map_err(|_| bad(name, text))).collect()
 }
 

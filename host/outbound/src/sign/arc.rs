@@ -6,16 +6,14 @@ use std::sync::Arc;
 use basin_core::mail::{Field, HeaderBlock, Message};
 use bytes::Bytes;
 use mail_auth::arc::ArcSealer;
-use mail_auth::common::cache::NoCache;
 use mail_auth::common::crypto::HashAlgorithm;
 use mail_auth::common::headers::HeaderWriter as _;
-use mail_auth::{
-    AuthenticatedMessage, AuthenticationResults, DkimResult, MessageAuthenticator, Parameters, ResolverCache, Txt,
-};
+use mail_auth::{AuthenticatedMessage, AuthenticationResults, DkimResult, MessageAuthenticator, Parameters};
 
 use super::body::{self, Way};
 use super::dkim::HeaderList;
 use super::key::SigningKey;
+use super::lookup::KnownKeys;
 use super::signer::SignError;
 
 /// Most DKIM signatures of one message that are verified; further ones are as if they were not there. Each costs a
@@ -55,7 +53,7 @@ impl ArcIdentity {
         &self,
         message: Message,
         verifier: &MessageAuthenticator,
-        cache: Option<&impl ResolverCache<Box<str>, Txt>>,
+        known: &KnownKeys,
     ) -> Result<Sealed, SignError> {
         // Header block and empty line alone: the body is hashed in pieces.
         let raw = [message.header.to_bytes().as_slice(), b"\r\n"].concat();
@@ -65,9 +63,9 @@ impl ArcIdentity {
         parsed.dkim_headers.truncate(SIGNATURES_MAX);
         hash(&mut parsed, message.body).await?;
         let verified = tokio::time::timeout(QUESTIONS_TIME, async {
-            let parameters = |message| with_cache(message, cache);
-            let dkim = verifier.verify_dkim(parameters(&parsed)).await;
-            (dkim, verifier.verify_arc(parameters(&parsed)).await)
+            let parameters = || Parameters::new(&parsed).with_txt_cache(known);
+            let dkim = verifier.verify_dkim(parameters()).await;
+            (dkim, verifier.verify_arc(parameters()).await)
         });
         let Ok((dkim, arc)) = verified.await else { return Ok(Sealed::Nothing("name servers did not answer in time")) };
         let chain = match arc.result() {
@@ -95,28 +93,6 @@ impl ArcIdentity {
         let text = set.to_header();
         let block = HeaderBlock::parse(&Bytes::from(text.into_bytes())).map_err(SignError::Field)?;
         Ok(Sealed::Fields(block.fields().to_vec(), chain))
-    }
-}
-
-fn with_cache<'x, T: ResolverCache<Box<str>, Txt>>(
-    message: &'x AuthenticatedMessage<'x>,
-    cache: Option<&'x T>,
-) -> Parameters<
-    'x,
-    &'x AuthenticatedMessage<'x>,
-    T,
-    NoCache<Box<str>, mail_auth::RecordSet<mail_auth::MX>>,
-    NoCache<Box<str>, mail_auth::RecordSet<core::net::Ipv4Addr>>,
-    NoCache<Box<str>, mail_auth::RecordSet<core::net::Ipv6Addr>>,
-    NoCache<core::net::IpAddr, mail_auth::RecordSet<Box<str>>>,
-> {
-    Parameters {
-        params: message,
-        cache_txt: cache,
-        cache_mx: None,
-        cache_ptr: None,
-        cache_ipv4: None,
-        cache_ipv6: None,
     }
 }
 

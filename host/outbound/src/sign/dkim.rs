@@ -151,7 +151,7 @@ impl HeaderList {
 
     // The names for `h=`, and the fields that they stand for in the same order: of several of one name the last
     // comes first (RFC 6376 §5.4.2).
-    fn choose<'a>(&self, header: &'a HeaderBlock) -> (Vec<String>, Vec<(&'a [u8], &'a [u8])>) {
+    fn choose<'a>(&self, header: &'a HeaderBlock) -> (Vec<String>, Vec<Parts<'a>>) {
         let (mut names, mut fields) = (Vec::new(), Vec::new());
         for name in &self.names {
             for field in header.fields().iter().rev().filter(|field| field.is(name)) {
@@ -166,7 +166,10 @@ impl HeaderList {
     }
 }
 
-fn parts(field: &Field) -> (&[u8], &[u8]) {
+/// Name and value of a field, octet for octet.
+type Parts<'a> = (&'a [u8], &'a [u8]);
+
+fn parts(field: &Field) -> Parts<'_> {
     let raw = field.raw();
     let colon = raw.iter().position(|octet| *octet == b':').unwrap_or(raw.len());
     (raw.get(..colon).unwrap_or_default(), raw.get(colon + 1..).unwrap_or_default())
@@ -250,7 +253,7 @@ pub(super) fn one_field(raw: Vec<u8>) -> Result<Field, SignError> {
 
 /// What is signed: the fields chosen, then the signature's own field without its value of `b=` (RFC 6376 §3.7).
 struct Input<'a> {
-    fields: Vec<(&'a [u8], &'a [u8])>,
+    fields: Vec<Parts<'a>>,
     signature: &'a Signature,
 }
 

@@ -79,7 +79,7 @@ impl SigningKey {
                 }
                 RsaPair::from_pkcs8(pkcs8.secret_pkcs8_der())
             }
-            _ => return Err(KeyError::Unusable),
+            PrivateKeyDer::Sec1(_) | _ => return Err(KeyError::Unusable),
         };
         // The library says why by a word alone.
         let refused = |error: aws_lc_rs::error::KeyRejected| match error.to_string().as_str() {

@@ -8,14 +8,13 @@ use std::sync::{Arc, OnceLock};
 use basin_core::mail::{Field, FieldError, Message};
 use basin_core::time::Timestamp;
 use mail_auth::MessageAuthenticator;
-use mail_auth::common::cache::NoCache;
 use thiserror::Error;
 
 use super::arc::{ArcIdentity, Sealed};
 use super::author;
 use super::body::{self, Way};
 use super::dkim::DkimIdentity;
-use super::lookup;
+use super::lookup::{self, KnownKeys};
 
 /// Why a message was not signed although it should be. Another attempt may succeed.
 #[derive(Debug, Error)]
@@ -63,6 +62,7 @@ pub struct Signer {
     servers: Vec<SocketAddr>,
     /// Made by the first message that wants it: it has to be made within the runtime.
     verifier: OnceLock<Option<MessageAuthenticator>>,
+    known: KnownKeys,
 }
 
 impl Signer {
@@ -73,7 +73,7 @@ impl Signer {
         for identity in dkim {
             by_domain.entry(identity.domain.clone()).or_default().push(Arc::new(identity));
         }
-        Self { by_domain, arc, servers, verifier: OnceLock::new() }
+        Self { by_domain, arc, servers, verifier: OnceLock::new(), known: KnownKeys::default() }
     }
 
     /// Whether there is nothing to sign with.
@@ -132,7 +132,7 @@ impl Signer {
         else {
             return Ok(Signed { chain: Some("no name server is known"), ..Signed::default() });
         };
-        let sealed = identity.seal(message, verifier, None::<&NoCache<_, _>>).await?;
+        let sealed = identity.seal(message, verifier, &self.known).await?;
         Ok(match sealed {
             Sealed::Fields(fields, chain) => {
                 let by = vec![super::record_name(&identity.domain, &identity.selector)];

@@ -1,10 +1,7 @@
 //! Signatures as a receiver sees them.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use basin_core::addr::Address;
 use basin_core::mail::{Arrival, Body, Envelope, HeaderBlock, Message, MessageId, Origin};
@@ -16,6 +13,7 @@ use mail_auth::{AuthenticatedMessage, DkimResult, MessageAuthenticator, Paramete
 use proptest::prelude::*;
 
 use super::arc::Sealed;
+use super::lookup::KnownKeys;
 use super::*;
 
 /// An RSA key of 1024 bits, made for this test.
@@ -35,36 +33,10 @@ DoXwtWsmi8tZ6JVEQwJARdKmfbvgO3g6aD+l0OPOisRdCgBjxzPiyi8QR8OefMzw
 /Pvj19RQxMlZjwokH/IxUAxWYig5jokmzr42anjR0Q==
 -----END RSA PRIVATE KEY-----";
 
-/// What DNS would say.
-#[derive(Default)]
-struct Published(Mutex<HashMap<Box<str>, Txt>>);
-
-impl ResolverCache<Box<str>, Txt> for Published {
-    fn get<Q: Hash + Eq + ?Sized>(&self, name: &Q) -> Option<Txt>
-    where
-        Box<str>: Borrow<Q>,
-    {
-        self.0.lock().expect("not poisoned").get(name).cloned()
-    }
-
-    fn remove<Q: Hash + Eq + ?Sized>(&self, name: &Q) -> Option<Txt>
-    where
-        Box<str>: Borrow<Q>,
-    {
-        self.0.lock().expect("not poisoned").remove(name)
-    }
-
-    fn insert(&self, name: Box<str>, text: Txt, _: Instant) {
-        self.0.lock().expect("not poisoned").insert(name, text);
-    }
-}
-
-impl Published {
-    fn add(&self, domain: &str, selector: &str, key: &SigningKey) {
-        let record = DomainKey::parse(record_text(key).as_bytes()).expect("a record");
-        let name = format!("{}.", record_name(domain, selector));
-        self.insert(name.into(), Txt::DomainKey(Arc::new(record)), Instant::now());
-    }
+fn publish(published: &KnownKeys, domain: &str, selector: &str, key: &SigningKey) {
+    let record = DomainKey::parse(record_text(key).as_bytes()).expect("a record");
+    let name = format!("{}.", record_name(domain, selector));
+    published.insert(name.into(), Txt::DomainKey(Arc::new(record)), Instant::now() + Duration::from_secs(3_600));
 }
 
 fn key(kind: KeyKind) -> Arc<SigningKey> {
@@ -109,7 +81,7 @@ fn verifier() -> MessageAuthenticator {
     MessageAuthenticator(super::lookup::resolver(&nobody).expect("a resolver"))
 }
 
-async fn dkim(text: &[u8], published: &Published) -> Vec<bool> {
+async fn dkim(text: &[u8], published: &KnownKeys) -> Vec<bool> {
     let parsed = AuthenticatedMessage::parse(text).expect("a message");
     let found = verifier().verify_dkim(Parameters::new(&parsed).with_txt_cache(published)).await;
     found.iter().map(|one| *one.result() == DkimResult::Pass).collect()
@@ -121,14 +93,14 @@ const BODY: &str = "hello \t world  \r\n\r\n.\r\n\r\n\r\n";
 #[tokio::test]
 async fn every_key_of_the_domain_signs_and_receivers_agree() {
     let (rsa, ed) = (key(KeyKind::Rsa(2048)), key(KeyKind::Ed25519));
-    let published = Published::default();
-    published.add("example.org", "r", &rsa);
-    published.add("example.org", "e", &ed);
+    let published = KnownKeys::default();
+    publish(&published, "example.org", "r", &rsa);
+    publish(&published, "example.org", "e", &ed);
     for forms in [Canonicalization::Relaxed, Canonicalization::Simple] {
         let with = |identity: DkimIdentity| DkimIdentity {
             header_canonicalization: forms,
             body_canonicalization: forms,
-            expires_after: Some(core::time::Duration::from_secs(3_600)),
+            expires_after: Some(Duration::from_secs(3_600)),
             ..identity
         };
         let identities = vec![
@@ -149,8 +121,8 @@ async fn every_key_of_the_domain_signs_and_receivers_agree() {
 #[tokio::test]
 async fn nobody_can_add_a_second_from_or_subject_and_trace_fields_do_not_matter() {
     let ed = key(KeyKind::Ed25519);
-    let published = Published::default();
-    published.add("example.org", "e", &ed);
+    let published = KnownKeys::default();
+    publish(&published, "example.org", "e", &ed);
     let signer = Signer::new(vec![DkimIdentity::new("example.org", "e", ed)], None, Vec::new());
     let message = message(HEADER, BODY);
     let signed = signer.sign(message.clone(), Standing::Submitted, now()).await.expect("signed");
@@ -178,8 +150,8 @@ async fn nobody_can_add_a_second_from_or_subject_and_trace_fields_do_not_matter(
 #[tokio::test]
 async fn a_large_body_is_hashed_in_pieces_as_if_it_were_one() {
     let ed = key(KeyKind::Ed25519);
-    let published = Published::default();
-    published.add("example.org", "e", &ed);
+    let published = KnownKeys::default();
+    publish(&published, "example.org", "e", &ed);
     let signer = Signer::new(vec![DkimIdentity::new("example.org", "e", ed)], None, Vec::new());
     // Line ends and white space fall on the cuts at 64 KiB in every way.
     for shift in 0..4 {
@@ -221,10 +193,10 @@ async fn mail_from_elsewhere_gets_no_signature_in_our_name() {
 #[tokio::test]
 async fn a_chain_of_seals_holds_and_says_what_was_found() {
     let (origin, rsa, ed) = (key(KeyKind::Ed25519), key(KeyKind::Rsa(2048)), key(KeyKind::Ed25519));
-    let published = Published::default();
-    published.add("example.org", "o", &origin);
-    published.add("first.example", "r", &rsa);
-    published.add("second.example", "e", &ed);
+    let published = KnownKeys::default();
+    publish(&published, "example.org", "o", &origin);
+    publish(&published, "first.example", "r", &rsa);
+    publish(&published, "second.example", "e", &ed);
     let identity = |domain: &str, selector: &str, key: &Arc<SigningKey>| ArcIdentity {
         domain: domain.to_owned(),
         selector: selector.to_owned(),
@@ -238,8 +210,8 @@ async fn a_chain_of_seals_holds_and_says_what_was_found() {
     put(&mut message, signed.fields);
     let hops = [(identity("first.example", "r", &rsa), "none"), (identity("second.example", "e", &ed), "pass")];
     for (identity, expected) in &hops {
-        let sealed = identity.seal(message.clone(), &verifier(), Some(&published)).await.expect("sealed");
-        let Sealed::Fields(fields, chain) = sealed else { panic!("no seal: {sealed:?}") };
+        let sealed = identity.seal(message.clone(), &verifier(), &published).await.expect("sealed");
+        let (fields, chain) = fields_of(sealed);
         assert_eq!((fields.len(), chain), (3, *expected));
         put(&mut message, fields);
         let whole = text(&message, &[]);
@@ -250,11 +222,19 @@ async fn a_chain_of_seals_holds_and_says_what_was_found() {
     }
     // Whoever changes the body on the way breaks the chain, and the next seal says so once and for all.
     message.body = Body::from_bytes("other\r\n");
-    let broken = hops[0].0.seal(message.clone(), &verifier(), Some(&published)).await.expect("looked");
-    let Sealed::Fields(fields, "fail") = broken else { panic!("{broken:?}") };
+    let broken = hops[0].0.seal(message.clone(), &verifier(), &published).await.expect("looked");
+    let (fields, chain) = fields_of(broken);
+    assert_eq!(chain, "fail");
     put(&mut message, fields);
-    let after = hops[1].0.seal(message, &verifier(), Some(&published)).await.expect("looked");
+    let after = hops[1].0.seal(message, &verifier(), &published).await.expect("looked");
     assert_eq!(after, Sealed::Nothing("the chain was broken before it came here"));
+}
+
+fn fields_of(sealed: Sealed) -> (Vec<basin_core::mail::Field>, &'static str) {
+    match sealed {
+        Sealed::Fields(fields, chain) => (fields, chain),
+        Sealed::Nothing(why) => (Vec::new(), why),
+    }
 }
 
 fn put(message: &mut Message, fields: Vec<basin_core::mail::Field>) {
