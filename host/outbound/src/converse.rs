@@ -33,7 +33,7 @@ pub(crate) struct Conversation<'a, F> {
     pub(crate) in_hand: Option<Outgoing>,
     /// Messages that this connection may carry.
     pub(crate) messages_max: u32,
-    /// When a server must be ready for mail.
+    /// When the server must be ready for mail.
     pub(crate) reach: Instant,
     /// When everything must be over.
     pub(crate) end: Instant,
@@ -46,9 +46,9 @@ pub(crate) struct Conversation<'a, F> {
     /// Messages of which every recipient has its result.
     pub(crate) completed: u32,
     /// Whether the server was ready for mail.
-    pub(crate) was_ready: bool,
-    /// Whether a handshake was tried and failed.
-    pub(crate) has_handshake_failed: bool,
+    pub(crate) is_ready: bool,
+    /// How the handshake failed.
+    pub(crate) handshake_error: Option<io::Error>,
 }
 
 impl<F: Feed> Conversation<'_, F> {
@@ -86,8 +86,9 @@ impl<F: Feed> Conversation<'_, F> {
     async fn start_tls(&mut self, upgrading: Upgrading) -> ClientStep {
         let stream = self.wire.take().and_then(Wire::into_tcp);
         let (Some(stream), Some(hands)) = (stream, &self.hands) else {
-            self.has_handshake_failed = true;
-            return upgrading.not_secured("this connection cannot have TLS");
+            let error = "this connection cannot have TLS, or its server's name none";
+            self.handshake_error = Some(io::Error::other(error));
+            return upgrading.not_secured(error);
         };
         let patience = self.until(self.handshake_patience).saturating_duration_since(Instant::now());
         match tls::shake(stream, hands, self.shown, patience).await {
@@ -97,14 +98,15 @@ impl<F: Feed> Conversation<'_, F> {
                 upgrading.secured(facts, now(), &mut self.out)
             }
             Err(error) => {
-                self.has_handshake_failed = true;
-                upgrading.not_secured(&error.to_string())
+                let step = upgrading.not_secured(&error.to_string());
+                self.handshake_error = Some(error);
+                step
             }
         }
     }
 
     async fn idle(&mut self, idle: Idle) -> ClientStep {
-        self.was_ready = true;
+        self.is_ready = true;
         let is_over = self.messages >= self.messages_max || Instant::now() >= self.end;
         let outgoing = match self.in_hand.take() {
             Some(outgoing) => Some(outgoing),
@@ -189,7 +191,7 @@ impl<F: Feed> Conversation<'_, F> {
 
     // The earlier of the dialogue's own deadline and those of the visit.
     fn until(&self, patience: Duration) -> Instant {
-        let bound = if self.was_ready { self.end } else { self.reach.min(self.end) };
+        let bound = if self.is_ready { self.end } else { self.reach };
         bound.min(Instant::now() + patience)
     }
 

@@ -11,7 +11,7 @@ use crate::connect::{Place, UNIX_PREFIX, is_own};
 use crate::converse::Conversation;
 use crate::dns::{Exchanger, Exchangers};
 use crate::tls;
-use crate::tls_policy::{DestinationPolicy, TlsPlan};
+use crate::tls_policy::{DestinationPolicy, Handshake, Outcome, TlsPlan};
 use crate::visit::Outbound;
 use crate::wire::{Stream, Wire};
 use crate::{Feed, HopAttempt, HopFacts, Visit};
@@ -183,6 +183,7 @@ impl<'a, F: Feed> Course<'a, F> {
                 return Next::Elsewhere;
             }
         };
+        let reach = self.bound();
         let mut conversation = Conversation {
             wire: Some(Wire::new(stream)),
             hands: if is_plain { None } else { stop.plan.as_ref().and_then(TlsPlan::handshake) },
@@ -192,18 +193,18 @@ impl<'a, F: Feed> Course<'a, F> {
             in_hand: self.in_hand.take(),
             // A limit of none at all would be a visit without end.
             messages_max: self.route.limits.messages_per_connection.max(1),
-            reach: self.reach,
+            reach,
             end: self.end,
             facts: HopFacts { host: stop.name.clone(), address: place.address(), source, tls },
             out: Vec::new(),
             messages: 0,
             completed: 0,
-            was_ready: self.was_ready,
-            has_handshake_failed: false,
+            is_ready: false,
+            handshake_error: None,
         };
         let closed = conversation.run(policy).await;
-        let Conversation { in_hand, facts, messages, completed, was_ready, has_handshake_failed, .. } = conversation;
-        self.was_ready = was_ready;
+        let Conversation { in_hand, facts, messages, completed, is_ready, handshake_error, hands, .. } = conversation;
+        self.was_ready |= is_ready;
         self.in_hand = in_hand.or_else(|| closed.unsent.clone());
         self.hops.push(HopAttempt {
             host: facts.host.clone(),
@@ -215,7 +216,16 @@ impl<'a, F: Feed> Course<'a, F> {
             took: start.elapsed(),
         });
         self.last = facts;
-        let may_be_plain = has_handshake_failed && stop.plan.as_ref().is_some_and(|plan| !plan.needs_tls());
+        let may_be_plain = handshake_error.is_some() && stop.plan.as_ref().is_some_and(|plan| !plan.needs_tls());
+        let outcome = match (handshake_error, &self.last.tls) {
+            (Some(error), _) => Some(Outcome::Failed(error)),
+            (None, Some(_)) => Some(Outcome::Secured(hands.as_ref().and_then(Handshake::flaw))),
+            (None, None) => (is_ready || closed.why == Why::Tls).then_some(Outcome::NotOffered),
+        };
+        // The attempt in plain text follows one that was noted.
+        if let (Some(plan), Some(outcome), false) = (&stop.plan, outcome, is_plain) {
+            self.way.policies.note_outcome(plan, source, &outcome);
+        }
         self.next(closed, completed, may_be_plain)
     }
 

@@ -5,11 +5,14 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use basin_core::limits::SMTP_PORT;
 use basin_core::smtp::client::{Chunking, ClientTimeouts, Credentials};
 
 use crate::dns::DnsOptions;
+use crate::mta_sts::MtaStsOptions;
+use crate::tls_report::TlsReports;
 
 /// Hosts that one visit tries at most. RFC 5321 §5.1 asks for two addresses at least; a domain with a
 /// thousand exchangers gets no more.
@@ -104,6 +107,12 @@ pub struct OutboundOptions {
     pub chunking: Chunking,
     /// Who is asked for names.
     pub dns: DnsOptions,
+    /// Whether TLSA records are obeyed (RFC 7672); it takes a resolver that validates.
+    pub is_dane: bool,
+    /// Where MTA-STS policies come from (RFC 8461); `None` obeys none.
+    pub mta_sts: Option<MtaStsOptions>,
+    /// Who counts what TLS came to, for reports to the domains (RFC 8460).
+    pub reports: Option<Arc<TlsReports>>,
     /// Port of mail exchangers. RFC 5321 knows 25 and no other; a closed network may have its own.
     pub mx_port: u16,
     /// Randomness that starts the order of equal exchangers.
@@ -123,6 +132,9 @@ impl Default for OutboundOptions {
             timeouts: ClientTimeouts::default(),
             chunking: Chunking::default(),
             dns: DnsOptions::default(),
+            is_dane: true,
+            mta_sts: Some(MtaStsOptions::default()),
+            reports: None,
             mx_port: SMTP_PORT,
             random: 0,
         }
@@ -141,6 +153,8 @@ impl fmt::Debug for OutboundOptions {
             .field("client_certificate", &self.client_certificate)
             .field("limits", &self.limits)
             .field("dns", &self.dns)
+            .field("is_dane", &self.is_dane)
+            .field("mta_sts", &self.mta_sts)
             .finish_non_exhaustive()
     }
 }

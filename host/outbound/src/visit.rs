@@ -4,10 +4,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use basin_core::transport::Route;
+use rustls::RootCertStore;
 use thiserror::Error;
 
 use crate::course::Course;
 use crate::dns::{DnsSetupError, Resolver};
+use crate::mta_sts::MtaSts;
 use crate::tls::{self, Shown};
 use crate::tls_policy::TlsPolicies;
 use crate::{Feed, OutboundOptions, Visit};
@@ -32,6 +34,7 @@ pub enum OutboundError {
 pub struct Outbound {
     pub(crate) options: OutboundOptions,
     pub(crate) resolver: Resolver,
+    roots: Arc<RootCertStore>,
     pub(crate) policies: TlsPolicies,
     pub(crate) shown: Shown,
     random: AtomicU64,
@@ -44,10 +47,35 @@ impl Outbound {
     /// See [`OutboundError`].
     pub fn new(options: OutboundOptions) -> Result<Self, OutboundError> {
         let resolver = Resolver::new(options.dns.clone())?;
-        let policies = TlsPolicies::new(Arc::new(tls::roots(&options.trust)?));
+        let roots = Arc::new(tls::roots(&options.trust)?);
+        let mut policies = TlsPolicies::new(roots.clone());
+        if options.is_dane {
+            policies = policies.with_dane(resolver.clone());
+        }
+        if let Some(mta_sts) = options.mta_sts.clone() {
+            let failed = |error: std::io::Error| OutboundError::Tls {
+                doing: "set up the fetching of MTA-STS policies".to_owned(),
+                cause: error.to_string(),
+            };
+            let known = MtaSts::new(resolver.clone(), roots.clone(), mta_sts).map_err(failed)?;
+            policies = policies.with_mta_sts(Arc::new(known));
+        }
+        if let Some(reports) = options.reports.clone() {
+            policies = policies.with_reports(reports);
+        }
         let shown = Shown(options.client_certificate.as_ref().map(tls::client_auth).transpose()?);
         let random = AtomicU64::new(options.random);
-        Ok(Self { options, resolver, policies, shown, random })
+        Ok(Self { options, resolver, roots, policies, shown, random })
+    }
+
+    /// Who is asked for names; whoever sends reports asks the same.
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// The authorities that are trusted.
+    pub fn roots(&self) -> &Arc<RootCertStore> {
+        &self.roots
     }
 
     /// Visits one destination: tries its servers in order until one is ready for mail, and hands it messages

@@ -2,6 +2,7 @@
 //!
 //! A route demands something; DANE (RFC 7672) may demand more, and where it says nothing, MTA-STS (RFC 8461) may.
 
+mod outcome;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -20,6 +21,7 @@ use crate::dane::{self, Tlsa, TlsaRecord};
 use crate::dns::{Exchanger, Exchangers, Resolver, RouteFailure, refusal};
 use crate::mta_sts::{Found, Mode, MtaSts, Policy};
 use crate::tls_report::{Failure, Kind, PolicyFacts, TlsReports};
+pub(crate) use outcome::Outcome;
 use verify::{Verdict, Verifier};
 
 /// Finds out what connections have to prove.

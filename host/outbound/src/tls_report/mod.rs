@@ -165,6 +165,11 @@ impl PolicyFacts {
         self.is_demand.then(|| format!("{name}{domain}"))
     }
 
+    /// Whether the domain has a policy at all.
+    pub(crate) fn is_policy(&self) -> bool {
+        self.kind != "no-policy-found"
+    }
+
     /// Whether TLSA records have the say.
     pub(crate) fn is_dane(&self) -> bool {
         self.kind == "tlsa"

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use basin_outbound::{ClientCertificate, OutboundOptions, TrustStore};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PublicKeyData, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::Digest;
 use tempfile::TempDir;
 
 /// The name that servers of the tests have: routes name them by address.
@@ -94,13 +95,21 @@ impl Authority {
 
 /// A server whose certificate nobody vouches for.
 pub(crate) fn self_signed() -> Arc<ServerConfig> {
+    pinned().0
+}
+
+/// Such a server, and the data of the TLSA record that names its key.
+pub(crate) fn pinned() -> (Arc<ServerConfig>, String) {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec![NAME.to_owned()]).expect("a name");
     // The authority of the tests has the default name, and must not seem to have signed this.
     params.distinguished_name.push(DnType::CommonName, "nobody");
     let chain = vec![params.self_signed(&key).expect("signed").der().clone()];
+    let digest = sha2::Sha256::digest(key.subject_public_key_info());
+    let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    Arc::new(builder().with_no_client_auth().with_single_cert(chain, key).expect("a pair"))
+    let server = builder().with_no_client_auth().with_single_cert(chain, key).expect("a pair");
+    (Arc::new(server), format!("3 1 1 {digest}"))
 }
 
 fn builder() -> rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier> {

@@ -2,6 +2,7 @@
 
 mod certs;
 mod content;
+mod dane;
 mod exchangers;
 mod feed;
 mod hostile;
