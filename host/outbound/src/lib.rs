@@ -20,6 +20,8 @@ mod tls;
 pub mod tls_policy;
 pub mod tls_report;
 mod visit;
+#[cfg(test)]
+mod web_tests;
 mod wire;
 
 pub use facts::{Feed, HopAttempt, HopFacts, Visit};

@@ -2,6 +2,8 @@
 
 mod policy;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use core::time::Duration;
 use std::collections::HashMap;

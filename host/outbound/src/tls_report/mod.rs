@@ -3,6 +3,8 @@
 mod ledger;
 mod report;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use core::net::IpAddr;
 use std::collections::HashMap;
