@@ -134,7 +134,7 @@ pub const SINK_FAILURES_BEFORE_HOLD: u32 = 12;
 
 /// How long mail from the null sender is tried by default. What it tells is of use for a day or two, and a
 /// sender who was forged never takes it.
-pub const QUEUE_LIFETIME_NULL_DEFAULT: Duration = Duration::from_secs(2 * 24 * 3_600);
+pub const QUEUE_LIFETIME_NULL_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
 
 /// When a sender is told by default that a message is late: what fails longer rarely heals by itself.
 pub const DELAY_NOTICE_DEFAULT: Duration = Duration::from_secs(4 * 3_600);
@@ -146,7 +146,7 @@ pub const EXPIRY_GRACE: Duration = Duration::from_secs(3_600);
 pub const RETURNED_BYTES_DEFAULT: u64 = 1024 * 1024;
 
 /// Connections to other servers at a time by default. Each holds a socket and a message's buffers.
-pub const CONNECTIONS_OUT_DEFAULT: u32 = 100;
+pub const CONNECTIONS_OUT_DEFAULT: u32 = 200;
 
 /// Longest line of another server's reply that is read, in octets, CR LF included. RFC 5321 §4.5.3.1.5 says
 /// 512; servers that put addresses and links into their refusals pass it.

@@ -73,9 +73,13 @@ impl Live {
                 facts.is_esmtp = is_esmtp;
             }
             Action::Begin(transaction) => self.transaction = Some(*transaction),
-            Action::Add(recipient, original) => {
+            Action::Add(recipient, wishes) => {
                 if let Some(transaction) = &mut self.transaction {
-                    Arc::make_mut(&mut transaction.message.envelope).add(recipient, original);
+                    let envelope = Arc::make_mut(&mut transaction.message.envelope);
+                    let added = envelope.add(recipient, wishes.original);
+                    if let Some(recipient) = added.and_then(|id| envelope.recipient_mut(id)) {
+                        recipient.notify = wishes.notify;
+                    }
                 }
             }
             Action::Reset => self.transaction = None,

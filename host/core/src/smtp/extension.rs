@@ -11,6 +11,7 @@ pub(super) fn ehlo_reply(policy: &ListenerPolicy) -> Reply {
         "PIPELINING".to_owned(),
         format!("SIZE {}", policy.message_bytes_max),
         "8BITMIME".to_owned(),
+        "DSN".to_owned(),
         "ENHANCEDSTATUSCODES".to_owned(),
         "HELP".to_owned(),
     ];

@@ -12,7 +12,7 @@ use crate::reply::Reply;
 use crate::smtp::command::Request;
 use crate::smtp::extension;
 use crate::smtp::live::{Live, Transaction};
-use crate::smtp::parameters::{Parameters, declared_size};
+use crate::smtp::parameters::{Parameters, Wishes, declared_size};
 use crate::time::Timestamp;
 use crate::transport::Lookup;
 
@@ -24,7 +24,7 @@ pub(super) enum Action {
     /// MAIL.
     Begin(Box<Transaction>),
     /// RCPT: the address, and how the client wrote it.
-    Add(Address, String),
+    Add(Address, Wishes),
     /// DATA.
     Receive,
     /// RSET.
@@ -117,7 +117,7 @@ impl Live {
                 Intent::of(Action::Greet { name, is_esmtp: true }, reply, self.greeting_tally())
             }
             Request::Mail(sender, parameters) => self.intend_mail(sender, parameters, now)?,
-            Request::Rcpt(recipient, _) => self.intend_rcpt(recipient)?,
+            Request::Rcpt(recipient, parameters) => self.intend_rcpt(recipient, &parameters)?,
             Request::Data => self.intend_data()?,
             Request::Rset => Intent::of(Action::Reset, Reply::with(250, 0, 0, "ok"), Tally::Idle),
             Request::Noop => Intent::of(Action::Noop, Reply::with(250, 0, 0, "ok"), Tally::Idle),
@@ -163,13 +163,13 @@ impl Live {
         Ok(Intent { refusal, ..Intent::of(action, Reply::with(250, 1, 0, "sender ok"), Tally::Work) })
     }
 
-    fn intend_rcpt(&self, recipient: Address) -> Result<Intent, OutOfSequence> {
+    fn intend_rcpt(&self, recipient: Address, parameters: &Parameters) -> Result<Intent, OutOfSequence> {
         let Some(transaction) = &self.transaction else {
             return Err(OutOfSequence::fault("send MAIL first"));
         };
         let refusal = self.rcpt_refusal(transaction, &recipient);
-        let original = recipient.to_string();
-        let action = Action::Add(recipient, original);
+        let wishes = Wishes::of(parameters, recipient.to_string());
+        let action = Action::Add(recipient, wishes);
         Ok(Intent { refusal, ..Intent::of(action, Reply::with(250, 1, 5, "recipient ok"), Tally::Work) })
     }
 

@@ -10,6 +10,12 @@ pub type Parameters = BTreeMap<String, String>;
 /// Most digits of SIZE= (RFC 1870 §3).
 const SIZE_DIGITS_MAX: usize = 20;
 
+/// Longest ENVID, in octets (RFC 3461 §4.4).
+const ENVID_BYTES_MAX: usize = 100;
+
+/// Longest ORCPT, in octets (RFC 3461 §4.2).
+const ORCPT_BYTES_MAX: usize = 500;
+
 /// Reads what stands after the path: each parameter after one space.
 pub(super) fn parse(text: &str) -> Result<Parameters, CommandError> {
     let mut parameters = Parameters::new();
@@ -43,13 +49,17 @@ fn is_value(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'=')
 }
 
-/// Checks the parameters of MAIL: those of SIZE and 8BITMIME, and no others.
+/// Checks the parameters of MAIL: those of SIZE, 8BITMIME and DSN, and no others.
 pub(super) fn check_mail(parameters: &Parameters) -> Result<(), CommandError> {
     for (keyword, value) in parameters {
         match keyword.as_str() {
             "SIZE" => drop(parse_size(value)?),
             "BODY" if ["7BIT", "8BITMIME"].iter().any(|body| value.eq_ignore_ascii_case(body)) => {}
             "BODY" => return Err(CommandError::ParameterValue("BODY")),
+            "RET" if ["FULL", "HDRS"].iter().any(|ret| value.eq_ignore_ascii_case(ret)) => {}
+            "RET" => return Err(CommandError::ParameterValue("RET")),
+            "ENVID" if (1..=ENVID_BYTES_MAX).contains(&value.len()) && is_xtext(value) => {}
+            "ENVID" => return Err(CommandError::ParameterValue("ENVID")),
             // RFC 5321 §4.1.1.11: a parameter that was not offered is refused, never ignored.
             _ => return Err(CommandError::UnknownParameter),
         }
@@ -57,9 +67,60 @@ pub(super) fn check_mail(parameters: &Parameters) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Checks the parameters of RCPT: no extension that this version offers has any.
+/// Checks the parameters of RCPT: those of DSN, and no others.
 pub(super) fn check_rcpt(parameters: &Parameters) -> Result<(), CommandError> {
-    if parameters.is_empty() { Ok(()) } else { Err(CommandError::UnknownParameter) }
+    for (keyword, value) in parameters {
+        match keyword.as_str() {
+            "NOTIFY" if is_notify(value) => {}
+            "NOTIFY" => return Err(CommandError::ParameterValue("NOTIFY")),
+            "ORCPT" if is_original(value) => {}
+            "ORCPT" => return Err(CommandError::ParameterValue("ORCPT")),
+            _ => return Err(CommandError::UnknownParameter),
+        }
+    }
+    Ok(())
+}
+
+/// What the parameters of RCPT say of the recipient.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// ORCPT, else the address as it was given.
+    pub(super) original: String,
+    /// The words of NOTIFY, in upper case.
+    pub(super) notify: Vec<String>,
+}
+
+impl Wishes {
+    /// Reads parameters that were checked.
+    pub(super) fn of(parameters: &Parameters, address: String) -> Self {
+        let notify = parameters.get("NOTIFY").map(|words| words.to_ascii_uppercase());
+        Self {
+            original: parameters.get("ORCPT").cloned().unwrap_or(address),
+            notify: notify.iter().flat_map(|words| words.split(',')).map(str::to_owned).collect(),
+        }
+    }
+}
+
+// RFC 3461 §4.1: NEVER alone, or some of the others, each once.
+fn is_notify(value: &str) -> bool {
+    let words: Vec<_> = value.split(',').map(str::to_ascii_uppercase).collect();
+    let is_word = |word: &String| ["SUCCESS", "FAILURE", "DELAY"].contains(&word.as_str());
+    let is_once = |word: &String| words.iter().filter(|other| *other == word).count() == 1;
+    words == ["NEVER"] || words.iter().all(|word| is_word(word) && is_once(word))
+}
+
+// RFC 3461 §4.2: an address type, a semicolon, the address coded.
+fn is_original(value: &str) -> bool {
+    let Some((kind, address)) = value.split_once(';') else { return false };
+    value.len() <= ORCPT_BYTES_MAX && is_keyword(kind) && !address.is_empty() && is_xtext(address)
+}
+
+// RFC 3461 §4: printable octets, of which "+" begins a coded one and "=" is always coded.
+fn is_xtext(text: &str) -> bool {
+    let is_hex = |octet: &u8| octet.is_ascii_digit() || (b'A'..=b'F').contains(octet);
+    let is_coded = |part: &&str| part.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(is_hex));
+    text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'=')
+        && text.split('+').skip(1).all(|part| is_coded(&part))
 }
 
 /// The octets that SIZE= declares, where it is there and well formed.
@@ -104,8 +165,39 @@ mod tests {
         assert_eq!(check(" BODY"), value("BODY"));
         assert_eq!(check(" SIZE=1 size=2"), Err(CommandError::DuplicateParameter));
         assert_eq!(check(" SMTPUTF8"), Err(CommandError::UnknownParameter));
+        for (name, ret) in [("RET", "RET=BODY"), ("RET", "RET"), ("ENVID", "ENVID"), ("ENVID", "ENVID=a+b")] {
+            assert_eq!(check(&format!(" {ret}")), value(name), "{ret}");
+        }
+        assert_eq!(check(&format!(" ENVID={}", "x".repeat(101))), value("ENVID"));
         for form in ["SIZE=1", "  SIZE=1", " SIZE=1  BODY=7BIT", " SIZE=", " =1", " -X=1", " A=b=c", " ä=1"] {
             assert!(matches!(check(form), Err(CommandError::Argument(_))), "{form}");
         }
+    }
+
+    #[test]
+    fn the_parameters_of_dsn_are_read() {
+        assert_eq!(check(" RET=hdrs ENVID=QQ+2B314159"), Ok(None));
+        let wishes = |text: &str| {
+            let parameters = parse(text)?;
+            check_rcpt(&parameters)?;
+            let wishes = Wishes::of(&parameters, "a@b.example".to_owned());
+            Ok::<_, CommandError>((wishes.notify.join(" "), wishes.original))
+        };
+        let read = |notify: &str, original: &str| Ok((notify.to_owned(), original.to_owned()));
+        assert_eq!(wishes(""), read("", "a@b.example"));
+        assert_eq!(wishes(" NOTIFY=never"), read("NEVER", "a@b.example"));
+        assert_eq!(
+            wishes(" NOTIFY=success,Delay ORCPT=rfc822;c+2Bd@e.example"),
+            read("SUCCESS DELAY", "rfc822;c+2Bd@e.example")
+        );
+        for bad in ["NEVER,SUCCESS", "NEVER,NEVER", "DELAY,DELAY", "", "SUCCESS,", "SOON"] {
+            let text = if bad.is_empty() { " NOTIFY".to_owned() } else { format!(" NOTIFY={bad}") };
+            assert_eq!(wishes(&text), Err(CommandError::ParameterValue("NOTIFY")), "{bad}");
+        }
+        for bad in ["rfc822", "rfc822;", ";a@b", "rfc822;a+2b", "rfc822;a+0", "a b;c"] {
+            assert!(wishes(&format!(" ORCPT={bad}")).is_err(), "{bad}");
+        }
+        assert_eq!(wishes(&format!(" ORCPT=rfc822;{}", "x".repeat(500))), Err(CommandError::ParameterValue("ORCPT")));
+        assert_eq!(wishes(" SIZE=1"), Err(CommandError::UnknownParameter));
     }
 }

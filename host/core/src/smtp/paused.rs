@@ -10,6 +10,7 @@ use crate::smtp::command::{CommandError, check_rewritten_mail, check_rewritten_r
 use crate::smtp::intent::{Action, Intent, Tally, no_recipients};
 use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::Outbox;
+use crate::smtp::parameters::Wishes;
 use crate::smtp::session::Step;
 use crate::smtp::storing::{Disposition, Storing};
 use crate::time::Timestamp;
@@ -204,8 +205,10 @@ impl Live {
                 envelope.parameters.clone_from(&rewritten.parameters);
                 intent.refusal = self.mail_refusal(&rewritten.parameters);
             }
-            Action::Add(recipient, _) => {
+            Action::Add(recipient, wishes) => {
                 *recipient = check_rewritten_rcpt(rewritten)?;
+                let given = sent.path.clone().unwrap_or_default();
+                *wishes = Wishes::of(&rewritten.parameters, given);
                 intent.refusal =
                     self.transaction.as_ref().and_then(|transaction| self.rcpt_refusal(transaction, recipient));
             }
