@@ -8,9 +8,10 @@ WASM        := $(GUESTS)/wasm32-wasip2/release
 BASIN       := $(CURDIR)/target/debug/basin
 DEMO        ?= $(CURDIR)/run
 CRASH_CYCLES ?= 200
+SEEDS       ?= 0..100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short test-peers bench bench-quick powercut clean-run
+.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short simulate test-peers bench bench-quick powercut clean-run
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,7 +49,9 @@ unit: setup guests hostile
 	cd guest-sdk/rust && $(GUEST) test --quiet
 	cd sample-sinks && $(GUEST) test --quiet
 	@echo "==> tests of the server's crates"
-	BASIN_WASM=$(WASM) $(CARGO) test -p basin-core -p basin-spool -p basin-sinks -p basin --no-fail-fast
+	BASIN_WASM=$(WASM) $(CARGO) test -p basin-core -p basin-spool -p basin-sinks -p basin-outbound -p basin --no-fail-fast
+	@echo "==> a few thousand worlds under a virtual clock"
+	$(CARGO) test -p basin-simulation
 
 e2e: server guests hostile
 	@echo "==> tests over the wire, of the contract and of the tree"
@@ -60,6 +63,9 @@ crash-short: server guests
 
 crash: server guests ## 200 cycles of kill -9 under load; nothing acknowledged may be lost
 	BASIN_BIN=$(BASIN) BASIN_WASM=$(WASM) $(CARGO) run -q -p basin-tests --bin crash -- --cycles $(CRASH_CYCLES)
+
+simulate: ## Worlds of the seeds SEEDS=0..1000000: all machines, a disk and servers that fail, a virtual clock (release build)
+	$(CARGO) run --release -q -p basin-simulation --bin simulate -- $(SEEDS)
 
 powercut: server guests ## Simulated power cut: file-system shutdown on a loop mount (Linux, root)
 	BASIN_BIN=$(BASIN) $(CARGO) run -q -p basin-tests --bin powercut

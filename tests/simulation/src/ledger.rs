@@ -40,6 +40,8 @@ pub(crate) struct Ledger {
     announced: BTreeMap<(Uid, String), BTreeSet<Uid>>,
     deleted: BTreeSet<Uid>,
     findings: Vec<String>,
+    /// Whether the story is told while it happens.
+    is_told: bool,
     /// For the report.
     pub(crate) counts: Counts,
 }
@@ -97,6 +99,18 @@ fn of_notification(message: &Message) -> Uid {
 }
 
 impl Ledger {
+    /// Empty books; `is_told` writes the story on standard error while it happens.
+    pub(crate) fn new(is_told: bool) -> Self {
+        Self { is_told, ..Self::default() }
+    }
+
+    /// Tells a line of the story, where somebody listens.
+    pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
+        if self.is_told {
+            eprintln!("{}", line());
+        }
+    }
+
     /// A message that somebody tries to hand over.
     pub(crate) fn offer(&mut self, uid: Uid, promise: Promise) {
         self.offered.insert(uid, promise);
@@ -115,11 +129,12 @@ impl Ledger {
     }
 
     /// A copy arrived for a recipient.
-    pub(crate) fn deliver(&mut self, message: &Message, recipient: &str) {
+    pub(crate) fn deliver(&mut self, message: &Message, body: &[u8], recipient: &str) {
         let uid = uid(message);
+        self.tell(|| format!("  delivered {uid} to {recipient}"));
         self.counts.delivered += 1;
-        self.compare(&uid, message);
-        self.read_notification(message);
+        self.compare(&uid, body);
+        self.read_notification(message, body);
         let delivery = self.deliveries.entry((uid.clone(), recipient.to_owned())).or_default();
         delivery.count += 1;
         self.counts.duplicates += u64::from(delivery.count > 1);
@@ -130,6 +145,7 @@ impl Ledger {
 
     /// The server under test has a delivery on disk.
     pub(crate) fn confirm(&mut self, uid: &str, recipient: &str) {
+        self.tell(|| format!("  confirmed {uid} to {recipient}"));
         let delivery = self.deliveries.entry((uid.to_owned(), recipient.to_owned())).or_default();
         delivery.is_confirmed = true;
         if delivery.count == 0 {
@@ -142,7 +158,8 @@ impl Ledger {
         if notification.envelope.sender.is_some() {
             self.findings.push("a notification with a sender".into());
         }
-        let Some(report) = Report::read(notification) else {
+        let body = notification.body.read(0, usize::MAX).unwrap_or_default();
+        let Some(report) = Report::read(notification, &body) else {
             return self.findings.push("a notification that cannot be read".into());
         };
         if self.offered.get(&report.uid).is_some_and(|promise| promise.is_null) {
@@ -158,6 +175,7 @@ impl Ledger {
 
     /// A message came to its end at the server under test.
     pub(crate) fn end(&mut self, uid: &str, id: &MessageId, end: End) {
+        self.tell(|| format!("  {uid} ({id}) ended as {end:?}"));
         match end {
             End::FailedUntold => drop(self.dead_notifications.insert(uid.to_owned())),
             End::Deleted => drop(self.deleted.insert(uid.to_owned())),
@@ -173,16 +191,15 @@ impl Ledger {
         self.findings.push(finding);
     }
 
-    fn compare(&mut self, uid: &str, message: &Message) {
+    fn compare(&mut self, uid: &str, body: &[u8]) {
         let Some(promise) = self.offered.get(uid) else { return };
-        let body = message.body.read(0, usize::MAX).unwrap_or_default();
         if body != promise.body {
             self.findings.push(format!("{uid} arrived with another body: {} octets", body.len()));
         }
     }
 
-    fn read_notification(&mut self, message: &Message) {
-        let Some(report) = Report::read(message) else { return };
+    fn read_notification(&mut self, message: &Message, body: &[u8]) {
+        let Some(report) = Report::read(message, body) else { return };
         for (recipient, action) in report.recipients {
             let told = match action.as_str() {
                 "failed" => {
@@ -245,12 +262,12 @@ struct Report {
 }
 
 impl Report {
-    fn read(message: &Message) -> Option<Self> {
+    fn read(message: &Message, body: &[u8]) -> Option<Self> {
         let kind = message.header.first("Content-Type")?.value();
         if !kind.contains("report-type=delivery-status") {
             return None;
         }
-        let body = String::from_utf8_lossy(&message.body.read(0, usize::MAX).ok()?).into_owned();
+        let body = String::from_utf8_lossy(body);
         let mut recipients: Vec<(String, String)> = Vec::new();
         let mut uid = None;
         for line in body.lines() {

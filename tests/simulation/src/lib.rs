@@ -19,5 +19,13 @@ pub use ledger::Counts;
 /// # Errors
 /// What was wrong first.
 pub fn run(seed: u64) -> Result<Counts, String> {
-    world::World::new(seed)?.run()
+    world::World::new(seed, false)?.run()
+}
+
+/// The same, and tells the story on standard error.
+///
+/// # Errors
+/// What was wrong first.
+pub fn tell(seed: u64) -> Result<Counts, String> {
+    world::World::new(seed, true)?.run()
 }

@@ -47,8 +47,8 @@ impl ProofOfStorage for Proof {
 pub(crate) enum Event {
     /// Something moved.
     Moved,
-    /// Nothing can move before that time.
-    Stuck(Timestamp),
+    /// Nothing can move now, see [`Link::waits_until`].
+    Stuck,
     /// The client's end is free for a message: give it one with [`Link::transact`], or [`Link::quit`].
     Free,
     /// Results of a transaction; then [`Link::go_on`].
@@ -167,13 +167,9 @@ impl Link {
         if server_first && self.step_server(acceptor, now, dice) {
             return Event::Moved;
         }
-        match self.step_client(now, dice) {
-            Event::Stuck(until) if !server_first && self.step_server(acceptor, now, dice) => {
-                let _ = until;
-                Event::Moved
-            }
-            event => event,
-        }
+        let event = self.step_client(now, dice);
+        let is_stuck = matches!(event, Event::Stuck);
+        if is_stuck && !server_first && self.step_server(acceptor, now, dice) { Event::Moved } else { event }
     }
 
     /// The client's end is gone: what is on the wire arrives or not, and the server's end comes to its end.
@@ -198,7 +194,7 @@ impl Link {
         } else {
             self.to_server.append(&mut self.wire);
         }
-        let Some(step) = self.client.take() else { return Event::Stuck(now) };
+        let Some(step) = self.client.take() else { return Event::Stuck };
         let waits_since = self.waits_since.take().unwrap_or(now);
         let step = match step {
             ClientStep::Read(reading) if !self.to_client.is_empty() => {
@@ -211,13 +207,13 @@ impl Link {
                 if until > now {
                     self.client = Some(ClientStep::Read(reading));
                     self.waits_since = Some(waits_since);
-                    return Event::Stuck(until);
+                    return Event::Stuck;
                 }
-                reading.timed_out(now, &mut self.wire)
+                reading.timed_out()
             }
             ClientStep::Send(sending) if !self.to_client.is_empty() && dice.strikes(300) => {
                 let octets = take_some(&mut self.to_client, dice);
-                sending.feed(&octets, now, &mut self.wire)
+                sending.feed(&octets, now)
             }
             ClientStep::Send(sending) if self.is_over() => sending.lost("broken pipe"),
             ClientStep::Send(sending) if self.to_server.len() > WIRE_BYTES_MAX => {
@@ -225,9 +221,9 @@ impl Link {
                 if until > now {
                     self.client = Some(ClientStep::Send(sending));
                     self.waits_since = Some(waits_since);
-                    return Event::Stuck(until);
+                    return Event::Stuck;
                 }
-                sending.timed_out(now, &mut self.wire)
+                sending.timed_out()
             }
             ClientStep::Send(sending) => sending.more(now, &mut self.wire),
             ClientStep::StartTls(upgrading) => upgrading.not_secured("no TLS is played here"),

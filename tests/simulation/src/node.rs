@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use basin_core::event::{Decision, EventSet, Question, Verdict};
 use basin_core::mail::{Message, MessageId};
-use basin_core::queue::{Schedule, SchedulePolicy, Timetable};
+use basin_core::queue::{Lease, Schedule, SchedulePolicy, Timetable};
 use basin_core::reply::Reply;
 use basin_core::smtp::Disposition;
 use basin_core::time::Timestamp;
@@ -31,6 +31,14 @@ pub(crate) enum Kept {
 /// What a drive was about, to be confirmed once it is on disk.
 pub(crate) type Deliveries = Vec<(String, String)>;
 
+/// Something that happened to a message while what happened before is not on disk: it has to wait, or it
+/// would be worked into what the disk has, and lost with the next writing.
+struct Late {
+    id: MessageId,
+    change: Change,
+    delivered: Deliveries,
+}
+
 pub(crate) struct Node {
     pub(crate) storage: FaultyStorage,
     pub(crate) spool: Spool,
@@ -40,6 +48,10 @@ pub(crate) struct Node {
     /// Messages to be taken up now.
     pub(crate) fresh: Vec<MessageId>,
     pub(crate) kept: Vec<(Timestamp, Kept)>,
+    /// Leases whose messages are not at rest, because the storage failed.
+    leases: Vec<Lease>,
+    /// What happened to such messages meanwhile.
+    late: Vec<Late>,
     /// Messages that wait for an operator.
     pub(crate) parked: Vec<MessageId>,
     /// The operation of the storage at which it fails, and whether that is the power.
@@ -73,6 +85,8 @@ impl Node {
             timetable: Timetable::default(),
             fresh,
             kept: Vec::new(),
+            leases: Vec::new(),
+            late: Vec::new(),
             parked: Vec::new(),
             fault: None,
         })
@@ -105,13 +119,53 @@ impl Node {
         has_passed
     }
 
-    pub(crate) fn load(&self, id: &MessageId) -> Option<(Message, State)> {
-        self.spool.load(id).ok().flatten()
+    /// Reads a message; one that the disk does not give is looked at again later.
+    pub(crate) fn load(&mut self, id: &MessageId, now: Timestamp) -> Option<(Message, State)> {
+        self.spool.load(id).unwrap_or_else(|_| {
+            self.timetable.insert(id.clone(), now.plus(Duration::from_secs(30)));
+            None
+        })
+    }
+
+    /// Whether the storage has not taken what is known of a message.
+    pub(crate) fn is_kept(&self, id: &MessageId) -> bool {
+        self.kept.iter().any(|(_, kept)| match kept {
+            Kept::Machine(repeat) => repeat.id() == id,
+            Kept::Removal(removed, _) => removed == id,
+        })
+    }
+
+    /// Gives a lease back as soon as its message rests.
+    pub(crate) fn finish(&mut self, lease: Lease, now: Timestamp) {
+        if self.is_kept(lease.message()) {
+            self.leases.push(lease);
+        } else {
+            self.schedule.finish(lease, now);
+        }
+    }
+
+    // A message that was kept rests: its leases end, and what happened meanwhile is worked in.
+    fn rested(&mut self, id: &MessageId, ledger: &mut Ledger, now: Timestamp, dice: &mut Dice) {
+        while !self.is_kept(id)
+            && let Some(place) = self.late.iter().position(|late| late.id == *id)
+        {
+            let late = self.late.remove(place);
+            self.change(id, late.change, late.delivered, ledger, now, dice);
+        }
+        while !self.is_kept(id)
+            && let Some(place) = self.leases.iter().position(|lease| lease.message() == id)
+        {
+            let lease = self.leases.swap_remove(place);
+            self.schedule.finish(lease, now);
+        }
     }
 
     /// Takes a message up where its state says.
     pub(crate) fn start(&mut self, id: &MessageId, ledger: &mut Ledger, now: Timestamp, dice: &mut Dice) {
-        if let Some((message, state)) = self.load(id) {
+        if self.is_kept(id) {
+            return;
+        }
+        if let Some((message, state)) = self.load(id, now) {
             let uid = uid(&message);
             let work = Transport::start(self.policy.clone(), message, state, EventSet::default(), now);
             self.drive(id, &uid, work, Vec::new(), ledger, now, dice);
@@ -128,7 +182,10 @@ impl Node {
         now: Timestamp,
         dice: &mut Dice,
     ) {
-        let Some((message, state)) = self.load(id) else { return };
+        if self.is_kept(id) {
+            return self.late.push(Late { id: id.clone(), change, delivered });
+        }
+        let Some((message, state)) = self.load(id, now) else { return };
         let uid = uid(&message);
         let (policy, random) = (self.policy.clone(), dice.next());
         let work = Transport::change(policy, message, state, EventSet::default(), change, now, random);
@@ -140,10 +197,14 @@ impl Node {
         match kept {
             Kept::Machine(repeat) => {
                 let id = repeat.id().clone();
-                let uid = self.load(&id).map(|(message, _)| uid(&message)).unwrap_or_default();
+                let uid = self.load(&id, now).map(|(message, _)| uid(&message)).unwrap_or_default();
                 self.drive(&id, &uid, repeat.again(now), Vec::new(), ledger, now, dice);
+                self.rested(&id, ledger, now, dice);
             }
-            Kept::Removal(id, end) => self.remove(id, end, now),
+            Kept::Removal(id, end) => {
+                self.remove(id.clone(), end, now);
+                self.rested(&id, ledger, now, dice);
+            }
         }
     }
 
@@ -159,6 +220,7 @@ impl Node {
         dice: &mut Dice,
     ) {
         let operations = self.storage.operations();
+        ledger.tell(|| format!("{} drive {uid} ({id}) operation {operations} {}", now.to_rfc3339(), word(&work)));
         self.timetable.remove(id);
         self.parked.retain(|parked| parked != id);
         for _ in 0..TURNS_MAX {
@@ -166,7 +228,10 @@ impl Node {
                 Work::Ask(waiting, question) => waiting.decided(nobody(*question), now),
                 Work::Save(saving, message, state) => match self.save(*message, state) {
                     Ok(()) => saving.saved(now),
-                    Err(_) => saving.not_saved(now),
+                    Err(fault) => {
+                        ledger.tell(|| format!("  not saved: {fault}"));
+                        saving.not_saved(now)
+                    }
                 },
                 Work::Deliver(delivering) => self.deliver(delivering, uid, &mut delivered, ledger, now, dice),
                 Work::Notify(notifying, message, state) => match self.commit((*message).clone(), state) {
@@ -185,7 +250,6 @@ impl Node {
                     break;
                 }
                 Work::Repeat(repeat, at) => {
-                    self.schedule.put(id, &[], now);
                     self.kept.push((at, Kept::Machine(Box::new(repeat))));
                     return;
                 }
@@ -227,15 +291,17 @@ impl Node {
             if dice.strikes(20) {
                 continue;
             }
+            let body = delivering.message().body.read(0, usize::MAX);
             let result = match dice.below(100) {
+                _ if body.is_err() => Err(Reply::with(451, 3, 0, "the body cannot be read")),
                 0..5 => Err(Reply::with(452, 2, 2, "mailbox full")),
                 5..7 => Err(Reply::with(550, 2, 1, "mailbox disabled")),
                 _ => Ok(()),
             };
-            if result.is_ok() {
+            if let (Ok(()), Ok(body)) = (&result, &body) {
                 let recipients = job.recipients.iter().filter_map(|id| delivering.message().envelope.recipient(*id));
                 for address in recipients.map(|recipient| recipient.address.to_string()) {
-                    ledger.deliver(delivering.message(), &address);
+                    ledger.deliver(delivering.message(), body, &address);
                     delivered.push((uid.to_owned(), address));
                 }
             }
@@ -264,6 +330,10 @@ impl Node {
         self.spool.commit(message, state, move |result| drop(tell.send(result)));
         told.recv().unwrap_or(Err(SpoolFault::Closed))
     }
+}
+
+fn word(work: &Work) -> String {
+    format!("{work:?}").chars().take(60).collect()
 }
 
 fn nobody(question: Question) -> Decision {

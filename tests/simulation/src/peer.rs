@@ -95,14 +95,16 @@ impl Acceptor for Played<'_> {
 
     fn store(&mut self, message: Message, _: Disposition) -> Result<Proof, Reply> {
         // One line of this server and one of the server under test, and of it only one.
-        let traces = message.header.all("Received").filter(|field| field.value().contains("mx.node.example")).count();
+        let traces =
+            message.header.all("Received").filter(|field| field.value().contains("by mx.node.example")).count();
         let is_notification = message.envelope.sender.is_none();
         if traces > 1 || message.header.all("Received").count() > 2 {
             self.ledger
                 .find(format!("{traces} Received fields of the server under test (null sender: {is_notification})"));
         }
+        let body = message.body.read(0, usize::MAX).unwrap_or_default();
         for recipient in &message.envelope.recipients {
-            self.ledger.deliver(&message, &recipient.address.to_string());
+            self.ledger.deliver(&message, &body, &recipient.address.to_string());
         }
         Ok(Proof::Played(message.id))
     }

@@ -1,5 +1,7 @@
 //! A few thousand worlds; `make simulate` runs as many as wanted.
 
+#![allow(clippy::panic, reason = "a broken world is a failed test")]
+
 use basin_simulation::{Counts, run};
 
 /// Worlds of a test run: enough that each kind of trouble meets each part many times.
@@ -28,7 +30,7 @@ fn in_every_world_each_message_comes_to_its_end_once() {
     counts.iter().for_each(|counts| all.add(counts));
     // A world in which nothing goes wrong proves nothing.
     assert!(all.acknowledged > 3 * SEEDS && all.delivered > 3 * SEEDS, "{all:?}");
-    assert!(all.power_cuts > SEEDS && all.disk_faults > SEEDS / 10 && all.broken > SEEDS / 10, "{all:?}");
+    assert!(all.power_cuts > SEEDS / 2 && all.disk_faults > SEEDS / 10 && all.broken > SEEDS / 10, "{all:?}");
     assert!(all.duplicates > 0 && all.failures_told > SEEDS / 10 && all.delays_told > 100, "{all:?}");
 }
 
