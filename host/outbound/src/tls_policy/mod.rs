@@ -24,10 +24,14 @@ use crate::tls_report::{Failure, Kind, PolicyFacts, TlsReports};
 pub(crate) use outcome::Outcome;
 use verify::{Verdict, Verifier};
 
+/// Servers whose TLS sessions are kept to be resumed, those that must be verified by an authority: some kilobytes each.
+const SESSIONS_MAX: usize = 1_024;
+
 /// Finds out what connections have to prove.
 pub struct TlsPolicies {
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
+    by_authority: Option<Arc<ClientConfig>>,
     dane: Option<Resolver>,
     mta_sts: Option<Arc<MtaSts>>,
     reports: Option<Arc<TlsReports>>,
@@ -54,6 +58,7 @@ pub struct TlsPlan {
     policy: PolicyFacts,
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
+    by_authority: Option<Arc<ClientConfig>>,
 }
 
 /// What is needed, the least first.
@@ -126,7 +131,8 @@ impl TlsPolicies {
     /// Makes one that knows routes alone; `roots` are the authorities that it trusts.
     pub fn new(roots: Arc<RootCertStore>) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        Self { roots, provider, dane: None, mta_sts: None, reports: None }
+        let by_authority = by_authority(&roots, &provider);
+        Self { roots, provider, by_authority, dane: None, mta_sts: None, reports: None }
     }
 
     /// Adds DANE; it has no effect where the resolver does not validate.
@@ -191,6 +197,7 @@ impl TlsPolicies {
             policy: facts,
             roots: self.roots.clone(),
             provider: self.provider.clone(),
+            by_authority: self.by_authority.clone(),
         };
         if let Some(tlsa) = tlsa {
             plan.obey_dane(tlsa, policy, exchanger);
@@ -236,6 +243,15 @@ impl DestinationPolicy {
     pub fn of_hop(demand: TlsDemand) -> Self {
         Self { demand, domain: None, is_list_proved: true, mta_sts: None }
     }
+}
+
+// One for all servers that an authority must vouch for, so that their sessions can be resumed: every session in it was
+// verified. Where less is needed, or where TLSA records have the say, a handshake has to be looked at for itself.
+fn by_authority(roots: &Arc<RootCertStore>, provider: &Arc<CryptoProvider>) -> Option<Arc<ClientConfig>> {
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().ok()?;
+    let mut config = builder.with_root_certificates(roots.clone()).with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+    Some(Arc::new(config))
 }
 
 fn need_of(demand: TlsDemand) -> Need {
@@ -287,6 +303,11 @@ impl TlsPlan {
     pub fn handshake(&self) -> Option<Handshake> {
         let name = self.name.clone()?;
         let verdict = Arc::new(Verdict::default());
+        if let (Need::Authority, Some(config)) = (&self.need, self.by_authority.clone()) {
+            // Nothing less than that proof completes a handshake with it, neither now nor when it is resumed.
+            verdict.set(Ok(Proved::Authority));
+            return Some(Handshake { config, name, is_list_proved: self.is_list_proved, verdict });
+        }
         let verifier = Verifier {
             need: self.need.clone(),
             name: name.clone(),

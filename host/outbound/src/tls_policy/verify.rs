@@ -21,7 +21,7 @@ impl Verdict {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, result: Result<Proved, Error>) {
+    pub(super) fn set(&self, result: Result<Proved, Error>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
     }
 }

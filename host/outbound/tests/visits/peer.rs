@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::HandshakeKind;
 use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -93,6 +94,7 @@ pub(crate) struct Peer {
 struct Log {
     messages: Mutex<Vec<Recorded>>,
     connections: Mutex<usize>,
+    resumed: Mutex<usize>,
     /// Octets of the other side's commands outside any message.
     heard: Mutex<Vec<String>>,
 }
@@ -149,6 +151,11 @@ impl Peer {
         *lock(&self.log.connections)
     }
 
+    /// How many sessions of implicit TLS were resumed.
+    pub(crate) fn resumed(&self) -> usize {
+        *lock(&self.log.resumed)
+    }
+
     /// Every command it heard.
     pub(crate) fn heard(&self) -> Vec<String> {
         lock(&self.log.heard).clone()
@@ -167,7 +174,12 @@ async fn serve(stream: TcpStream, plan: Plan, log: Arc<Log>) {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         }
         let stream: Box<dyn Duplex> = match plan.tls.clone().filter(|_| plan.is_tls_implicit) {
-            Some(config) => Box::new(TlsAcceptor::from(config).accept(stream).await?),
+            Some(config) => {
+                let stream = TlsAcceptor::from(config).accept(stream).await?;
+                let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+                *lock(&log.resumed) += usize::from(is_resumed);
+                Box::new(stream)
+            }
             None => Box::new(stream),
         };
         Dialogue::serve(stream, plan, log).await

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use basin_core::smtp::client::TlsProof;
 use basin_core::transport::{Route, TlsDemand};
-use basin_outbound::OutboundOptions;
+use basin_outbound::{Outbound, OutboundOptions};
 use rustls::ServerConfig;
 
 use crate::certs::{Authority, NAME, self_signed};
-use crate::feed::{options, route, visit};
+use crate::feed::{Messages, options, route, visit};
 use crate::peer::{Peer, Plan};
 
 struct Kind {
@@ -99,5 +99,24 @@ async fn a_server_that_asks_who_is_there_is_shown_a_certificate() {
         let options = OutboundOptions { client_certificate, ..authority.trusted(options()) };
         let (visit, messages) = visit(options, &route(&[peer.address], TlsDemand::Verified), 1).await;
         assert_eq!(messages.accepted(), accepted, "{visit:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_with_verified_servers_are_resumed_and_others_are_not() {
+    let authority = Authority::new();
+    for (demand, resumed) in [(TlsDemand::Verified, 2), (TlsDemand::Required, 0)] {
+        let plan = Plan { tls: Some(authority.server(NAME)), is_tls_implicit: true, ..Plan::default() };
+        let peer = Peer::start(plan).await;
+        let outbound = Outbound::new(authority.trusted(options())).expect("good options");
+        let route = Route { is_tls_implicit: true, ..route(&[peer.address], demand) };
+        for _ in 0..3 {
+            let mut messages = Messages::new(1);
+            let visit = outbound.visit(&route, &mut messages).await;
+            assert_eq!(messages.accepted(), 2, "{visit:?}");
+            let proof = visit.hops.first().and_then(|hop| hop.tls.as_ref()).map(|tls| tls.proof);
+            assert_eq!(proof, Some(TlsProof::Authority));
+        }
+        assert_eq!(peer.resumed(), resumed, "{demand:?}");
     }
 }
