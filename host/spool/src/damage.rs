@@ -21,6 +21,8 @@ pub enum DamageKind {
     TornTail,
     /// The record of a message whose body is not there.
     BodyMissing,
+    /// A body file with a wrong checksum.
+    Body,
     /// A place that the disk does not give back. It is left as it is.
     Unreadable,
 }
@@ -49,6 +51,7 @@ impl fmt::Display for Damage {
             DamageKind::Segment => "segment without a readable record",
             DamageKind::Record => "damaged record",
             DamageKind::TornTail => "unfinished write",
+            DamageKind::Body => "damaged body",
             DamageKind::BodyMissing => "record of a message without its body",
             DamageKind::Unreadable => "place that cannot be read",
         };
@@ -107,16 +110,23 @@ impl<'a> SetAside<'a> {
         copied.is_ok()
     }
 
-    /// Reports that a file cannot be read from `offset` on.
-    pub(crate) fn unreadable(&mut self, path: &Path, offset: u64, error: &io::Error) {
+    /// Reports that octets of a file cannot be read.
+    pub(crate) fn unreadable(&mut self, path: &Path, offset: u64, octets: u64, error: &str) {
         self.damaged.push(Damage {
             kind: DamageKind::Unreadable,
             found_in: path.to_owned(),
             offset,
-            octets: 0,
+            octets,
             message: Some(format!("unknown ({error})")),
             set_aside: None,
         });
+    }
+
+    /// Adds whose record the last report is about, where that can be told.
+    pub(crate) fn name_last(&mut self, message: Option<String>) {
+        if let (Some(damage), Some(_)) = (self.damaged.last_mut(), &message) {
+            damage.message = message;
+        }
     }
 
     pub(crate) fn into_damaged(self) -> Vec<Damage> {

@@ -4,7 +4,7 @@
 //! file over, `sync_dir` the names of a directory; nothing else does. A failed `sync_data` behaves as on
 //! Linux: the pages count as clean afterwards, so a second sync succeeds and keeps nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +38,8 @@ struct Inode {
     durable: Vec<u8>,
     // A sync failed: what was not durable then never will be.
     is_poisoned: bool,
+    // Places that cannot be read.
+    bad: Vec<std::ops::Range<usize>>,
 }
 
 #[derive(Default)]
@@ -50,7 +52,7 @@ struct State {
     operations: u64,
     log: Vec<String>,
     plan: Option<Plan>,
-    is_locked: bool,
+    locked: BTreeSet<PathBuf>,
     // Files opened before a power cut belong to a process that is gone.
     generation: u64,
     random: u64,
@@ -72,6 +74,7 @@ struct FaultyFile {
 struct FaultyLock {
     state: Arc<Mutex<State>>,
     generation: u64,
+    path: PathBuf,
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -167,7 +170,7 @@ impl FaultyStorage {
         state.seen.clone_from(&names);
         state.durable = names;
         state.plan = None;
-        state.is_locked = false;
+        state.locked.clear();
         state.generation += 1;
     }
 
@@ -183,7 +186,10 @@ impl FaultyStorage {
         let mut state = lock(&self.state);
         let inode = state.next_inode;
         state.next_inode += 1;
-        state.inodes.insert(inode, Inode { seen: octets.to_vec(), durable: octets.to_vec(), is_poisoned: false });
+        state.inodes.insert(
+            inode,
+            Inode { seen: octets.to_vec(), durable: octets.to_vec(), is_poisoned: false, bad: Vec::new() },
+        );
         state.seen.insert(path.to_owned(), inode);
         state.durable.insert(path.to_owned(), inode);
     }
@@ -197,6 +203,20 @@ impl FaultyStorage {
                 place.copy_from_slice(octets);
             }
         }
+    }
+
+    /// Makes octets of a file unreadable for good, as a bad sector is.
+    pub fn spoil(&self, path: &Path, octets: std::ops::Range<usize>) {
+        let mut state = lock(&self.state);
+        let inode = state.seen.get(path).copied().and_then(|inode| state.inodes.get_mut(&inode));
+        inode.into_iter().for_each(|inode| inode.bad.push(octets.clone()));
+    }
+
+    /// Makes all octets of a file readable again.
+    pub fn mend(&self, path: &Path) {
+        let mut state = lock(&self.state);
+        let inode = state.seen.get(path).copied().and_then(|inode| state.inodes.get_mut(&inode));
+        inode.into_iter().for_each(|inode| inode.bad.clear());
     }
 
     /// Paths of all files.
@@ -247,7 +267,7 @@ impl Drop for FaultyLock {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
         if state.generation == self.generation {
-            state.is_locked = false;
+            state.locked.remove(&self.path);
         }
     }
 }
@@ -259,10 +279,10 @@ impl Storage for FaultyStorage {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let mut state = self.begin("lock", path)?;
-        if std::mem::replace(&mut state.is_locked, true) {
+        if !state.locked.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(FaultyLock { state: Arc::clone(&self.state), generation: state.generation }))
+        Ok(Box::new(FaultyLock { state: Arc::clone(&self.state), generation: state.generation, path: path.to_owned() }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
@@ -286,6 +306,13 @@ impl Storage for FaultyStorage {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.begin("rename", from)?;
         let inode = state.seen.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.seen.insert(to.to_owned(), inode);
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.begin("link", to)?;
+        let inode = *state.seen.get(from).ok_or(io::ErrorKind::NotFound)?;
         state.seen.insert(to.to_owned(), inode);
         Ok(())
     }
@@ -381,14 +408,20 @@ impl StorageFile for FaultyFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.on_inode("read_at", |inode| {
+        let read = self.on_inode("read_at", |inode| {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            let wanted = start..start.saturating_add(buffer.len()).min(inode.seen.len());
+            if inode.bad.iter().any(|bad| bad.start < wanted.end && wanted.start < bad.end) {
+                return Err(eio());
+            }
             let rest = usize::try_from(offset).ok().and_then(|start| inode.seen.get(start..)).unwrap_or_default();
             let count = rest.len().min(buffer.len());
             if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
                 to.copy_from_slice(from);
             }
-            count
-        })
+            Ok(count)
+        });
+        read.flatten()
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -200,6 +200,10 @@ impl Group {
 
     fn all_is_durable(&mut self) {
         self.unsynced.clear();
+        let pins = self.shared.pins();
+        if *pins > 0 {
+            return;
+        }
         for path in self.graves.drain(..) {
             // What stays behind is removed by the next start, since the log says that its message is gone.
             drop(self.shared.storage.remove(&path));

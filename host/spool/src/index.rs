@@ -7,6 +7,7 @@ use basin_core::mail::{Body, MessageId, ReadAt};
 
 use crate::messages::{Messages, SmallId};
 use crate::record::BodyNote;
+use crate::segment::FORMAT_VERSION;
 use crate::storage::StorageFile;
 
 /// Where the newest record of a message is.
@@ -31,6 +32,14 @@ impl BodyPlace {
     pub(crate) fn proof(&self) -> (u64, u32) {
         match *self {
             Self::Inline { len, crc, .. } | Self::File { len, crc, .. } => (len, crc),
+        }
+    }
+
+    /// Octets of the file that the checksum covers; `None` where the body is in a record.
+    pub(crate) fn file_len(&self) -> Option<u64> {
+        match *self {
+            Self::File { file_len, .. } => Some(file_len),
+            Self::Inline { .. } => None,
         }
     }
 
@@ -137,11 +146,27 @@ pub(crate) struct Segment {
     pub(crate) is_kept: bool,
     /// Has damage that was set aside: its messages move on, so that nobody has to look at it again.
     pub(crate) is_left: bool,
+    /// Has places that the disk does not give back.
+    pub(crate) has_holes: bool,
+    /// Goes to `damaged/` when no message needs it, for what cannot be read in it.
+    pub(crate) is_set_aside: bool,
+    /// Version of the format it was written in.
+    pub(crate) version: u32,
 }
 
 impl Segment {
     pub(crate) fn new(file: Arc<dyn StorageFile>) -> Self {
-        Self { file, live: 0, live_bytes: 0, tombstones: Vec::new(), is_kept: false, is_left: false }
+        Self {
+            file,
+            live: 0,
+            live_bytes: 0,
+            tombstones: Vec::new(),
+            is_kept: false,
+            is_left: false,
+            has_holes: false,
+            is_set_aside: false,
+            version: FORMAT_VERSION,
+        }
     }
 }
 

@@ -7,7 +7,9 @@
 //! Every file operation goes through [`Storage`], so that tests can make each one fail and cut the power at
 //! any moment ([`fault::FaultyStorage`]).
 
+mod backup;
 mod body;
+mod check;
 mod damage;
 mod draft;
 mod error;
@@ -17,6 +19,7 @@ mod index;
 mod layout;
 mod log;
 mod messages;
+mod pin;
 mod prepare;
 mod queue;
 mod read;
@@ -24,7 +27,9 @@ mod receipt;
 mod reclaim;
 mod record;
 mod recover;
+mod repair;
 mod scan;
+mod sectors;
 mod segment;
 mod shared;
 mod spool;
@@ -33,11 +38,15 @@ pub mod storage;
 mod summary;
 mod writer;
 
+pub use backup::{Backup, BackupError, back_up, restore};
+pub use check::{Checked, check};
 pub use damage::{Damage, DamageKind};
 pub use draft::Draft;
 pub use error::{OpenError, SpoolFault};
+pub use pin::{Pin, SpoolFile};
 pub use receipt::Receipt;
 pub use recover::Recovery;
+pub use repair::{Repaired, repair, upgrade};
 pub use scan::{Scanned, Unreadable};
 pub use shared::Options;
 pub use spool::Spool;

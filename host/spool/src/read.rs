@@ -59,6 +59,12 @@ impl Found {
         Ok(Head { meta, header: Bytes::copy_from_slice(record.header) })
     }
 
+    /// Where the octets of its newest record are.
+    pub(crate) fn record_bytes(&self) -> Option<(Arc<dyn StorageFile>, u64, u64)> {
+        let file = self.record_file.clone()?;
+        Some((file, self.entry.record.offset, self.entry.record.len))
+    }
+
     /// Opens the body; it is read when somebody reads it.
     pub(crate) fn body(&self, shared: &Shared) -> Result<StoredBody, SpoolFault> {
         let (file, start) = match &self.entry.body {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::error::SpoolFault;
 use crate::group::{Change, Group, Staged};
 use crate::index::{BodyPlace, Segment, Tombstone};
+use crate::layout::segment_name;
 use crate::prepare::PreparedBody;
 use crate::read::find;
 use crate::record::{BodyNote, Encoded, Kind};
@@ -64,7 +65,9 @@ impl Reclaim {
 
     // Removes segments that no message needs, the oldest first.
     fn remove_dead(&mut self, group: &mut Group) -> Result<(), SpoolFault> {
-        while let Some((number, tombstones)) = self.next_dead(group) {
+        while *self.shared.pins() == 0
+            && let Some((number, tombstones)) = self.next_dead(group)
+        {
             // Its removals must stay as long as a segment that has what they remove. One whose message was stored
             // again would remove the new one: that one answers for the old records from now on.
             let tombstones = self.shared.index().inherit(tombstones);
@@ -96,7 +99,15 @@ impl Reclaim {
 
     fn remove_segment(&mut self, number: u64) -> Result<(), SpoolFault> {
         let storage = &self.shared.storage;
-        if let Err(error) = storage.remove(&self.shared.layout.segment(number)) {
+        let is_set_aside = self.shared.index().segments.get(&number).is_some_and(|segment| segment.is_set_aside);
+        let path = self.shared.layout.segment(number);
+        let pins = self.shared.pins();
+        let removed = if is_set_aside {
+            storage.rename(&path, &self.shared.layout.damaged.join(segment_name(number)))
+        } else {
+            storage.remove(&path)
+        };
+        if let Err(error) = removed {
             // The next start tries again; until then it is only in the way.
             if let Some(segment) = self.shared.index().segments.get_mut(&number) {
                 segment.is_kept = true;
@@ -104,6 +115,7 @@ impl Reclaim {
             return Err(SpoolFault::of(format!("remove segment {number}"), &error));
         }
         self.shared.index().segments.remove(&number);
+        drop(pins);
         self.ghosts.insert(number);
         Counters::add(&self.shared.counters.syncs, 1);
         let synced = storage.sync_dir(&self.shared.layout.segments);

@@ -1,7 +1,6 @@
 //! Start: reads the log and finds out what is there.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,11 +12,11 @@ use crate::index::{BodyPlace, Entry, Index, Place, Segment, Tombstone};
 use crate::layout::{Layout, body_number, segment_number};
 use crate::messages::SmallId;
 use crate::record::{BodyNote, Kind, Meta, Record, Removed};
-use crate::segment::{FORMAT_VERSION, Header, Piece, Pieces, SEGMENT_HEADER_BYTES, mark_of_first_record, parse_header};
+use crate::sectors::{Content, read_all};
+use crate::segment::{
+    FORMAT_VERSION, Header, Piece, Pieces, SEGMENT_HEADER_BYTES, mark_behind_hole, mark_of_first_record, parse_header,
+};
 use crate::storage::{Storage, StorageFile, read_exactly};
-
-/// Octets of a segment read at a time.
-const READ_BYTES: usize = 1024 * 1024;
 
 /// What the start found.
 #[derive(Debug, Clone, Default)]
@@ -123,25 +122,33 @@ impl Replay<'_> {
         let path = self.layout.segment(number);
         let opened = self.storage.open(&path);
         let file = opened.map_err(|source| OpenError::Directory { doing: "open", path: path.clone(), source })?;
-        let (octets, failed) = read_all(file.as_ref());
+        let Content { octets, holes, failed } = read_all(file.as_ref());
         self.index.segments.insert(number, Segment::new(Arc::clone(&file)));
+        for hole in &holes {
+            let error = failed.as_ref().map_or_else(String::new, ToString::to_string);
+            self.aside.unreadable(&path, hole.start as u64, (hole.end - hole.start) as u64, &error);
+        }
         // A process that was killed leaves removals that only the page cache has. What is read here has to be
         // on disk before anything is deleted because of it.
-        let failed = failed.or_else(|| file.sync_data().err());
-        if let Some(error) = &failed {
-            self.aside.unreadable(&path, octets.len() as u64, error);
-            self.is_partial = true;
+        let unsynced = if holes.is_empty() { file.sync_data().err() } else { None };
+        if let Some(error) = &unsynced {
+            self.aside.unreadable(&path, octets.len() as u64, 0, &error.to_string());
         }
-        let mark = match parse_header(&octets, number) {
-            Header::Known { mark } => Some(mark),
+        let is_partial = !holes.is_empty() || unsynced.is_some();
+        self.is_partial |= is_partial;
+        let is_hole = |start: usize, len: usize| holes.iter().any(|hole| hole.start < start + len && start < hole.end);
+        let header = parse_header(&octets, number);
+        if let Some(segment) = self.index.segments.get_mut(&number) {
+            segment.has_holes = !holes.is_empty();
+            segment.version = if let Header::Known { version, .. } = header { version } else { FORMAT_VERSION };
+        }
+        let mark = match header {
+            Header::Known { mark, .. } => Some(mark),
             Header::Newer(found) => return Err(OpenError::NewerFormat { path, found, known: FORMAT_VERSION }),
-            Header::Damaged => mark_of_first_record(&octets).inspect(|_| {
-                let header = octets.get(..SEGMENT_HEADER_BYTES).unwrap_or_default();
-                self.set_aside(number, 0, header, DamageKind::SegmentHeader, None);
-            }),
+            Header::Damaged => self.mark_without_header(number, &octets, is_hole(0, SEGMENT_HEADER_BYTES)),
         };
         let Some(mark) = mark else {
-            if failed.is_some() {
+            if is_partial {
                 return Ok(());
             }
             // A crash while the segment was made leaves it short or empty; then nothing is lost.
@@ -150,14 +157,31 @@ impl Replay<'_> {
             return Ok(());
         };
         for piece in Pieces::new(&octets, mark) {
-            if failed.is_some() && matches!(piece, Piece::Tail { .. }) {
+            match piece {
                 // The end of what could be read is not the end of the segment: cut there, it would lose what
                 // the disk may give back the next time.
-                continue;
+                Piece::Tail { .. } if is_partial => {}
+                // What stands here is not what was written, and it was reported already.
+                Piece::Gap { offset, len } if is_hole(offset, len) => {}
+                Piece::Broken { offset, len, record } if is_hole(offset, len) => {
+                    self.aside.name_last(record.as_ref().and_then(id_of));
+                }
+                Piece::Whole { .. } | Piece::Broken { .. } | Piece::Gap { .. } | Piece::Tail { .. } => {
+                    self.piece(number, &octets, piece, file.as_ref());
+                }
             }
-            self.piece(number, &octets, piece, file.as_ref());
         }
         Ok(())
+    }
+
+    fn mark_without_header(&mut self, number: u64, octets: &[u8], is_hole: bool) -> Option<u64> {
+        if is_hole {
+            return mark_behind_hole(octets);
+        }
+        mark_of_first_record(octets).inspect(|_| {
+            let header = octets.get(..SEGMENT_HEADER_BYTES).unwrap_or_default();
+            self.set_aside(number, 0, header, DamageKind::SegmentHeader, None);
+        })
     }
 
     fn piece(&mut self, number: u64, octets: &[u8], piece: Piece<'_>, file: &dyn StorageFile) {
@@ -317,17 +341,4 @@ impl Replay<'_> {
 
 fn id_of(record: &Record<'_>) -> Option<String> {
     serde_json::from_slice::<Removed>(record.meta).ok().map(|record| record.id.to_string())
-}
-
-// The octets of a file up to where it cannot be read.
-fn read_all(file: &dyn StorageFile) -> (Vec<u8>, Option<io::Error>) {
-    let mut octets = Vec::new();
-    let mut chunk = vec![0; READ_BYTES];
-    loop {
-        match file.read_at(octets.len() as u64, &mut chunk) {
-            Ok(0) => return (octets, None),
-            Ok(count) => octets.extend_from_slice(chunk.get(..count).unwrap_or_default()),
-            Err(error) => return (octets, Some(error)),
-        }
-    }
 }

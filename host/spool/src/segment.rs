@@ -6,7 +6,13 @@ use crate::record::{ALIGN, FRAME_BYTES, Frame, Record};
 const MAGIC: [u8; 8] = *b"BASINLOG";
 
 /// Version of the format that this program writes, and the highest it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+///
+/// 2 has the same layout as 1. What grew is the JSON part: outcomes, stages and parameters that a program of
+/// version 1 would take for damage. It refuses a segment of version 2, and so harms nothing.
+pub(crate) const FORMAT_VERSION: u32 = 2;
+
+/// Lowest version that this program reads. There was never a lower one.
+const FORMAT_VERSION_MIN: u32 = 1;
 
 /// Octets before the first record.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 32;
@@ -25,6 +31,8 @@ pub(crate) enum Header {
     Known {
         /// The mark of its records.
         mark: u64,
+        /// Its version.
+        version: u32,
     },
     /// Of a later version.
     Newer(u32),
@@ -58,7 +66,11 @@ pub(crate) fn parse_header(octets: &[u8], number: u64) -> Header {
     if *header != encode_version(version, number, mark) {
         return Header::Damaged;
     }
-    if version > FORMAT_VERSION { Header::Newer(version) } else { Header::Known { mark } }
+    match version {
+        FORMAT_VERSION_MIN..=FORMAT_VERSION => Header::Known { mark, version },
+        0 => Header::Damaged,
+        _ => Header::Newer(version),
+    }
 }
 
 /// The mark of a segment whose header is damaged: that of the record right behind it.
@@ -66,6 +78,28 @@ pub(crate) fn parse_header(octets: &[u8], number: u64) -> Header {
 /// Only that place is asked. Any other could be the inside of a message that was made to look like a record.
 pub(crate) fn mark_of_first_record(octets: &[u8]) -> Option<u64> {
     Frame::parse(octets.get(SEGMENT_HEADER_BYTES..)?, None).map(|(_, mark)| mark)
+}
+
+/// The mark of a segment whose first octets cannot be read: that of the first records which follow one another
+/// up to the end.
+///
+/// A message may hold what looks like records, but these end where the message does, and true records follow. Only
+/// inside the last message of a segment could they reach the end, and the record of that message comes before
+/// them.
+pub(crate) fn mark_behind_hole(octets: &[u8]) -> Option<u64> {
+    let frame_at = |at: usize, mark| Frame::parse(octets.get(at..)?, mark);
+    let leads_to_end = |mut at: usize, mark: u64| {
+        while let Some((frame, _)) = frame_at(at, Some(mark)) {
+            let Some(next) = usize::try_from(frame.len()).ok().and_then(|len| at.checked_add(len)) else {
+                return false;
+            };
+            at = next;
+        }
+        at == octets.len()
+    };
+    let places = (SEGMENT_HEADER_BYTES..octets.len()).step_by(ALIGN);
+    let mut marks = places.filter_map(|at| frame_at(at, None).map(|(_, mark)| (at, mark)));
+    marks.find(|&(at, mark)| leads_to_end(at, mark)).map(|(_, mark)| mark)
 }
 
 /// A piece of a segment.
@@ -140,7 +174,7 @@ mod tests {
     #[test]
     fn a_header_is_read_back_and_each_flipped_bit_noticed() {
         let header = encode_header(7, 99);
-        assert_eq!(parse_header(&header, 7), Header::Known { mark: 99 });
+        assert_eq!(parse_header(&header, 7), Header::Known { mark: 99, version: FORMAT_VERSION });
         assert_eq!(parse_header(&header, 8), Header::Damaged);
         for bit in 0..SEGMENT_HEADER_BYTES * 8 {
             let mut flipped = header;
@@ -150,7 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_from_damage() {
-        assert_eq!(parse_header(&encode_version(2, 1, 5), 1), Header::Newer(2));
+    fn a_newer_version_is_told_from_damage_and_an_older_one_is_read() {
+        assert_eq!(parse_header(&encode_version(3, 1, 5), 1), Header::Newer(3));
+        assert_eq!(parse_header(&encode_version(1, 1, 5), 1), Header::Known { mark: 5, version: 1 });
+        assert_eq!(parse_header(&encode_version(0, 1, 5), 1), Header::Damaged);
     }
 }

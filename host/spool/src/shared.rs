@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) counters: Counters,
     next_file: AtomicU64,
+    // How many copy the files now. Whoever removes a file holds the lock.
+    pins: Mutex<u64>,
     index: Mutex<Index>,
     last_fault: Mutex<Option<String>>,
     // Released with the last handle.
@@ -72,6 +74,7 @@ impl Shared {
             queue: Queue::default(),
             counters: Counters::default(),
             next_file: AtomicU64::new(next_file),
+            pins: Mutex::new(0),
             index: Mutex::new(index),
             last_fault: Mutex::new(None),
             _lock: lock,
@@ -81,6 +84,11 @@ impl Shared {
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
         // Nothing that holds the index can panic half way; were it so, reading on is better than losing mail.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many keep the files of the spool from being removed.
+    pub(crate) fn pins(&self) -> MutexGuard<'_, u64> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number that no draft or body file has or had.

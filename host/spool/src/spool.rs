@@ -12,6 +12,7 @@ use crate::error::{OpenError, SpoolFault};
 use crate::group::Group;
 use crate::layout::Layout;
 use crate::log::Log;
+use crate::pin::Pin;
 use crate::prepare::{self, Prepared};
 use crate::queue::{Operation, Queued};
 use crate::read::{find, load};
@@ -158,11 +159,17 @@ impl Spool {
 
     fn queue(&self, queued: Queued) {
         self.handle.shared.queue.push(queued);
-        if let Writing::Caller(writer) = &self.handle.writing
-            && let Some(writer) = writer.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
-        {
-            writer.step();
-        }
+        self.step();
+    }
+
+    /// Does what is queued and a part of the cleaning where nobody else does; says whether there is more to clean.
+    pub(crate) fn step(&self) -> bool {
+        let Writing::Caller(writer) = &self.handle.writing else { return false };
+        writer.lock().unwrap_or_else(PoisonError::into_inner).as_mut().is_some_and(|writer| writer.step())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
     }
 
     fn push(
@@ -219,6 +226,15 @@ impl Spool {
     /// Only the checksums of the heads are compared; a damaged body shows when the message is loaded.
     pub fn scan(&self, each: impl FnMut(Result<Scanned, Unreadable>)) {
         scan(&self.handle.shared, each);
+    }
+
+    /// Keeps the files of this moment's state until the pin is dropped, so that they can be copied while the
+    /// spool is in use ([`crate::back_up`]).
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn pin(&self) -> std::io::Result<Pin> {
+        Pin::new(&self.handle.shared)
     }
 
     /// What the spool did and holds.

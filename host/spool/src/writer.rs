@@ -75,14 +75,13 @@ impl Writer {
     }
 
     /// Does what is queued, makes it durable, and a small part of the cleaning; for a spool without a thread.
-    pub(crate) fn step(&mut self) {
+    /// Says whether there is more to clean.
+    pub(crate) fn step(&mut self) -> bool {
         while let Taken::Batch(items) = self.shared.queue.take(Some(Duration::ZERO)) {
             self.write_batch(items);
         }
         self.settle();
-        if !self.group.is_dirty() {
-            self.reclaim.step(&mut self.group);
-        }
+        !self.group.is_dirty() && self.reclaim.step(&mut self.group)
     }
 
     // How long what is not durable may still wait; `None` where there is nothing.

@@ -188,7 +188,7 @@ fn a_newer_format_is_refused_with_both_versions() {
     let crc = crc32fast::hash(&covered).to_le_bytes();
     octets[12..16].copy_from_slice(&crc);
     let error = open(&storage_with(&octets)).err().expect("refused");
-    assert!(matches!(error, OpenError::NewerFormat { found: 9, known: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 9, known: 2, .. }), "{error}");
     assert!(error.to_string().contains(SEGMENT), "{error}");
 }
 

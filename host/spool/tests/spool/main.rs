@@ -7,3 +7,4 @@ mod life;
 mod order;
 mod scan;
 mod support;
+mod upkeep;
