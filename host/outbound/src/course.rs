@@ -202,10 +202,21 @@ impl<'a, F: Feed> Course<'a, F> {
             is_ready: false,
             handshake_error: None,
         };
-        let closed = conversation.run(policy).await;
+        let mut closed = conversation.run(policy).await;
         let Conversation { in_hand, facts, messages, completed, is_ready, handshake_error, hands, .. } = conversation;
         self.was_ready |= is_ready;
         self.in_hand = in_hand.or_else(|| closed.unsent.clone());
+        let may_be_plain = handshake_error.is_some() && stop.plan.as_ref().is_some_and(|plan| !plan.needs_tls());
+        let outcome = match (handshake_error, &facts.tls) {
+            (Some(error), _) => Some(Outcome::Failed(error)),
+            (None, Some(_)) => Some(Outcome::Secured(hands.as_ref().and_then(Handshake::flaw))),
+            (None, None) => (is_ready || closed.why == Why::Tls).then_some(Outcome::NotOffered),
+        };
+        // The attempt in plain text follows one that was noted.
+        if let (Some(plan), Some(outcome), false) = (&stop.plan, outcome, is_plain) {
+            self.way.policies.note_outcome(plan, source, &outcome);
+            closed.reply = plan.explain(&outcome).filter(|_| closed.why == Why::Tls).unwrap_or(closed.reply);
+        }
         self.hops.push(HopAttempt {
             host: facts.host.clone(),
             address: facts.address,
@@ -216,16 +227,6 @@ impl<'a, F: Feed> Course<'a, F> {
             took: start.elapsed(),
         });
         self.last = facts;
-        let may_be_plain = handshake_error.is_some() && stop.plan.as_ref().is_some_and(|plan| !plan.needs_tls());
-        let outcome = match (handshake_error, &self.last.tls) {
-            (Some(error), _) => Some(Outcome::Failed(error)),
-            (None, Some(_)) => Some(Outcome::Secured(hands.as_ref().and_then(Handshake::flaw))),
-            (None, None) => (is_ready || closed.why == Why::Tls).then_some(Outcome::NotOffered),
-        };
-        // The attempt in plain text follows one that was noted.
-        if let (Some(plan), Some(outcome), false) = (&stop.plan, outcome, is_plain) {
-            self.way.policies.note_outcome(plan, source, &outcome);
-        }
         self.next(closed, completed, may_be_plain)
     }
 

@@ -291,14 +291,6 @@ impl TlsPlan {
         matches!(self.need, Need::Required | Need::Authority | Need::Dane { .. })
     }
 
-    /// The plan for a message with `TLS-Required: No` (RFC 8689 §3): TLS where it works, plain text else,
-    /// whatever policy the recipient's domain has.
-    #[must_use]
-    pub fn relaxed(&self) -> Self {
-        let need = if self.wants_tls() { Need::Opportunistic } else { Need::Never };
-        Self { need, ..self.clone() }
-    }
-
     /// How to shake hands; `None` where the name of the server cannot be used in TLS.
     pub fn handshake(&self) -> Option<Handshake> {
         let name = self.name.clone()?;

@@ -3,6 +3,8 @@
 use core::net::IpAddr;
 use std::io;
 
+use basin_core::reply::Reply;
+
 use super::{TlsPlan, TlsPolicies};
 use crate::tls_report::{Failure, Kind};
 
@@ -30,5 +32,16 @@ impl TlsPolicies {
             Outcome::NotOffered => Err(Failure::new(Kind::StarttlsNotSupported, "the answer to EHLO has no STARTTLS")),
         };
         self.note(plan, source, result);
+    }
+}
+
+impl TlsPlan {
+    /// What the sender is told of a connection that came to that, where the plan needs more.
+    pub(crate) fn explain(&self, outcome: &Outcome) -> Option<Reply> {
+        match outcome {
+            Outcome::Failed(error) if self.needs_tls() => Some(self.failed(error)),
+            Outcome::NotOffered if self.needs_tls() => Some(self.not_offered()),
+            Outcome::Secured(_) | Outcome::Failed(_) | Outcome::NotOffered => None,
+        }
     }
 }

@@ -210,15 +210,3 @@ async fn records_of_an_unsigned_zone_say_nothing() {
     let plan = plan_of(authority.roots(), TlsDemand::Opportunistic, &lines).await.expect("a plan");
     assert!(!plan.needs_tls());
 }
-
-#[tokio::test]
-async fn a_message_with_tls_required_no_goes_by_a_relaxed_plan() {
-    let authority = Authority::new();
-    let record = format!("_25._tcp.{HOST} TLSA 3 0 1 {}", "00".repeat(32));
-    let plan = plan_of(authority.roots(), TlsDemand::Opportunistic, &record).await.expect("a plan");
-    let shown = authority.gives("else.example", false);
-    assert!(is_refused(&plan, &shown).await);
-    let relaxed = plan.relaxed();
-    assert!(relaxed.wants_tls() && !relaxed.needs_tls());
-    assert_eq!(shake(&relaxed, &shown).await.expect("TLS"), Proved::Encrypted);
-}
