@@ -185,11 +185,8 @@ impl Transport {
     fn resolve(&mut self, now: Timestamp) -> (Vec<Job>, bool) {
         let policy = self.policy.clone();
         let mut jobs: BTreeMap<&str, Job> = BTreeMap::new();
-        let mut is_anybody_unknown = false;
-        for recipient in &mut Arc::make_mut(&mut self.message.envelope).recipients {
-            if !is_due(recipient, now) {
-                continue;
-            }
+        let mut unknown_ids = Vec::new();
+        for recipient in self.message.envelope.recipients.iter().filter(|recipient| is_due(recipient, now)) {
             match policy.place(recipient) {
                 Place::Mailbox(name) => {
                     let new =
@@ -197,13 +194,19 @@ impl Transport {
                     jobs.entry(name).or_insert_with(new).recipients.push(recipient.id);
                 }
                 Place::Elsewhere(_) => {}
-                Place::Alias(_) | Place::Unknown => {
+                Place::Alias(_) | Place::Unknown => unknown_ids.push(recipient.id),
+            }
+        }
+        // The envelope is shared with whoever has the message too, so it is not touched without need.
+        if !unknown_ids.is_empty() {
+            let envelope = Arc::make_mut(&mut self.message.envelope);
+            for id in &unknown_ids {
+                if let Some(recipient) = envelope.recipient_mut(*id) {
                     recipient.outcome = Outcome::failed(unknown());
-                    is_anybody_unknown = true;
                 }
             }
         }
-        (jobs.into_values().collect(), is_anybody_unknown)
+        (jobs.into_values().collect(), !unknown_ids.is_empty())
     }
 }
 
