@@ -182,3 +182,36 @@ fn coded_parameters_are_decoded_and_cannot_forge_a_field() {
     assert!(text.contains("Original-Envelope-Id: id+7??Bcc: x\r\n"), "{text}");
     assert!(text.contains("Original-Recipient: rfc822;a+b@other.example??X: y+zz+1\r\n"), "{text}");
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn whatever_others_wrote_the_notification_keeps_its_shape(
+        words in proptest::collection::vec("[ -~\\r\\n\\t\u{0}\u{7f}ü+=;-]{0,200}", 5),
+        header in "(X-A: [ -~]{0,80}\\r\\n( [ -~]{1,80}\\r\\n)?){0,4}",
+        body in "([ -~]{0,60}\\r\\n){0,8}",
+    ) {
+        let [reply, host, original, envid, line] = words.as_slice() else { unreachable!("five were asked for") };
+        let reply = Reply::multi_line(550, None, vec![reply.clone(), line.clone()]);
+        let outcome = Outcome::Failed { reply, last: last(Some(host)) };
+        let message = with(&[("a@other.example", outcome), ("b@slow.example", delayed())]);
+        let mut message = asking(message, &[("ENVID", envid), ("RET", "FULL")]);
+        let envelope = std::sync::Arc::make_mut(&mut message.envelope);
+        envelope.recipients.iter_mut().for_each(|to| to.original.clone_from(original));
+        message.header = HeaderBlock::parse(&Bytes::from(header)).expect("small").into();
+        message.body = Body::from_bytes(body.into_bytes());
+        let notification = notify(&message).expect("there is a sender");
+        let text = text(&notification);
+        proptest::prop_assert!(text.split("\r\n").all(|line| line.len() <= LINE_BYTES_MAX && !line.contains(['\r', '\n'])));
+        let parts = parts(&notification);
+        let kinds: Vec<_> = parts.iter().map(|(kind, _)| kind.as_str()).collect();
+        proptest::prop_assert_eq!(kinds, ["text/plain", "message/delivery-status", "message/rfc822"]);
+        let status = parts.get(1).map(|(_, text)| text.as_str()).unwrap_or_default();
+        let names = status.lines().filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_once(':'));
+        let count = |name: &str| names.clone().filter(|(found, _)| *found == name).count();
+        proptest::prop_assert_eq!((count("Final-Recipient"), count("Action"), count("Status")), (2, 2, 2), "{}", status);
+        proptest::prop_assert_eq!(status.split("\r\n\r\n").filter(|group| !group.trim().is_empty()).count(), 3, "{}", status);
+        proptest::prop_assert_eq!(notification.header.fields().len(), 8);
+    }
+}
