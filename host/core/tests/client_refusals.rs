@@ -47,14 +47,15 @@ fn table() -> String {
     let text = |header: &[u8], body: &[u8]| outgoing(1, header, Arc::new(Pieces::whole(body)));
     let binary = Outgoing { declared: Some(BodyType::Binary), ..text(b"", b"a") };
     let secret = Outgoing { requires_tls: true, ..text(b"", b"a\r\n") };
+    let international = Outgoing { is_smtputf8: true, ..text(b"Subject: \xc3\xa9\r\n", b"") };
     let lost = outgoing(1, b"", Arc::new(Broken { len: 100, there: 10 }));
     let rows = [
         ("the message is larger than the server takes", told("250-SIZE 10\r\n", text(b"", b"a long text\r\n"))),
         ("8-bit text, the server has no 8BITMIME", told("", text(b"", b"caf\xe9\r\n"))),
         ("binary content, the server has no BINARYMIME or no CHUNKING", told("250-CHUNKING\r\n", binary)),
         (
-            "UTF-8 in the header, the server has no SMTPUTF8",
-            told("250-8BITMIME\r\n", text(b"Subject: \xc3\xa9\r\n", b"")),
+            "a client said SMTPUTF8 of a header in UTF-8, the server has no SMTPUTF8",
+            told("250-8BITMIME\r\n", international),
         ),
         ("REQUIRETLS, and no proven TLS or no REQUIRETLS there", told("250-REQUIRETLS\r\n", secret)),
         ("the text has a bare CR or LF", told("", text(b"", b"a\n.\r\n"))),

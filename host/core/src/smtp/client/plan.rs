@@ -138,12 +138,13 @@ fn body_type(outgoing: &Outgoing, offered: &Offered, chunking: Chunking) -> Resu
     }
 }
 
-// RFC 6531 §3.2: for the sender's address or the header. Header octets that are no UTF-8 at all are what they
-// always were, undeclared eight bits.
+// RFC 6531 §3.2: for the sender's address, and for a header whose client said that it is internationalised. A
+// header whose octets nobody declared is what such headers always were: eight bits that the next server gets as
+// they came. To return it would punish the sender for what most servers never ask.
 fn needs_utf8(outgoing: &Outgoing) -> bool {
     let has_utf8_sender = outgoing.sender.as_ref().is_some_and(|sender| !sender.to_string().is_ascii());
     let is_utf8 = |octets: &[u8]| !octets.is_ascii() && core::str::from_utf8(octets).is_ok();
-    has_utf8_sender || outgoing.header.fields().iter().any(|field| is_utf8(field.raw()))
+    has_utf8_sender || outgoing.is_smtputf8 && outgoing.header.fields().iter().any(|field| is_utf8(field.raw()))
 }
 
 fn is_international(recipient: &OutgoingRecipient) -> bool {
