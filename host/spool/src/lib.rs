@@ -43,7 +43,7 @@ pub use check::{Checked, check};
 pub use damage::{Damage, DamageKind};
 pub use draft::Draft;
 pub use error::{OpenError, SpoolFault};
-pub use pin::{Pin, SpoolFile};
+pub use pin::{AtRest, Pin, SpoolFile};
 pub use receipt::Receipt;
 pub use recover::Recovery;
 pub use repair::{Repaired, repair, upgrade};

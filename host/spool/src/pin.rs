@@ -1,12 +1,15 @@
 //! Keeps files while somebody copies them.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::layout::segment_name;
+use crate::error::OpenError;
+use crate::layout::{Layout, segment_name};
 use crate::shared::Shared;
+use crate::storage::{Lock, Storage};
 
 /// A file of a spool, below its directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,5 +56,40 @@ impl Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         *self.shared.pins() -= 1;
+    }
+}
+
+/// The files of a spool that no server uses, and the lock that keeps one from starting.
+pub struct AtRest {
+    /// The files, in the order to copy them.
+    pub files: Vec<SpoolFile>,
+    _lock: Box<dyn Lock>,
+}
+
+impl AtRest {
+    /// Takes the lock of the spool in `directory` and lists its files. Writes nothing.
+    ///
+    /// # Errors
+    /// The directory is no spool, or a server uses it.
+    pub fn of(directory: &Path, storage: &dyn Storage) -> Result<Self, OpenError> {
+        let layout = Layout::new(directory);
+        let failed = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Directory { doing, path, source }
+        };
+        let lock = storage.lock(&layout.lock()).map_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                OpenError::Locked { directory: directory.to_owned() }
+            } else {
+                failed("lock", &layout.lock())(error)
+            }
+        })?;
+        let mut files = Vec::new();
+        for (folder, path) in [("segments", &layout.segments), ("bodies", &layout.bodies)] {
+            for entry in storage.list(path).map_err(failed("list", path))? {
+                files.push(SpoolFile { path: format!("{folder}/{}", entry.name), len: entry.len });
+            }
+        }
+        Ok(Self { files, _lock: lock })
     }
 }

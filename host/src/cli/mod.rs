@@ -13,7 +13,9 @@ pub mod queue;
 pub mod send;
 pub mod serve;
 pub mod sink;
+pub mod spool;
 pub mod table;
+pub mod trace;
 pub mod version;
 
 /// Where the configuration lies when nobody says otherwise.
@@ -59,6 +61,10 @@ enum Command {
     Sink(sink::Sink),
     /// Look at the queue, release and delete messages.
     Queue(queue::Queue),
+    /// Tell what became of a message.
+    Trace(trace::Trace),
+    /// Back up, restore, check and repair the storage of accepted messages.
+    Spool(spool::Spool),
     /// Say which version this is.
     Version(version::Version),
 }
@@ -73,6 +79,8 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(&context),
         Command::Sink(sink) => sink.run(&context),
         Command::Queue(queue) => queue.run(&context),
+        Command::Trace(trace) => trace.run(&context),
+        Command::Spool(spool) => spool.run(&context),
         Command::Version(version) => version.run(),
     };
     match result {

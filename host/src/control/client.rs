@@ -88,6 +88,14 @@ impl Client {
         self.octets(Method::POST, url).map(drop)
     }
 
+    /// Asks for a change that has an answer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn post_for<T: DeserializeOwned>(&self, url: &str) -> Result<T, ClientError> {
+        self.parse(&self.octets(Method::POST, url)?)
+    }
+
     fn parse<T: DeserializeOwned>(&self, octets: &[u8]) -> Result<T, ClientError> {
         serde_json::from_slice(octets).map_err(|error| self.failed(format!("its answer is not understood: {error}")))
     }

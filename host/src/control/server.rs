@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path as UrlPath, State};
@@ -96,6 +97,7 @@ fn router(server: Arc<dyn ServerState>) -> Router {
         .route("/v1/queue/{id}/content", get(content))
         .route("/v1/queue/{id}/release", post(release))
         .route("/v1/queue/{id}/delete", post(delete))
+        .route("/v1/spool/pin", post(pin))
         .with_state(server)
 }
 
@@ -116,6 +118,26 @@ async fn message(State(server): Shared, UrlPath(id): UrlPath<String>) -> Respons
 async fn content(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
     let as_message = |octets| ([(header::CONTENT_TYPE, "message/rfc822")], octets).into_response();
     blocking(move || answer(queue::content(server.spool(), &id), as_message)).await
+}
+
+/// How long files that a backup copies are kept; it asks again long before. One that was killed holds up the
+/// cleaning of the spool for no longer.
+pub(crate) const PIN_TIME: Duration = Duration::from_secs(300);
+
+// Names the files of this moment and keeps them for a while.
+async fn pin(State(server): Shared) -> Response {
+    let pinned = tokio::task::spawn_blocking(move || server.spool().pin()).await;
+    match pinned.map_err(io::Error::other).flatten() {
+        Ok(pin) => {
+            let answer = json(StatusCode::OK, &pin.files());
+            tokio::spawn(async move {
+                tokio::time::sleep(PIN_TIME).await;
+                drop(pin);
+            });
+            answer
+        }
+        Err(error) => complaint(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot list the spool: {error}")),
+    }
 }
 
 // The spool reads files; the threads that serve clients must not wait for them.
