@@ -15,7 +15,7 @@ pub struct Job {
     pub message: MessageId,
     /// Where it goes.
     pub destination: Destination,
-    /// Whose turn is shared out fairly: the sender's domain, empty for the null sender.
+    /// Whose turn it is among those who send there: the sender's address without its tag, empty for the null sender.
     pub sender: Arc<str>,
     /// Higher ones leave earlier; 0 is normal (RFC 6710: -9 to 9).
     pub priority: i32,

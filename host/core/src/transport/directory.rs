@@ -19,7 +19,8 @@ pub struct Tables {
     pub domains: Vec<String>,
     /// Address and the name of its mailbox; several addresses may share one.
     pub mailboxes: Vec<(Address, String)>,
-    /// Address and the addresses that get its mail; these are local, as this version delivers nowhere else.
+    /// Address and the addresses that get its mail. These are local: forwarding elsewhere would send under the
+    /// name of a sender who did not ask for it.
     pub aliases: Vec<(Address, Vec<Address>)>,
     /// Mailbox of `postmaster`, with and without a domain, where no entry above has it (RFC 5321 §4.5.1).
     pub postmaster: String,
