@@ -1,6 +1,6 @@
-//! Mail for other servers under a script of refusals, dead destinations, failing disks and crashes: transport and
-//! schedule together bring every message to its end, nobody is told twice, and nothing is sent twice except
-//! where a crash lost the answer.
+//! Mail for other servers under a script of refusals, dead destinations, operators, failing disks and crashes:
+//! transport and schedule together bring every message to its end, nobody is told twice, and nothing is sent
+//! twice except where a crash lost the answer.
 
 #![allow(clippy::panic, reason = "a broken invariant is a failed test")]
 
@@ -37,6 +37,7 @@ struct World {
     notifications: BTreeMap<MessageId, String>,
     ends: BTreeMap<MessageId, End>,
     crashes: usize,
+    operations: usize,
 }
 
 fn address(text: &str) -> Address {
@@ -93,6 +94,7 @@ impl World {
             notifications: BTreeMap::new(),
             ends: BTreeMap::new(),
             crashes: 0,
+            operations: 0,
         }
     }
 
@@ -120,6 +122,10 @@ impl World {
                 self.drive(&id, work);
                 continue;
             }
+            if self.chance() < 12 {
+                self.operate();
+                continue;
+            }
             match self.schedule.next(self.now) {
                 Next::Visit(visit, lease) => self.visit(visit, lease),
                 Next::Expire(lease, last) => {
@@ -137,9 +143,39 @@ impl World {
         panic!("{} messages did not come to their end", self.disk.len());
     }
 
+    // An operator does something to one of the messages.
+    fn operate(&mut self) {
+        let place = usize::from(self.chance()) % self.disk.len().max(1);
+        let Some((id, (message, state))) = self.disk.iter().nth(place) else { return };
+        let (id, message, state) = (id.clone(), message.clone(), state.clone());
+        self.operations += 1;
+        let change = match self.chance() {
+            0..80 => Change::Hold("an operator looks at it".into()),
+            80..140 => Change::Release,
+            140..180 => Change::Reroute(Whom::These(vec![0]), Some("[relay.example]:2525".into())),
+            180..220 => Change::Reroute(Whom::Everybody, None),
+            220..240 => Change::Expire(Whom::These(vec![1]), None),
+            _ => {
+                self.schedule.retry(&id, self.now);
+                return;
+            }
+        };
+        let work = Transport::change(self.policy.clone(), message, state, EventSet::default(), change, self.now, 0);
+        self.drive(&id, work);
+    }
+
+    // Nothing else is left to do: an operator lets go what is held.
+    fn release_all(&mut self) {
+        for id in self.disk.keys().cloned().collect::<Vec<_>>() {
+            let Some((message, state)) = self.disk.get(&id).cloned() else { continue };
+            let work = Transport::release(self.policy.clone(), message, state, EventSet::default(), self.now);
+            self.drive(&id, work);
+        }
+    }
+
     fn sleep(&mut self, until: Option<Timestamp>) {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let next = until.into_iter().chain(timer).min().expect("something is still to come");
+        let Some(next) = until.into_iter().chain(timer).min() else { return self.release_all() };
         self.now = self.now.max(next);
         while let Some((at, _)) = self.timers.first()
             && *at <= self.now
@@ -278,7 +314,8 @@ impl World {
                     self.ends.insert(of, end);
                     return self.schedule.put(id, &[], self.now);
                 }
-                Work::Ask(..) | Work::Park(_) => panic!("there is no sink and no operator"),
+                Work::Park(_) => return self.schedule.put(id, &[], self.now),
+                Work::Ask(..) => panic!("there is no sink"),
             };
         }
     }
@@ -311,7 +348,7 @@ proptest! {
 
     #[test]
     fn whatever_fails_there_every_recipient_has_it_or_the_sender_knows_once(
-        script in prop::collection::vec(any::<u8>(), 0..400),
+        script in prop::collection::vec(any::<u8>(), 0..600),
         messages in prop::collection::vec(
             (any::<bool>(), prop::collection::btree_set(0..RECIPIENTS.len(), 1..=RECIPIENTS.len())), 1..4),
     ) {
@@ -344,7 +381,7 @@ proptest! {
 #[test]
 fn the_simulation_reaches_crashes_delays_expiries_and_every_end() {
     let mut ends = BTreeSet::new();
-    let (mut crashes, mut delayed, mut expired) = (0, 0, 0);
+    let (mut crashes, mut delayed, mut expired, mut operations) = (0, 0, 0, 0);
     for seed in 0..120_u32 {
         // Some of the scripts are of nothing but dead destinations.
         let octet = |step: u32| match seed % 3 {
@@ -359,10 +396,12 @@ fn the_simulation_reaches_crashes_delays_expiries_and_every_end() {
         world.run();
         ends.extend(world.ends.values().map(|end| format!("{end:?}")));
         crashes += world.crashes;
+        operations += world.operations;
         delayed += world.notifications.values().filter(|text| text.contains("Action: delayed")).count();
         expired += world.notifications.values().filter(|text| text.contains("Status: 5.4.7")).count();
     }
     assert!(crashes > 40 && delayed > 10 && expired > 10, "{crashes} {delayed} {expired}");
+    assert!(operations > 20, "{operations}");
     for end in ["Delivered", "Failed", "FailedUntold"] {
         assert!(ends.contains(end), "{ends:?}");
     }
