@@ -9,6 +9,7 @@ mod disk;
 mod hostile;
 mod refusals;
 mod relay;
+mod relaying;
 mod reload;
 mod samples;
 mod shutdown;
