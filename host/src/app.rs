@@ -26,11 +26,13 @@ use crate::control::{self, ServerState};
 use crate::delivery::outbound::Carrier;
 use crate::delivery::{self, Courier, Maildirs};
 use crate::net::listen::{self, CrowdLimits, Listener};
+use crate::pickup::{self, Pickup};
 use crate::privileges::Plan;
 use crate::registry::watch::log_change;
 use crate::registry::{Change, Loaded, Loader, Store, Watcher, watch};
 use crate::services::Services;
 use crate::shutdown::{Phase, Signals, Stopper, Wish};
+use crate::signing::Signing;
 use crate::sink_host::ServerView;
 use crate::state::Running;
 use crate::telemetry::Metrics;
@@ -72,7 +74,8 @@ pub fn serve(config: Config, allows_root: bool) -> anyhow::Result<ExitCode> {
     let sockets = bind(&config)?;
     let directories = [("spool", &config.spool), ("registry", &config.registry), ("maildir", &config.maildir)];
     let tracking = config.tracking.as_ref().map(|tracking| ("tracking", &tracking.directory));
-    for (table, directory) in directories.into_iter().chain(tracking) {
+    let pickup = config.pickup.as_ref().map(|pickup| ("pickup", &pickup.directory));
+    for (table, directory) in directories.into_iter().chain(tracking).chain(pickup) {
         let advice = || {
             let (path, file) = (directory.display(), config.file.display());
             format!("cannot make {path}; make it, or change `directory` in [{table}] of {file}")
@@ -170,6 +173,7 @@ struct Server {
     policies: Vec<Arc<ArcSwap<ListenerPolicy>>>,
     transport: Arc<ArcSwap<TransportPolicy>>,
     outbound: Arc<ArcSwap<Outbound>>,
+    signing: Arc<ArcSwap<Signing>>,
     level: LogLevel,
 }
 
@@ -207,7 +211,9 @@ impl Server {
         let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
         maildirs.prepare()?;
         let (courier, courier_thread) = Courier::start(maildirs).context("cannot start the delivery thread")?;
-        let transport = Arc::new(ArcSwap::from_pointee(transport_policy(&config)));
+        let signing = Signing::load(&config)?;
+        let transport = Arc::new(ArcSwap::from_pointee(transport_policy(&config, &signing)));
+        let signing = Arc::new(ArcSwap::from_pointee(signing));
         let parts = Parts {
             ask: ask.clone(),
             spool: spool.clone(),
@@ -215,16 +221,21 @@ impl Server {
             metrics: metrics.clone(),
             policy: transport.clone(),
             randomness: randomness.clone(),
+            signing: signing.clone(),
         };
         let queue = Queue::new(parts, config.limits.deliveries);
         configure_queue(&queue, &config);
         let outbound = Arc::new(ArcSwap::from_pointee(Outbound::new(outgoing::options(&config, &randomness))?));
         let services = Arc::new(Services { metrics, ask, spool, queue, tracking, stopper, randomness, directory });
+        let pickup = open_pickup(&config, &services.spool)?;
         let mut work = services.queue.run(&services.stopper.subscribe());
         if config.limits.deliveries > 0 && config.outbound.connections > 0 {
             let (queue, metrics) = (services.queue.clone(), services.metrics.clone());
             let carrier = Carrier { queue, outbound: outbound.clone(), metrics };
             work.spawn(delivery::outbound::run(carrier, services.stopper.subscribe()));
+        }
+        if let Some(pickup) = pickup {
+            work.spawn(pickup::run(pickup, services.clone(), services.stopper.subscribe()));
         }
         let mut service = JoinSet::new();
         service.spawn(watch(watcher, now, log_change));
@@ -248,7 +259,7 @@ impl Server {
             work.spawn(running.run(services.clone(), services.stopper.subscribe()));
             policies.push(policy);
         }
-        let server = Self { config, services, policies, transport, outbound, level };
+        let server = Self { config, services, policies, transport, outbound, signing, level };
         Ok((server, Tasks { work, service, courier: courier_thread }))
     }
 
@@ -260,6 +271,10 @@ impl Server {
         };
         let outbound = match Outbound::new(outgoing::options(&config, &self.services.randomness)) {
             Ok(outbound) => outbound,
+            Err(error) => return Reloaded { result: Err(&error.to_string()) }.record(),
+        };
+        let signing = match Signing::load(&config) {
+            Ok(signing) => signing,
             Err(error) => return Reloaded { result: Err(&error.to_string()) }.record(),
         };
         // Ports, directories and limits stay as they were at the start; docs/configuration.md says so.
@@ -275,7 +290,8 @@ impl Server {
             ..self.config.clone()
         };
         self.services.directory.store(config.directory.clone());
-        self.transport.store(Arc::new(transport_policy(&current)));
+        self.transport.store(Arc::new(transport_policy(&current, &signing)));
+        self.signing.store(Arc::new(signing));
         // Visits that are under way end by the settings that they began with.
         self.outbound.store(Arc::new(outbound));
         configure_queue(&self.services.queue, &current);
@@ -399,16 +415,25 @@ fn server_view(config: &Config, directory: Arc<ArcSwap<Directory>>, metrics: Arc
     }
 }
 
-fn transport_policy(config: &Config) -> TransportPolicy {
+fn transport_policy(config: &Config, signing: &Signing) -> TransportPolicy {
     let queue = &config.queue;
     TransportPolicy {
         routes: config.routes.clone(),
         lifetime: queue.lifetime,
         lifetime_null: queue.bounce_lifetime,
         delay_notice: queue.delay_notice,
+        is_signing: !signing.is_idle(),
         retry_remote: RetryPolicy { first_waits: queue.first_waits.clone(), wait_max: queue.longest_wait },
         ..TransportPolicy::new(config.host_name.clone(), config.directory.clone())
     }
+}
+
+// Before the queue runs: files whose messages are stored already have to go first.
+fn open_pickup(config: &Config, spool: &Spool) -> anyhow::Result<Option<Pickup>> {
+    let Some(settings) = config.pickup.clone() else { return Ok(None) };
+    let directory = settings.directory.display().to_string();
+    let opened = Pickup::open(settings, config.host_name.clone(), spool.clone());
+    opened.map(Some).with_context(|| format!("cannot use the pickup directory {directory}"))
 }
 
 fn configure_queue(queue: &Queue, config: &Config) {

@@ -72,6 +72,7 @@ impl Harness {
             metrics: metrics.clone(),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             randomness: randomness.clone(),
+            signing: Arc::default(),
         };
         let queue = Queue::new(parts, 4);
         let stopper = Arc::new(Stopper::default());

@@ -15,10 +15,12 @@ pub mod delivery;
 #[cfg(test)]
 mod harness;
 pub mod net;
+pub mod pickup;
 pub mod privileges;
 pub mod registry;
 pub mod services;
 pub mod shutdown;
+pub mod signing;
 pub mod sink_host;
 pub mod state;
 pub mod telemetry;

@@ -23,6 +23,7 @@ use crate::control::ChangeError;
 use crate::delivery::{Courier, Parcel};
 use crate::net::inbound::fault_kind;
 use crate::shutdown::Phase;
+use crate::signing::Signing;
 use crate::telemetry::Metrics;
 use crate::telemetry::records::{Delivery, MessageEnded, MessageWaits, StorageFailed};
 use crate::telemetry::relay::{Deferred, MessageQueued};
@@ -53,6 +54,8 @@ pub struct Parts {
     pub policy: Arc<ArcSwap<TransportPolicy>>,
     /// Random numbers.
     pub randomness: Randomness,
+    /// Keys, and who may send through this server.
+    pub signing: Arc<ArcSwap<Signing>>,
 }
 
 /// The stored messages and who works on them. Cloning is cheap.
@@ -268,6 +271,7 @@ impl Shared {
                         saving.not_saved(now())
                     }
                 },
+                Work::Sign(signing) => self.parts.signing.load_full().sign(signing).await,
                 Work::Deliver(delivering) => self.deliver(delivering, is_fresh).await,
                 Work::Notify(notifying, message, state) => match self.commit(*message, state).await {
                     Ok(()) => {

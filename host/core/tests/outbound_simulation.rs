@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use basin_core::addr::Address;
 use basin_core::event::EventSet;
-use basin_core::mail::{Arrival, Envelope, Message, MessageId, Origin, Outcome};
+use basin_core::mail::{Arrival, Envelope, Field, Message, MessageId, Origin, Outcome};
 use basin_core::queue::{Another, Lease, Next, Schedule, SchedulePolicy, VisitEnd};
 use basin_core::reply::Reply;
 use basin_core::time::Timestamp;
@@ -70,7 +70,9 @@ fn policy() -> TransportPolicy {
         postmaster: "local".into(),
         ..Tables::default()
     };
-    TransportPolicy::new("mx.basin.example".into(), Arc::new(Directory::new(tables).expect("right")))
+    let mut policy = TransportPolicy::new("mx.basin.example".into(), Arc::new(Directory::new(tables).expect("right")));
+    policy.is_signing = true;
+    policy
 }
 
 fn empty_schedule(policy: &TransportPolicy) -> Schedule {
@@ -284,6 +286,10 @@ impl World {
                         return self.crash();
                     }
                     notifying.committed(self.now)
+                }
+                Work::Sign(signing) => {
+                    let field = Field::new("DKIM-Signature", "v=1").expect("valid");
+                    signing.signed(vec![field], self.now)
                 }
                 Work::Deliver(mut delivering) => {
                     for job in delivering.jobs().to_vec() {

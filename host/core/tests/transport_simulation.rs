@@ -150,6 +150,7 @@ impl World {
                     self.now = self.now.max(until);
                     self.restart().expect("it waits")
                 }
+                Work::Sign(_) => panic!("nothing of this leaves"),
                 Work::Queue { .. } => panic!("every recipient of these messages is local"),
                 Work::Park(_) if self.was_released => return None,
                 Work::Park(_) => {

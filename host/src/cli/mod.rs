@@ -9,6 +9,7 @@ use crate::config::{Config, ConfigErrors};
 
 pub mod check;
 pub mod demo;
+pub mod dkim;
 pub mod queue;
 pub mod send;
 pub mod serve;
@@ -65,6 +66,8 @@ enum Command {
     Trace(trace::Trace),
     /// Back up, restore, check and repair the storage of accepted messages.
     Spool(spool::Spool),
+    /// Make, publish and check the keys that sign mail.
+    Dkim(dkim::Dkim),
     /// Say which version this is.
     Version(version::Version),
 }
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Queue(queue) => queue.run(&context),
         Command::Trace(trace) => trace.run(&context),
         Command::Spool(spool) => spool.run(&context),
+        Command::Dkim(dkim) => dkim.run(&context),
         Command::Version(version) => version.run(),
     };
     match result {

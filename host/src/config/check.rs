@@ -27,6 +27,7 @@ const TRACKING_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 const TRACKING_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
 mod outgoing;
+mod signing;
 
 /// Collects what is wrong, so that one run of `basin check` shows all of it.
 pub(super) struct Check<'a> {
@@ -62,6 +63,7 @@ impl Check<'_> {
         let credentials = self.credentials(written.credentials);
         let routes = Arc::new(self.routes(written.route, &outbound, &credentials));
         let (dns, tls) = (self.dns(&written.dns), self.tls(&written.tls));
+        let (dkim, arc, pickup) = (self.dkim(written.dkim), self.arc(written.arc), self.pickup(written.pickup));
         let limits = self.limits(&written.limits);
         let log = self.log(written.log);
         let tracking = self.tracking(&written.tracking, written.spool.directory.as_deref());
@@ -88,6 +90,9 @@ impl Check<'_> {
             credentials,
             dns,
             tls,
+            dkim,
+            arc,
+            pickup,
             limits,
             log: log?,
             tracking,

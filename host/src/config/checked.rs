@@ -13,6 +13,7 @@ use basin_core::transport::directory::Directory;
 use super::check::Check;
 use super::outgoing::{Credentials, Dns, Outbound, Queue, Tls};
 use super::raw::{self, write_size, write_time};
+use super::signing::{ArcKey, DkimKey, Pickup};
 use super::source::{ConfigErrors, Problem, Source};
 use crate::tracking::TrackingOptions;
 
@@ -59,6 +60,12 @@ pub struct Config {
     pub dns: Dns,
     /// Which certificates are trusted.
     pub tls: Tls,
+    /// Keys that sign.
+    pub dkim: Vec<DkimKey>,
+    /// The key that seals.
+    pub arc: Option<ArcKey>,
+    /// The pickup directory.
+    pub pickup: Option<Pickup>,
     /// What the server may use.
     pub limits: Limits,
     /// What is logged.
@@ -225,6 +232,16 @@ impl Config {
         for (patterns, route) in self.routes.rules() {
             let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
             text.push_str(&format!("route        {} -> {route}\n", patterns.join(", ")));
+        }
+        for key in &self.dkim {
+            let below = if key.covers_subdomains { " and below" } else { "" };
+            text.push_str(&format!("dkim         {}{below}: {} in {}\n", key.domain, key.selector, key.file.display()));
+        }
+        if let Some(key) = &self.arc {
+            text.push_str(&format!("arc          {}: {} in {}\n", key.domain, key.selector, key.file.display()));
+        }
+        if let Some(pickup) = &self.pickup {
+            text.push_str(&format!("pickup       {}\n", pickup.directory.display()));
         }
         text
     }

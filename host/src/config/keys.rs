@@ -51,6 +51,21 @@ pub const TABLES: &[Table] = &[
         is_list: false,
         text: "Which certificates of other servers are trusted, where a route or their policy demands a verified one.",
     },
+    Table {
+        name: "dkim",
+        is_list: true,
+        text: "A key that signs mail of a domain (DKIM, RFC 6376). Every key of a domain signs: an RSA and an Ed25519 key side by side are usual. Signed is what clients of `relay` send, what comes from the pickup directory and what this server makes, where it leaves for another server; docs/signing.md says more.",
+    },
+    Table {
+        name: "arc",
+        is_list: false,
+        text: "The key that seals mail which came from elsewhere and leaves again (ARC, RFC 8617). Without it such mail is not sealed.",
+    },
+    Table {
+        name: "pickup",
+        is_list: false,
+        text: "A directory out of which files are taken as messages. Whoever can write into it can send as anybody.",
+    },
     Table { name: "limits", is_list: false, text: "What the server may use." },
     Table {
         name: "tracking",
@@ -180,6 +195,34 @@ keys! {
         "The resolvers to ask. The default is what `/etc/resolv.conf` names. DANE needs answers that are validated, so choose near ones.";
     "tls", "roots", "path", None, "\"/etc/ssl/certs/ca-certificates.crt\"",
         "A PEM file with the authorities to trust. The default is what the system trusts.";
+    "dkim", "domain", "domain name", None, "\"example.org\"",
+        "The domain that signs, `d=`. It signs for authors in that domain (the From field), and for mail of senders in it whose author's domain has no key.";
+    "dkim", "selector", "word", None, "\"2026a\"",
+        "The selector, `s=`: the public key is in DNS at `SELECTOR._domainkey.DOMAIN`. `basin dkim record` prints it.";
+    "dkim", "key-file", "path", None, "\"/etc/basin/dkim/2026a.pem\"",
+        "The private key in PEM form, RSA of 2048 bits or more, or Ed25519. The server's user must be able to read it, others must not. Read again at SIGHUP.";
+    "dkim", "headers", "list of field names", None, "[\"From\", \"To\", \"Subject\", \"Date\"]",
+        "Fields to sign where they are there. The default is a list that suits all mail; of From, To, Cc, Subject, Date, Reply-To, Message-ID and the MIME fields nobody can add another one.";
+    "dkim", "canonicalization", "\"relaxed\" or \"simple\", twice", Some("\"relaxed/relaxed\""), "\"relaxed/relaxed\"",
+        "How header and body are brought into one form. Relaxed survives changes of white space, simple none.";
+    "dkim", "expires-after", "time", None, "\"14d\"",
+        "How long a signature holds. The default is for ever.";
+    "dkim", "subdomains", "true or false", Some("false"), "false",
+        "Whether the key signs for authors in domains below its own that have no key, too.";
+    "arc", "domain", "domain name", None, "\"example.org\"",
+        "The domain that seals.";
+    "arc", "selector", "word", None, "\"2026a\"",
+        "The selector; the public key is published like that of DKIM, and may be the same.";
+    "arc", "key-file", "path", None, "\"/etc/basin/dkim/2026a.pem\"",
+        "The private key. Many verifiers of seals know RSA only. Read again at SIGHUP.";
+    "arc", "headers", "list of field names", None, "[\"From\", \"To\", \"Subject\", \"Date\"]",
+        "As in `[[dkim]]`.";
+    "pickup", "directory", "path", None, "\"/var/spool/basin/pickup\"",
+        "The directory. It is made if it is missing, must belong to the server's user, and takes whole files that are renamed into it; see docs/operations.md. Without it there is none.";
+    "pickup", "max-message-size", "size", Some("\"25MiB\""), "\"25MiB\"",
+        "Largest message; a larger file is set aside.";
+    "pickup", "max-recipients", "number", Some("1000"), "1000",
+        "Most recipients of one message.";
     "limits", "sink-calls", "number, 1 to 8000", Some("1000"), "1000",
         "Most calls of sinks at once. Each takes up to 64 MiB of address space at the default memory limit, and 6 memory maps of the kernel's `vm.max_map_count`.";
     "limits", "sink-time-per-transaction", "time", Some("\"60s\""), "\"60s\"",

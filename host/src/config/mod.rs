@@ -1,6 +1,6 @@
 //! The configuration: read here and nowhere else.
 //!
-//! `raw` is the file as it is written, `checked` and `outgoing` what it means, `keys` the
+//! `raw` is the file as it is written, `checked`, `outgoing` and `signing` what it means, `keys` the
 //! doc text of each key, [`reference`] what is made from it, `source` finds the line of a key for messages.
 
 mod check;
@@ -9,8 +9,10 @@ mod keys;
 mod outgoing;
 mod raw;
 pub mod reference;
+mod signing;
 mod source;
 
 pub use checked::{Config, Domain, Limits, Listener, Log};
 pub use outgoing::{Credentials, Dns, Outbound, Queue, Tls};
+pub use signing::{ArcKey, DkimKey, Pickup};
 pub use source::{ConfigErrors, Problem};

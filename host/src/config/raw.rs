@@ -29,6 +29,9 @@ pub(super) struct File {
     pub(super) credentials: Vec<Credentials>,
     pub(super) dns: Dns,
     pub(super) tls: Tls,
+    pub(super) dkim: Vec<Dkim>,
+    pub(super) arc: Arc,
+    pub(super) pickup: Pickup,
     pub(super) limits: Limits,
     pub(super) log: Log,
     pub(super) tracking: Tracking,
@@ -172,6 +175,38 @@ pub(super) struct Limits {
     pub(super) waiting_notices: Option<usize>,
     pub(super) deliveries: Option<usize>,
     pub(super) drain_time: Option<Span>,
+}
+
+/// `[[dkim]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Dkim {
+    pub(super) domain: Option<String>,
+    pub(super) selector: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) headers: Option<Vec<String>>,
+    pub(super) canonicalization: Option<String>,
+    pub(super) expires_after: Option<Span>,
+    pub(super) subdomains: Option<bool>,
+}
+
+/// `[arc]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Arc {
+    pub(super) domain: Option<String>,
+    pub(super) selector: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) headers: Option<Vec<String>>,
+}
+
+/// `[pickup]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Pickup {
+    pub(super) directory: Option<String>,
+    pub(super) max_message_size: Option<Octets>,
+    pub(super) max_recipients: Option<usize>,
 }
 
 /// `[log]`.

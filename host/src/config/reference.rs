@@ -53,7 +53,8 @@ pub(super) fn nearest(path: &str) -> Option<String> {
     let likeness = |known: &str| strsim::jaro_winkler(known, name);
     // Jaro-Winkler: 1 is equal; below 0.85 two words of this length have little in common.
     let best = here.chain(tables).chain(elsewhere).filter(|(_, known)| likeness(known) >= 0.85);
-    best.max_by(|a, b| likeness(a.1).total_cmp(&likeness(b.1))).map(|(shown, _)| shown)
+    // Of equals the first one of the page.
+    best.rev().max_by(|a, b| likeness(a.1).total_cmp(&likeness(b.1))).map(|(shown, _)| shown)
 }
 
 fn without_indices(path: &str) -> String {
@@ -77,7 +78,7 @@ pub fn page() -> String {
         Basin reads one file, `/etc/basin/basin.toml` or what `--config` names. It is TOML. Times and sizes carry\n\
         their unit (`\"30s\"`, `\"25MiB\"`), an unknown key is an error, and `basin check` says what the file means and\n\
         what is wrong with it before a server does. `packaging/basin.toml` is a sample.\n\n\
-        SIGHUP reads `domain`, `aliases`, `postmaster`, `relay`, `queue`, `route`, `credentials` and `log.level` again, the\n\
+        SIGHUP reads `domain`, `aliases`, `postmaster`, `relay`, `queue`, `route`, `credentials`, `dkim`, `arc` and `log.level` again, the\n\
         limits and timeouts of `outbound`, and the registry of sinks; all other keys need a restart. A file with an error changes nothing: what was in force stays.\n\n\
         This page is made from `host/src/config/keys.rs`.\n",
     );
@@ -128,13 +129,13 @@ fn is_optional(key: &Key) -> bool {
     is_optional_table(key.table)
         || matches!(
             (key.table, key.name),
-            ("", "group") | ("domain", "mailbox-file" | "catch-all") | ("outbound", _) | ("tls", _)
+            ("", "group") | ("domain", "mailbox-file" | "catch-all") | ("outbound", _) | ("tls" | "arc" | "pickup", _)
         )
 }
 
 // Tables of a list that most servers have none of.
 fn is_optional_table(name: &str) -> bool {
-    matches!(name, "route" | "credentials")
+    matches!(name, "route" | "credentials" | "dkim")
 }
 
 fn comment(text: &str) -> String {

@@ -83,8 +83,12 @@ fn entry(policy: Arc<TransportPolicy>, scanned: Scanned, interest: EventSet, now
         Work::Wait(until) => Entry::Wait(Queued { jobs: Vec::new(), again: Some(until), kept: None }),
         Work::Park(_) => Entry::Nobody,
         // The machine is dropped: a worker starts another one with the whole message.
-        Work::Ask(..) | Work::Save(..) | Work::Deliver(_) | Work::Notify(..) | Work::Repeat(..) | Work::Remove(..) => {
-            Entry::Worker
-        }
+        Work::Ask(..)
+        | Work::Sign(_)
+        | Work::Save(..)
+        | Work::Deliver(_)
+        | Work::Notify(..)
+        | Work::Repeat(..)
+        | Work::Remove(..) => Entry::Worker,
     }
 }

@@ -233,6 +233,7 @@ impl Node {
                         saving.not_saved(now)
                     }
                 },
+                Work::Sign(signing) => signing.signed(Vec::new(), now),
                 Work::Deliver(delivering) => self.deliver(delivering, uid, &mut delivered, ledger, now, dice),
                 Work::Notify(notifying, message, state) => match self.commit((*message).clone(), state) {
                     Ok(_) => {

@@ -133,6 +133,9 @@ impl Transport {
         }
         let (jobs, again) = self.jobs(now);
         if !jobs.is_empty() {
+            if self.is_unsigned() {
+                return self.sign();
+            }
             return Work::Queue { message: self.message.id, jobs, again };
         }
         if let Some(until) = again {

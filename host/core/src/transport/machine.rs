@@ -12,7 +12,7 @@ use crate::limits::{
 use crate::mail::{Message, MessageId, Outcome, Recipient};
 use crate::queue::{self, RetryPolicy};
 use crate::time::Timestamp;
-use crate::transport::{Change, Delivering, Directory, RouteTable, Stage, State};
+use crate::transport::{Change, Delivering, Directory, RouteTable, Signing, Stage, State};
 
 /// What the transport needs to know of this server.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct TransportPolicy {
     pub retry_remote: RetryPolicy,
     /// Largest message that a notification returns whole where RET=FULL asks for it, in octets.
     pub returned_bytes_max: u64,
+    /// Whether there is any key to sign with what leaves.
+    pub is_signing: bool,
 }
 
 impl TransportPolicy {
@@ -50,6 +52,7 @@ impl TransportPolicy {
             retry_local: RetryPolicy::local(),
             retry_remote: RetryPolicy::remote(),
             returned_bytes_max: RETURNED_BYTES_DEFAULT,
+            is_signing: false,
         }
     }
 }
@@ -61,6 +64,9 @@ pub enum Work {
     Ask(Waiting, Box<Question>),
     /// Write message and state in one record, then call [`Saving::saved`] or [`Saving::not_saved`].
     Save(Saving, Box<Message>, State),
+    /// Sign this message and call [`Signing::signed`] or [`Signing::not_signed`]: it leaves for another server, and
+    /// no sink will change it any more.
+    Sign(Signing),
     /// Carry out the jobs, record what came of each, then call [`Delivering::finish`].
     Deliver(Delivering),
     /// Commit this new message with this state, then call [`Notifying::committed`] or

@@ -10,6 +10,7 @@ pub mod directory;
 pub mod machine;
 mod remote;
 pub mod route;
+pub mod sign;
 pub mod stage;
 mod submission;
 mod telling;
@@ -21,6 +22,7 @@ pub use machine::{End, Notifying, Repeat, Saving, Transport, TransportPolicy, Wa
 pub use route::{
     Destination, DestinationLimits, DomainPattern, HostPort, NextHop, Protocol, Route, RouteTable, TlsDemand,
 };
+pub use sign::Signing;
 pub use stage::{Stage, State};
 
 #[cfg(test)]

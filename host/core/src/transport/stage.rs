@@ -54,6 +54,9 @@ pub struct State {
     /// Those of them that were told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delay_told: Vec<RecipientId>,
+    /// Its header block has the signatures of this server.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub is_signed: bool,
 }
 
 impl State {
