@@ -1,7 +1,8 @@
 //! What the configuration says of the way out, in the words of `basin_outbound`.
 
 use basin_core::smtp::client::{ClientTimeouts, Credentials, Mechanism};
-use basin_outbound::dns::DnsOptions;
+use basin_outbound::dns::{DnsOptions, Dnssec};
+use basin_outbound::mta_sts::MtaStsOptions;
 use basin_outbound::{OutboundOptions, TrustStore, VisitLimits};
 
 use crate::clock::Randomness;
@@ -16,6 +17,11 @@ pub(super) fn options(config: &Config, randomness: &Randomness) -> OutboundOptio
         servers: config.dns.servers.clone(),
         own_names: vec![config.host_name.clone(), outbound.helo_name.clone()],
         own_addresses: own.collect(),
+        dnssec: if config.dns.is_validated {
+            Dnssec::Validate { anchor: config.dns.trust_anchor.clone() }
+        } else {
+            Dnssec::Off
+        },
         ..DnsOptions::default()
     };
     let timeouts = ClientTimeouts {
@@ -35,6 +41,7 @@ pub(super) fn options(config: &Config, randomness: &Randomness) -> OutboundOptio
         timeouts,
         chunking: outbound.chunking,
         dns,
+        mta_sts: config.tls.is_mta_sts.then(MtaStsOptions::default),
         mx_port: outbound.mx_port,
         random: randomness.number().unwrap_or(0),
         ..OutboundOptions::default()

@@ -192,7 +192,13 @@ keys! {
     "credentials", "password-file", "path", None, "\"/etc/basin/relay.password\"",
         "The file whose first line is the password. It must be readable by the server's user and should be by nobody else. Read again at SIGHUP.";
     "dns", "servers", "list of IP or IP:PORT", Some("[]"), "[\"127.0.0.1\"]",
-        "The resolvers to ask. The default is what `/etc/resolv.conf` names. DANE needs answers that are validated, so choose near ones.";
+        "The resolvers to ask. The default is what `/etc/resolv.conf` names. DANE needs `dnssec`.";
+    "dns", "dnssec", "true or false", Some("false"), "false",
+        "Whether answers are validated here by their signatures (DNSSEC), so that DANE (RFC 7672) says with which servers TLS is spoken. The resolvers must pass signatures on; with one that strips them, signed domains cannot be mailed to.";
+    "dns", "trust-anchor", "path", None, "\"/usr/share/dns/root.key\"",
+        "A file of DNSKEY records, in the form of a zone file, that validation begins with. The default is the keys of the root.";
+    "tls", "mta-sts", "true or false", Some("true"), "true",
+        "Whether the MTA-STS policies of domains are obeyed (RFC 8461): they are fetched over HTTPS, and in `enforce` mode nothing goes to a server without the certificate that they ask for.";
     "tls", "roots", "path", None, "\"/etc/ssl/certs/ca-certificates.crt\"",
         "A PEM file with the authorities to trust. The default is what the system trusts.";
     "dkim", "domain", "domain name", None, "\"example.org\"",

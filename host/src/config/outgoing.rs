@@ -72,11 +72,17 @@ impl fmt::Debug for Credentials {
 pub struct Dns {
     /// Resolvers; empty where the system's are asked.
     pub servers: Vec<SocketAddr>,
+    /// Whether answers are validated.
+    pub is_validated: bool,
+    /// A file with the keys that validation begins with; `None` is the root's.
+    pub trust_anchor: Option<PathBuf>,
 }
 
-/// Which certificates are trusted.
+/// Which certificates are trusted, and what domains may demand of their own servers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tls {
     /// A PEM file with authorities; `None` where the system's are trusted.
     pub roots: Option<PathBuf>,
+    /// Whether MTA-STS policies are obeyed.
+    pub is_mta_sts: bool,
 }

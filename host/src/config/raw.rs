@@ -157,6 +157,8 @@ pub(super) struct Credentials {
 #[serde(default, rename_all = "kebab-case")]
 pub(super) struct Dns {
     pub(super) servers: Vec<String>,
+    pub(super) dnssec: Option<bool>,
+    pub(super) trust_anchor: Option<String>,
 }
 
 /// `[tls]`.
@@ -164,6 +166,7 @@ pub(super) struct Dns {
 #[serde(default, rename_all = "kebab-case")]
 pub(super) struct Tls {
     pub(super) roots: Option<String>,
+    pub(super) mta_sts: Option<bool>,
 }
 
 /// `[limits]`.

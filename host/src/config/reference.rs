@@ -129,7 +129,9 @@ fn is_optional(key: &Key) -> bool {
     is_optional_table(key.table)
         || matches!(
             (key.table, key.name),
-            ("", "group") | ("domain", "mailbox-file" | "catch-all") | ("outbound", _) | ("tls" | "arc" | "pickup", _)
+            ("", "group")
+                | ("domain", "mailbox-file" | "catch-all")
+                | ("outbound" | "dns" | "tls" | "arc" | "pickup", _)
         )
 }
 

@@ -3,6 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use basin_core::addr::check_domain;
@@ -342,17 +343,27 @@ impl Check<'_> {
                 ),
             }
         }
-        Dns { servers }
+        let trust_anchor = raw.trust_anchor.as_ref().map(|file| self.folder.join(file));
+        self.readable("dns.trust-anchor", trust_anchor.as_deref());
+        let is_validated = raw.dnssec.unwrap_or(false);
+        if trust_anchor.is_some() && !is_validated {
+            self.warn("dns.trust-anchor", "it has no effect without dnssec = true");
+        }
+        Dns { servers, is_validated, trust_anchor }
     }
 
     pub(super) fn tls(&mut self, raw: &raw::Tls) -> Tls {
         let roots = raw.roots.as_ref().map(|file| self.folder.join(file));
-        if let Some(path) = &roots
+        self.readable("tls.roots", roots.as_deref());
+        Tls { roots, is_mta_sts: raw.mta_sts.unwrap_or(true) }
+    }
+
+    fn readable(&mut self, key: &str, file: Option<&Path>) {
+        if let Some(path) = file
             && let Err(error) = std::fs::File::open(path)
         {
-            self.wrong("tls.roots", format!("cannot read {}: {error}", path.display()));
+            self.wrong(key, format!("cannot read {}: {error}", path.display()));
         }
-        Tls { roots }
     }
 }
 

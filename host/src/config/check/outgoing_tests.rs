@@ -94,6 +94,7 @@ fn what_the_way_out_cannot_be_is_refused_with_advice() {
         ("[[route]]\ndomains = [\"*\"]\nconnections = 0", "route[0].connections: 0 would send nothing"),
         ("[[credentials]]\nname = \"x\"", "credentials[0]: credentials need `name`, `user` and `password-file`"),
         ("[dns]\nservers = [\"localhost\"]", "dns.servers[0]: expected an address"),
+        ("[dns]\ndnssec = true\ntrust-anchor = \"/nonexistent/root.key\"", "dns.trust-anchor: cannot read"),
         ("[tls]\nroots = \"/nonexistent/roots.pem\"", "tls.roots: cannot read /nonexistent/roots.pem"),
     ] {
         let error = parse(text).expect_err(text);
