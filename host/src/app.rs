@@ -212,7 +212,7 @@ impl Server {
         maildirs.prepare()?;
         let (courier, courier_thread) = Courier::start(maildirs).context("cannot start the delivery thread")?;
         let signing = Signing::load(&config)?;
-        let transport = Arc::new(ArcSwap::from_pointee(transport_policy(&config, &signing)));
+        let transport = Arc::new(ArcSwap::from_pointee(signing_policy(&config, &signing)));
         let signing = Arc::new(ArcSwap::from_pointee(signing));
         let parts = Parts {
             ask: ask.clone(),
@@ -290,7 +290,7 @@ impl Server {
             ..self.config.clone()
         };
         self.services.directory.store(config.directory.clone());
-        self.transport.store(Arc::new(transport_policy(&current, &signing)));
+        self.transport.store(Arc::new(signing_policy(&current, &signing)));
         self.signing.store(Arc::new(signing));
         // Visits that are under way end by the settings that they began with.
         self.outbound.store(Arc::new(outbound));
@@ -415,14 +415,18 @@ fn server_view(config: &Config, directory: Arc<ArcSwap<Directory>>, metrics: Arc
     }
 }
 
-fn transport_policy(config: &Config, signing: &Signing) -> TransportPolicy {
+fn signing_policy(config: &Config, signing: &Signing) -> TransportPolicy {
+    TransportPolicy { is_signing: !signing.is_idle(), ..transport_policy(config) }
+}
+
+/// What the transport needs to know, as the configuration says it.
+pub(crate) fn transport_policy(config: &Config) -> TransportPolicy {
     let queue = &config.queue;
     TransportPolicy {
         routes: config.routes.clone(),
         lifetime: queue.lifetime,
         lifetime_null: queue.bounce_lifetime,
         delay_notice: queue.delay_notice,
-        is_signing: !signing.is_idle(),
         retry_remote: RetryPolicy { first_waits: queue.first_waits.clone(), wait_max: queue.longest_wait },
         ..TransportPolicy::new(config.host_name.clone(), config.directory.clone())
     }

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use basin_core::mail::MessageId;
+use basin_core::mail::{Message, MessageId};
+use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
-use basin_spool::Spool;
+use basin_core::transport::{RouteTable, State};
+use basin_spool::{Spool, SpoolFault};
 
 use crate::clock;
-use crate::control::{Activity, Changing, ServerState};
+use crate::control::{Activity, QueueState, ServerState, Soon};
 use crate::registry::Loaded;
 use crate::services::Services;
+use crate::transport::{Action, Done, LiveIndex};
 
 /// Answers for the server to `basin queue` and `basin sink`.
 pub struct Running {
@@ -23,28 +26,38 @@ impl Running {
     }
 }
 
-impl ServerState for Running {
+impl QueueState for Running {
     fn now(&self) -> Timestamp {
         clock::now()
-    }
-
-    fn loaded(&self) -> Arc<Loaded> {
-        self.services.ask.loaded()
-    }
-
-    fn activity(&self) -> &Activity {
-        self.services.ask.activity()
     }
 
     fn spool(&self) -> &Spool {
         &self.services.spool
     }
 
-    fn release(&self, id: MessageId) -> Changing<'_> {
-        Box::pin(async move { self.services.queue.release(id) })
+    fn index(&self) -> &LiveIndex {
+        self.services.queue.index()
     }
 
-    fn delete(&self, id: MessageId) -> Changing<'_> {
-        Box::pin(self.services.queue.delete(id))
+    fn routes(&self) -> Arc<RouteTable> {
+        self.services.queue.routes()
+    }
+
+    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter) -> Soon<'a, Done> {
+        Box::pin(self.services.queue.act(id, action, filter))
+    }
+
+    fn import(&self, message: Message, state: State) -> Soon<'_, Result<bool, SpoolFault>> {
+        Box::pin(self.services.queue.import(message, state))
+    }
+}
+
+impl ServerState for Running {
+    fn loaded(&self) -> Arc<Loaded> {
+        self.services.ask.loaded()
+    }
+
+    fn activity(&self) -> &Activity {
+        self.services.ask.activity()
     }
 }

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use basin_core::limits::{DRAFT_MEMORY_BYTES_MAX, STORAGE_RETRY_AFTER};
 use basin_core::mail::{Envelope, Message, MessageId};
 use basin_core::queue::SchedulePolicy;
-use basin_core::transport::{Change, Delivering, End, State, Transport, TransportPolicy, Work};
+use basin_core::transport::{Delivering, End, RouteTable, State, Transport, TransportPolicy, Work};
 use basin_spool::{Spool, SpoolFault};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
@@ -19,7 +19,6 @@ use tokio::time::timeout;
 
 use crate::ask::{Ask, SinkTime};
 use crate::clock::{Randomness, now};
-use crate::control::ChangeError;
 use crate::delivery::{Courier, Parcel};
 use crate::net::inbound::fault_kind;
 use crate::shutdown::Phase;
@@ -29,10 +28,14 @@ use crate::telemetry::records::{Delivery, MessageEnded, MessageWaits, StorageFai
 use crate::telemetry::relay::{Deferred, MessageQueued};
 
 mod enter;
+mod live;
+mod operator;
 mod recent;
 mod remote;
 mod waiting;
 
+pub use live::LiveIndex;
+pub use operator::{Action, Applied, Done};
 pub use remote::Lengths;
 use waiting::{After, Again, Due, Queued, Start, Waiting};
 
@@ -66,6 +69,7 @@ pub struct Queue {
 
 struct Shared {
     parts: Parts,
+    index: LiveIndex,
     waiting: Mutex<Waiting>,
     /// A message can be taken.
     ready: Notify,
@@ -85,7 +89,8 @@ impl Queue {
         let waiting = Mutex::new(Waiting::new(SchedulePolicy::new(routes)));
         let (ready, timed, scheduled) = (Notify::new(), Notify::new(), Notify::new());
         let messages_max = AtomicU64::new(u64::MAX);
-        Self { shared: Arc::new(Shared { parts, waiting, ready, timed, scheduled, messages_max, workers }) }
+        let index = LiveIndex::unfilled();
+        Self { shared: Arc::new(Shared { parts, index, waiting, ready, timed, scheduled, messages_max, workers }) }
     }
 
     /// Starts the workers. They end after what they have in hand when the server stops taking mail.
@@ -99,12 +104,26 @@ impl Queue {
             let shared = self.shared.clone();
             // Mail is taken and delivered meanwhile; a stopping server does not wait for what it has not read.
             drop(tokio::task::spawn_blocking(move || shared.enter_all()));
+        } else {
+            let (index, spool) = (self.shared.index.clone(), self.shared.parts.spool.clone());
+            drop(tokio::task::spawn_blocking(move || index.fill(&spool)));
         }
         tasks
     }
 
+    /// What operators ask about the messages.
+    pub fn index(&self) -> &LiveIndex {
+        &self.shared.index
+    }
+
+    /// The routes in force.
+    pub fn routes(&self) -> Arc<RouteTable> {
+        self.shared.parts.policy.load().routes.clone()
+    }
+
     /// Takes a message over that is on disk now.
     pub fn stored(&self, message: Message, state: State) {
+        self.shared.index.put(&message, &state);
         // Without workers the list would only grow; the next start finds the message in the spool.
         if self.shared.workers > 0 {
             self.shared.lock().stored(message, state);
@@ -115,39 +134,6 @@ impl Queue {
     /// Messages that a worker has now.
     pub fn busy(&self) -> usize {
         self.shared.lock().busy()
-    }
-
-    /// Lets a message go on that waits for a time or an operator.
-    ///
-    /// # Errors
-    /// There is no such message, or it is being worked on.
-    pub fn release(&self, id: MessageId) -> Result<(), ChangeError> {
-        if !self.shared.parts.spool.contains(&id) {
-            return Err(ChangeError::Unknown(id));
-        }
-        self.shared.lock().release(id.clone()).map_err(|_| ChangeError::Busy(id))?;
-        self.shared.ready.notify_one();
-        Ok(())
-    }
-
-    /// Takes a message out for good.
-    ///
-    /// # Errors
-    /// There is no such message, it is being worked on, or the storage failed.
-    pub async fn delete(&self, id: MessageId) -> Result<(), ChangeError> {
-        if !self.shared.parts.spool.contains(&id) {
-            return Err(ChangeError::Unknown(id));
-        }
-        self.shared.lock().seize(&id).map_err(|_| ChangeError::Busy(id.clone()))?;
-        // A task of its own: who asked may go away, and what was seized must be given back all the same.
-        let (shared, seized) = (self.shared.clone(), id.clone());
-        let removal = tokio::spawn(async move {
-            let removed = shared.remove(seized.clone()).await;
-            shared.rested(&seized, After::Nothing);
-            removed
-        });
-        let removed = removal.await.unwrap_or(Err(SpoolFault::Closed));
-        removed.map_err(|fault| ChangeError::Storage { id, why: fault.to_string() })
     }
 }
 
@@ -316,7 +302,6 @@ impl Shared {
             Start::Again(Again::Removal(id, end)) => return Ok(Started::with(Work::Remove(id, end))),
             Start::Fresh(kept) => (None, Some(kept)),
             Start::Load => (None, None),
-            Start::Release => (Some(Change::Release), None),
             Start::Again(Again::Change(_, change)) | Start::Change(change) => (Some(change), None),
         };
         let kept = kept.or_else(|| self.lock().recent.get(&due.id).map(Box::new));
@@ -385,8 +370,11 @@ impl Shared {
 
     async fn save(&self, message: Message, state: State) -> Result<(), SpoolFault> {
         let (done, result) = oneshot::channel();
-        on_disk(&message, || self.parts.spool.save(message.clone(), state, move |saved| drop(done.send(saved))));
-        result.await.unwrap_or(Err(SpoolFault::Closed))
+        let begin = state.clone();
+        on_disk(&message, || self.parts.spool.save(message.clone(), begin, move |saved| drop(done.send(saved))));
+        result.await.unwrap_or(Err(SpoolFault::Closed))?;
+        self.index.put(&message, &state);
+        Ok(())
     }
 
     async fn commit(&self, message: Message, state: State) -> Result<(), SpoolFault> {
@@ -394,6 +382,7 @@ impl Shared {
         let (copy, begin) = (message.clone(), state.clone());
         on_disk(&message, || self.parts.spool.commit(copy, begin, move |committed| drop(done.send(committed))));
         result.await.unwrap_or(Err(SpoolFault::Closed))?;
+        self.index.put(&message, &state);
         self.lock().stored(message, state);
         self.ready.notify_one();
         Ok(())
@@ -401,8 +390,10 @@ impl Shared {
 
     async fn remove(&self, id: MessageId) -> Result<(), SpoolFault> {
         let (done, result) = oneshot::channel();
-        self.parts.spool.remove(id, move |removed| drop(done.send(removed)));
-        result.await.unwrap_or(Err(SpoolFault::Closed))
+        self.parts.spool.remove(id.clone(), move |removed| drop(done.send(removed)));
+        result.await.unwrap_or(Err(SpoolFault::Closed))?;
+        self.index.remove(&id);
+        Ok(())
     }
 
     fn failed(&self, id: &MessageId, fault: &SpoolFault) {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::net::UnixStream;
@@ -15,8 +16,9 @@ use tokio::net::UnixStream;
 use crate::control::report::Complaint;
 use crate::control::socket_path;
 
-/// Longest wait for an answer. A release waits for a sync of the spool, and a disk may be slow.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for an answer. A slice of changes waits for many syncs of the spool and for messages that are
+/// being worked on, and a disk may be slow.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Largest answer, in octets: a message of the largest size and a long queue fit, a runaway server does not
 /// fill the memory of its client.
@@ -61,7 +63,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, ClientError> {
-        self.parse(&self.octets(Method::GET, url)?)
+        self.parse(&self.octets(Method::GET, url, Bytes::new())?)
     }
 
     /// Gets octets.
@@ -69,7 +71,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn get_octets(&self, url: &str) -> Result<Bytes, ClientError> {
-        self.octets(Method::GET, url)
+        self.octets(Method::GET, url, Bytes::new())
     }
 
     /// Whether a server runs.
@@ -77,15 +79,24 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotRunning`] where none does; see [`ClientError`] for the others.
     pub fn ping(&self) -> Result<(), ClientError> {
-        self.octets(Method::GET, "/v1/registry").map(drop)
+        self.octets(Method::GET, "/v1/registry", Bytes::new()).map(drop)
     }
 
-    /// Asks for a change.
+    /// Asks a question that is a value itself, or for a change.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn post(&self, url: &str) -> Result<(), ClientError> {
-        self.octets(Method::POST, url).map(drop)
+    pub fn post<T: DeserializeOwned>(&self, url: &str, question: &impl Serialize) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(question).map_err(|error| self.failed(error.to_string()))?;
+        self.post_octets(url, body.into())
+    }
+
+    /// Hands octets over.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn post_octets<T: DeserializeOwned>(&self, url: &str, octets: Bytes) -> Result<T, ClientError> {
+        self.parse(&self.octets(Method::POST, url, octets)?)
     }
 
     /// Asks for a change that has an answer.
@@ -93,7 +104,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn post_for<T: DeserializeOwned>(&self, url: &str) -> Result<T, ClientError> {
-        self.parse(&self.octets(Method::POST, url)?)
+        self.parse(&self.octets(Method::POST, url, Bytes::new())?)
     }
 
     fn parse<T: DeserializeOwned>(&self, octets: &[u8]) -> Result<T, ClientError> {
@@ -116,22 +127,22 @@ impl Client {
         }
     }
 
-    fn octets(&self, method: Method, url: &str) -> Result<Bytes, ClientError> {
+    fn octets(&self, method: Method, url: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.failed(error.to_string()))?;
-        let asked = async { tokio::time::timeout(ANSWER_WAIT_MAX, self.ask(method, url)).await };
+        let asked = async { tokio::time::timeout(ANSWER_WAIT_MAX, self.ask(method, url, body)).await };
         runtime
             .block_on(asked)
             .unwrap_or_else(|_| Err(self.failed(format!("no answer within {} s", ANSWER_WAIT_MAX.as_secs()))))
     }
 
-    async fn ask(&self, method: Method, url: &str) -> Result<Bytes, ClientError> {
+    async fn ask(&self, method: Method, url: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let stream = UnixStream::connect(&self.path).await.map_err(|error| self.unreachable(&error))?;
         let failed = |error: hyper::Error| self.failed(error.to_string());
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         let connection = tokio::spawn(connection);
-        let request = Request::builder().method(method).uri(url).header("host", "basin").body(Empty::<Bytes>::new());
+        let request = Request::builder().method(method).uri(url).header("host", "basin").body(Full::new(body));
         let request = request.map_err(|error| self.failed(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(failed)?;
         let status = response.status();

@@ -13,7 +13,7 @@ pub mod state;
 pub use activity::{Activity, BindingActivity, Call, FailureSeen};
 pub use client::{Client, ClientError};
 pub use server::{SocketError, bind, serve};
-pub use state::{ChangeError, Changing, ServerState};
+pub use state::{QueueState, ServerState, Soon};
 
 /// The socket of the server whose spool directory that is.
 pub fn socket_path(spool: &std::path::Path) -> std::path::PathBuf {

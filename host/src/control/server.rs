@@ -9,21 +9,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::net::UnixListener;
 
+use crate::control::ServerState;
+use crate::control::queue::act::ActRequest;
+use crate::control::queue::ask::{self, ListRequest, SummaryRequest};
+use crate::control::queue::packet::{Imported, Packet};
 use crate::control::queue::{self, LookupError};
 use crate::control::report::{Complaint, RegistryState};
-use crate::control::{ChangeError, ServerState};
 
 /// Callers that wait to be accepted; each is a person or a script.
 const BACKLOG: i32 = 64;
+
+/// Largest question, in octets: a filter with thousands of ids fits.
+const QUESTION_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest message that is imported, with its description, in octets. The same user could fill the memory of
+/// this process in other ways; the limit is against mistakes.
+const IMPORT_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// Why there is no control socket.
 #[derive(Debug, Error)]
@@ -92,11 +104,14 @@ pub async fn serve(
 fn router(server: Arc<dyn ServerState>) -> Router {
     Router::new()
         .route("/v1/registry", get(registry))
-        .route("/v1/queue", get(list))
+        .route("/v1/queue/list", post(list))
+        .route("/v1/queue/summary", post(summary))
+        .route("/v1/queue/act", post(act))
+        .route("/v1/queue/import", post(import))
+        .route("/v1/queue/changes/{since}", get(changes))
         .route("/v1/queue/{id}", get(message))
         .route("/v1/queue/{id}/content", get(content))
-        .route("/v1/queue/{id}/release", post(release))
-        .route("/v1/queue/{id}/delete", post(delete))
+        .route("/v1/queue/{id}/export", get(export))
         .route("/v1/spool/pin", post(pin))
         .with_state(server)
 }
@@ -107,8 +122,68 @@ async fn registry(State(server): Shared) -> Response {
     json(StatusCode::OK, &RegistryState::of(server.as_ref()))
 }
 
-async fn list(State(server): Shared) -> Response {
-    blocking(move || json(StatusCode::OK, &queue::rows(server.spool()))).await
+async fn list(State(server): Shared, body: Body) -> Response {
+    match question::<ListRequest>(body).await {
+        Ok(request) => blocking(move || asked(ask::list(server.as_ref(), &request))).await,
+        Err(response) => response,
+    }
+}
+
+async fn summary(State(server): Shared, body: Body) -> Response {
+    match question::<SummaryRequest>(body).await {
+        Ok(request) => blocking(move || asked(ask::summary(server.as_ref(), &request))).await,
+        Err(response) => response,
+    }
+}
+
+async fn changes(State(server): Shared, UrlPath(since): UrlPath<u64>) -> Response {
+    json(StatusCode::OK, &ask::changes(server.as_ref(), since))
+}
+
+async fn act(State(server): Shared, body: Body) -> Response {
+    match question::<ActRequest>(body).await {
+        Ok(request) => asked(queue::act::act(server, request).await),
+        Err(response) => response,
+    }
+}
+
+async fn import(State(server): Shared, body: Body) -> Response {
+    let body = match axum::body::to_bytes(body, IMPORT_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(error) => return complaint(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    let parsed = Packet::split(&body).and_then(|(packet, content)| packet.import(&content));
+    let (message, state) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return complaint(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    match server.import(message, state).await {
+        Ok(is_new) => json(StatusCode::OK, &Imported { is_new }),
+        Err(fault) => complaint(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
+    }
+}
+
+async fn export(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
+    let as_octets = |octets| ([(header::CONTENT_TYPE, "application/octet-stream")], octets).into_response();
+    let exported = move || match Packet::export(server.spool(), &id).map(|(packet, content)| packet.join(&content)) {
+        Ok(Ok(octets)) => as_octets(octets),
+        Ok(Err(error)) => complaint(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        Err(error) => answer::<()>(Err(error), |()| StatusCode::OK.into_response()),
+    };
+    blocking(exported).await
+}
+
+async fn question<T: DeserializeOwned>(body: Body) -> Result<T, Response> {
+    let bad = |error: String| complaint(StatusCode::BAD_REQUEST, error);
+    let body = axum::body::to_bytes(body, QUESTION_BYTES_MAX).await.map_err(|error| bad(error.to_string()))?;
+    serde_json::from_slice(&body).map_err(|error| bad(format!("the question is not understood: {error}")))
+}
+
+fn asked<T: Serialize, E: core::fmt::Display>(result: Result<T, E>) -> Response {
+    match result {
+        Ok(value) => json(StatusCode::OK, &value),
+        Err(error) => complaint(StatusCode::BAD_REQUEST, error.to_string()),
+    }
 }
 
 async fn message(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
@@ -156,30 +231,6 @@ fn answer<T>(result: Result<T, LookupError>, with: impl FnOnce(T) -> Response) -
         Ok(value) => with(value),
         Err(error) => complaint(status, error.to_string()),
     }
-}
-
-async fn release(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
-    match queue::parse_id(&id) {
-        Ok(id) => changed(server.release(id).await),
-        Err(error) => complaint(StatusCode::BAD_REQUEST, error.to_string()),
-    }
-}
-
-async fn delete(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
-    match queue::parse_id(&id) {
-        Ok(id) => changed(server.delete(id).await),
-        Err(error) => complaint(StatusCode::BAD_REQUEST, error.to_string()),
-    }
-}
-
-fn changed(result: Result<(), ChangeError>) -> Response {
-    let status = match &result {
-        Ok(()) => return json(StatusCode::OK, &serde_json::json!({})),
-        Err(ChangeError::Unknown(_)) => StatusCode::NOT_FOUND,
-        Err(ChangeError::Busy(_)) => StatusCode::CONFLICT,
-        Err(ChangeError::Storage { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    complaint(status, result.err().map(|error| error.to_string()).unwrap_or_default())
 }
 
 fn complaint(status: StatusCode, error: String) -> Response {

@@ -4,52 +4,45 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use basin_core::mail::MessageId;
+use basin_core::mail::{Message, MessageId};
+use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
-use thiserror::Error;
+use basin_core::transport::{RouteTable, State};
+use basin_spool::{Spool, SpoolFault};
 
 use crate::control::Activity;
 use crate::registry::Loaded;
+use crate::transport::{Action, Done, LiveIndex};
 
-/// Why a message of the queue was not released or deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ChangeError {
-    /// There is no such message; it may have been delivered meanwhile.
-    #[error("there is no message {0} in the queue; it may have been delivered meanwhile")]
-    Unknown(MessageId),
-    /// It is being worked on; nothing changed.
-    #[error("message {0} is being delivered at this moment; try again")]
-    Busy(MessageId),
-    /// The storage failed; nothing changed.
-    #[error("cannot change message {id}: {why}")]
-    Storage {
-        /// The message.
-        id: MessageId,
-        /// What the storage said.
-        why: String,
-    },
-}
+/// Something that takes its time.
+pub type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A change of the queue that is under way.
-pub type Changing<'a> = Pin<Box<dyn Future<Output = Result<(), ChangeError>> + Send + 'a>>;
-
-/// The running server, as the control socket sees it.
-pub trait ServerState: Send + Sync + 'static {
+/// A queue, as operators see it: that of the running server, or a spool that the command line opened.
+pub trait QueueState: Send + Sync + 'static {
     /// The clock.
     fn now(&self) -> Timestamp;
 
+    /// The spool.
+    fn spool(&self) -> &Spool;
+
+    /// What is known of each message.
+    fn index(&self) -> &LiveIndex;
+
+    /// The routes in force.
+    fn routes(&self) -> Arc<RouteTable>;
+
+    /// Does to one message what an operator wants, where the filter selects it.
+    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter) -> Soon<'a, Done>;
+
+    /// Takes in a message of another queue and says whether it is new here.
+    fn import(&self, message: Message, state: State) -> Soon<'_, Result<bool, SpoolFault>>;
+}
+
+/// The running server, as the control socket sees it.
+pub trait ServerState: QueueState {
     /// The registry in force.
     fn loaded(&self) -> Arc<Loaded>;
 
     /// What the bindings did.
     fn activity(&self) -> &Activity;
-
-    /// The spool.
-    fn spool(&self) -> &basin_spool::Spool;
-
-    /// Releases a message: what was held goes on, what waits is tried now (`Transport::release`).
-    fn release(&self, id: MessageId) -> Changing<'_>;
-
-    /// Takes a message out of the queue for good, without a notification.
-    fn delete(&self, id: MessageId) -> Changing<'_>;
 }

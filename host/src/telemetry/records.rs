@@ -293,3 +293,19 @@ impl Reloaded<'_> {
         }
     }
 }
+
+/// An operator changed a message of the queue.
+#[derive(Debug, Clone, Copy)]
+pub struct OperatorActed<'a> {
+    /// The message.
+    pub message: &'a MessageId,
+    /// "hold", "release", "retry", "reroute", "expire", "delete" or "import".
+    pub action: &'static str,
+}
+
+impl OperatorActed<'_> {
+    /// Logs it. A deletion leaves no other trace.
+    pub fn record(&self) {
+        info!(message_id = %self.message, action = self.action, "changed by an operator");
+    }
+}

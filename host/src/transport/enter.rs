@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use basin_core::event::EventSet;
 use basin_core::mail::{Message, MessageId};
+use basin_core::queue::index::Row;
 use basin_core::time::Timestamp;
 use basin_core::transport::{Transport, TransportPolicy, Work};
 use basin_spool::Scanned;
@@ -33,8 +34,13 @@ impl Shared {
         let started = now();
         let (entered, unreadable) = (AtomicU64::new(0), AtomicU64::new(0));
         let (policy, interest) = (self.parts.policy.load_full(), self.parts.ask.interest());
+        let mut filling = self.index.filling();
         self.parts.spool.scan(|scanned| match scanned {
             Ok(scanned) => {
+                filling.put(
+                    Row::of_parts(&scanned.id, &scanned.arrival, &scanned.envelope, &scanned.state, scanned.size)
+                        .with(scanned.priority, scanned.deliver_after),
+                );
                 entered.fetch_add(1, Ordering::Relaxed);
                 let id = scanned.id.clone();
                 let entry = entry(policy.clone(), scanned, interest, now());
@@ -43,9 +49,11 @@ impl Shared {
             // It stays where it is for a person to look at, as one that cannot be loaded.
             Err(damaged) => {
                 unreadable.fetch_add(1, Ordering::Relaxed);
+                filling.put(Row::damaged(damaged.id.clone(), 0, damaged.fault.to_string()));
                 self.failed(&damaged.id, &damaged.fault);
             }
         });
+        filling.end();
         self.lock().all_read();
         let took = now().since(started);
         SpoolEntered { messages: entered.into_inner(), unreadable: unreadable.into_inner(), took }.record();

@@ -1,5 +1,6 @@
 use basin_core::addr::Address;
 use basin_core::mail::{Arrival, Body, Envelope, Origin};
+use basin_core::queue::index::Filter;
 
 use super::*;
 use crate::harness::Harness;
@@ -59,14 +60,16 @@ async fn a_mailbox_that_cannot_be_written_is_tried_again() {
     std::fs::write(&mail, "in the way").expect("can be written");
     let _workers = harness.services.queue.run(&harness.services.stopper.subscribe());
     let (message, state) = store(&harness, &["bob@basin.example"]).await;
+    let everything = Filter::default();
     harness.services.queue.stored(message.clone(), state);
     until(|| harness.services.spool.list().iter().any(|summary| summary.attempts == 1)).await;
     until(|| harness.services.queue.busy() == 0).await;
-    assert_eq!(harness.services.queue.release(message.id.clone()), Ok(()));
+    let retry = || harness.services.queue.act(message.id.clone(), &Action::Retry, &everything);
+    assert_eq!(retry().await, Done::Changed);
     until(|| harness.services.spool.list().iter().any(|summary| summary.attempts == 2)).await;
     until(|| harness.services.queue.busy() == 0).await;
     std::fs::remove_file(&mail).expect("can be removed");
-    assert_eq!(harness.services.queue.release(message.id), Ok(()));
+    assert_eq!(retry().await, Done::Changed);
     harness.wait_for_messages(0).await;
     assert_eq!(harness.mails("bob").len(), 1);
 }
@@ -88,10 +91,15 @@ async fn an_operator_deletes_what_nobody_works_on() {
     let harness = Harness::start();
     let (message, _) = store(&harness, &["bob@basin.example"]).await;
     let queue = &harness.services.queue;
-    assert_eq!(queue.delete(message.id.clone()).await, Ok(()));
+    let delete = |filter: &str| {
+        let filter = Filter::parse(filter).expect("a filter");
+        let id = message.id.clone();
+        async move { queue.act(id, &Action::Delete, &filter).await }
+    };
+    assert_eq!(delete("size>1G").await, Done::Gone, "the filter is applied to the message as it is");
+    assert_eq!(delete("recipient=bob@*").await, Done::Changed);
     assert!(!harness.services.spool.contains(&message.id));
-    assert_eq!(queue.delete(message.id.clone()).await, Err(ChangeError::Unknown(message.id.clone())));
-    assert_eq!(queue.release(message.id.clone()), Err(ChangeError::Unknown(message.id)));
+    assert_eq!(delete("").await, Done::Gone);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

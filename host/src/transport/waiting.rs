@@ -27,8 +27,6 @@ pub(super) enum Start {
     Load,
     /// Something happened to it.
     Change(Change),
-    /// Load it and release it.
-    Release,
     /// The storage failed in the middle.
     Again(Again),
 }
@@ -237,13 +235,6 @@ impl Waiting {
         repetitions.chain(self.timetable.next_due()).min()
     }
 
-    /// Takes a message off the lists for an operator, to be released.
-    pub(super) fn release(&mut self, id: MessageId) -> Result<(), IsBusy> {
-        self.withdraw(&id)?;
-        self.push(id, Start::Release);
-        Ok(())
-    }
-
     /// Takes a message off the lists for an operator; it is busy until [`Waiting::done`].
     pub(super) fn seize(&mut self, id: &MessageId) -> Result<(), IsBusy> {
         self.withdraw(id)?;
@@ -269,9 +260,7 @@ impl Waiting {
 
     /// Whether somebody could take a message.
     pub(super) fn has_ready(&self) -> bool {
-        let is_possible = |due: &Due| {
-            self.repetitions.len() < REPETITIONS_MAX || matches!(due.start, Start::Again(_) | Start::Release)
-        };
+        let is_possible = |due: &Due| self.repetitions.len() < REPETITIONS_MAX || matches!(due.start, Start::Again(_));
         self.ready.front().is_some_and(is_possible)
     }
 

@@ -80,10 +80,14 @@ fn a_message_is_never_with_two_workers() {
     waiting.found(id.clone());
     waiting.stored(one, State::default());
     assert!(waiting.take().is_none());
-    assert_eq!(waiting.release(id.clone()), Err(IsBusy));
+    assert_eq!(waiting.seize(&id), Err(IsBusy));
     waiting.done(&id, After::Nothing, now());
-    assert_eq!(waiting.release(id), Ok(()));
-    assert!(matches!(waiting.take().map(|due| due.start), Some(Start::Release)));
+    assert_eq!(waiting.seize(&id), Ok(()));
+    waiting.found(id.clone());
+    assert!(waiting.take().is_none(), "the operator has it");
+    waiting.done(&id, After::Nothing, now());
+    waiting.found(id);
+    assert!(matches!(waiting.take().map(|due| due.start), Some(Start::Load)));
 }
 
 #[test]

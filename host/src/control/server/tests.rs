@@ -3,46 +3,63 @@ use std::sync::{Arc, mpsc};
 
 use basin_core::addr::Address;
 use basin_core::mail::{Arrival, Body, Envelope, Message, MessageId, Origin};
+use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
-use basin_core::transport::{Stage, State as Standing};
-use basin_spool::{Options, RealStorage, Spool};
+use basin_core::transport::{RouteTable, Stage, State as Standing};
+use basin_spool::{Options, RealStorage, Spool, SpoolFault};
 use tempfile::TempDir;
 
 use super::*;
-use crate::control::queue::{Row, Shown};
-use crate::control::{Activity, Changing, Client, ClientError, socket_path};
+use crate::control::queue::Shown;
+use crate::control::queue::act::ActReport;
+use crate::control::queue::ask::{Changes, Page, Summary};
+use crate::control::{Activity, Client, ClientError, QueueState, Soon, socket_path};
 use crate::registry::Loaded;
+use crate::transport::{Action, Done, LiveIndex};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
 struct Fake {
     spool: Spool,
+    index: LiveIndex,
     activity: Activity,
 }
 
-impl ServerState for Fake {
+impl QueueState for Fake {
     fn now(&self) -> Timestamp {
         NOW
-    }
-
-    fn loaded(&self) -> Arc<Loaded> {
-        Arc::new(Loaded::empty(NOW))
-    }
-
-    fn activity(&self) -> &Activity {
-        &self.activity
     }
 
     fn spool(&self) -> &Spool {
         &self.spool
     }
 
-    fn release(&self, id: basin_core::mail::MessageId) -> Changing<'_> {
-        Box::pin(async move { if self.spool.contains(&id) { Ok(()) } else { Err(ChangeError::Unknown(id)) } })
+    fn index(&self) -> &LiveIndex {
+        &self.index
     }
 
-    fn delete(&self, id: basin_core::mail::MessageId) -> Changing<'_> {
-        Box::pin(async move { Err(ChangeError::Busy(id)) })
+    fn routes(&self) -> Arc<RouteTable> {
+        Arc::default()
+    }
+
+    fn act<'a>(&'a self, _: MessageId, action: &'a Action, _: &'a Filter) -> Soon<'a, Done> {
+        let done = if *action == Action::Delete { Done::Busy } else { Done::Changed };
+        Box::pin(async move { done })
+    }
+
+    fn import(&self, message: Message, _: Standing) -> Soon<'_, Result<bool, SpoolFault>> {
+        let is_new = !self.spool.contains(&message.id);
+        Box::pin(async move { Ok(is_new) })
+    }
+}
+
+impl ServerState for Fake {
+    fn loaded(&self) -> Arc<Loaded> {
+        Arc::new(Loaded::empty(NOW))
+    }
+
+    fn activity(&self) -> &Activity {
+        &self.activity
     }
 }
 
@@ -75,7 +92,9 @@ fn server(dir: &TempDir) -> Fake {
     let state = Standing { stage: held, ..Standing::default() };
     spool.commit(message(), state, move |result| done.send(result.map(drop)).expect("the test waits"));
     committed.recv().expect("the writer answers").expect("the disk has room");
-    Fake { spool, activity: Activity::default() }
+    let index = LiveIndex::unfilled();
+    index.fill(&spool);
+    Fake { spool, index, activity: Activity::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,24 +109,48 @@ async fn the_queue_is_listed_shown_and_changed_through_the_socket() {
     let served = tokio::spawn(serve(listener, path.clone(), Arc::new(server(&dir)), shutdown));
     let client = Client::new(dir.path());
     let asked = tokio::task::spawn_blocking(move || {
-        let rows: Vec<Row> = client.get("/v1/queue").expect("the server runs");
-        assert_eq!((rows.len(), rows[0].stage.as_str(), rows[0].recipient_count), (1, "held", 1));
+        let all = serde_json::json!({ "filter": "state=held", "limit": 10 });
+        let page: Page = client.post("/v1/queue/list", &all).expect("the server runs");
+        let rows = page.rows;
+        assert_eq!((rows.len(), rows[0].state.word(), rows[0].recipient_count), (1, "held", 1));
+        assert_eq!((rows[0].destinations.as_slice(), page.next), (&["basin.example".to_owned()][..], None));
         assert_eq!(rows[0].reason.as_deref(), Some("to look at"));
         let id = rows[0].id.clone();
         let shown: Shown = client.get(&format!("/v1/queue/{id}")).expect("it is there");
         assert_eq!((shown.header.as_str(), shown.size), ("Subject: hello\r\n", 24));
         let content = client.get_octets(&format!("/v1/queue/{id}/content")).expect("it is there");
         assert_eq!(&content[..], b"Subject: hello\r\n\r\ntext\r\n");
-        client.post(&format!("/v1/queue/{id}/release")).expect("it is there");
-        let refused = |result: Result<(), ClientError>| match result {
+        let release = serde_json::json!({ "action": "release", "filter": format!("id={id}") });
+        let report: ActReport = client.post("/v1/queue/act", &release).expect("the server runs");
+        assert_eq!((report.matched, report.changed.as_slice()), (1, &[id.clone()][..]));
+        let delete = serde_json::json!({ "action": "delete", "filter": "size<1M", "busy_wait_ms": 60 });
+        let report: ActReport = client.post("/v1/queue/act", &delete).expect("the server runs");
+        assert_eq!((report.changed.len(), report.busy.as_slice()), (0, &[id.clone()][..]), "a busy message is named");
+        let delete = serde_json::json!({ "action": "delete", "filter": "", "is_dry_run": true });
+        let report: ActReport = client.post("/v1/queue/act", &delete).expect("the server runs");
+        assert_eq!((report.matched, report.busy.len()), (1, 0));
+        let by = serde_json::json!({ "filter": "", "by": "reply", "limit": 10 });
+        let summary: Summary = client.post("/v1/queue/summary", &by).expect("the server runs");
+        assert_eq!((summary.total.messages, summary.groups[0].name.as_str()), (1, "to look at"));
+        let changes: Changes = client.get("/v1/queue/changes/0").expect("the server runs");
+        assert_eq!((changes.changes.len(), changes.next, changes.missed), (1, 1, 0));
+        let packet = client.get_octets(&format!("/v1/queue/{id}/export")).expect("it is there");
+        let again: Imported = client.post_octets("/v1/queue/import", packet.clone()).expect("the server runs");
+        assert_eq!(again, Imported { is_new: false });
+        let mut other = packet.to_vec();
+        other.push(b'x');
+        let why = |result: Result<(), ClientError>| match result {
             Err(ClientError::Refused(why)) => why,
             other => unreachable!("{other:?}"),
         };
-        let unknown = refused(client.post("/v1/queue/0-1/release"));
+        let bad = why(client.post_octets::<Imported>("/v1/queue/import", other.into()).map(drop));
+        assert!(bad.contains("is not what was exported"), "{bad}");
+        let unknown = why(client.get::<Shown>("/v1/queue/0-1").map(drop));
         assert_eq!(unknown, "there is no message 0-1 in the queue; it may have been delivered meanwhile");
-        let busy = refused(client.post(&format!("/v1/queue/{id}/delete")));
-        assert!(busy.ends_with("is being delivered at this moment; try again"), "{busy}");
-        let no_id = refused(client.get::<Shown>("/v1/queue/a_b").map(drop));
+        let bad =
+            why(client.post::<Page>("/v1/queue/list", &serde_json::json!({ "filter": "x=y", "limit": 1 })).map(drop));
+        assert!(bad.starts_with("there is no filter field \"x\""), "{bad}");
+        let no_id = why(client.get::<Shown>("/v1/queue/a_b").map(drop));
         assert_eq!(no_id, "\"a_b\" is no message id; `basin queue list` shows them");
         let state: RegistryState = client.get("/v1/registry").expect("the server runs");
         assert_eq!((state.generation, state.since, state.now), (0, NOW, NOW));

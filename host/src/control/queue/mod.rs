@@ -1,13 +1,14 @@
-//! What of the queue is shown, out of a spool: the running server's or one that the command line opened.
+//! The queue, for operators: the running server's, or a spool that the command line opened.
 
 use basin_core::mail::{Arrival, Envelope, Message, MessageId};
-use basin_core::time::Timestamp;
 use basin_core::transport::State;
-use basin_spool::{Spool, Summary};
+use basin_spool::Spool;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::control::report::{moment, moment_or_none};
+pub mod act;
+pub mod ask;
+pub mod packet;
 
 /// Octets of the body that are read at once.
 const CHUNK: usize = 256 * 1024;
@@ -31,50 +32,6 @@ pub enum LookupError {
     },
 }
 
-/// A line of `basin queue list`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
-    /// Identity.
-    pub id: MessageId,
-    /// Reverse path; empty for the null sender.
-    pub sender: String,
-    /// The first few recipients.
-    pub recipients: Vec<String>,
-    /// How many there are.
-    pub recipient_count: usize,
-    /// Octets.
-    pub size: u64,
-    /// When it came.
-    #[serde(with = "moment")]
-    pub arrived: Timestamp,
-    /// `submission`, `delivery`, `held`, `bad` or `damaged`.
-    pub stage: String,
-    /// Nothing happens to it before this time.
-    #[serde(with = "moment_or_none")]
-    pub not_before: Option<Timestamp>,
-    /// Delivery attempts so far.
-    pub attempts: u32,
-    /// Why it waits.
-    pub reason: Option<String>,
-}
-
-impl From<Summary> for Row {
-    fn from(summary: Summary) -> Self {
-        Self {
-            sender: summary.sender.map(|sender| sender.to_string()).unwrap_or_default(),
-            recipients: summary.recipients.iter().map(ToString::to_string).collect(),
-            id: summary.id,
-            recipient_count: summary.recipient_count,
-            size: summary.size,
-            arrived: summary.arrived,
-            stage: summary.stage.to_owned(),
-            not_before: summary.not_before,
-            attempts: summary.attempts,
-            reason: summary.reason,
-        }
-    }
-}
-
 /// All that is known of a message but its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
@@ -90,13 +47,6 @@ pub struct Shown {
     pub size: u64,
     /// The header block; octets that are no UTF-8 are replaced.
     pub header: String,
-}
-
-/// The queue, oldest first.
-pub fn rows(spool: &Spool) -> Vec<Row> {
-    let mut rows: Vec<Row> = spool.list().into_iter().map(Row::from).collect();
-    rows.sort_by(|a, b| (a.arrived, &a.id).cmp(&(b.arrived, &b.id)));
-    rows
 }
 
 /// Reads an id.
@@ -130,13 +80,17 @@ pub fn message(spool: &Spool, id: &str) -> Result<Shown, LookupError> {
 pub fn content(spool: &Spool, id: &str) -> Result<Vec<u8>, LookupError> {
     let id = parse_id(id)?;
     let (message, _) = load(spool, &id)?;
+    content_of(&message)
+}
+
+fn content_of(message: &Message) -> Result<Vec<u8>, LookupError> {
     let mut octets = message.header.to_bytes();
     octets.extend_from_slice(message.separator());
     let read = message.body.for_each_chunk(CHUNK, |chunk| {
         octets.extend_from_slice(chunk);
         Ok(())
     });
-    read.map_err(|error| LookupError::Storage { id, why: error.to_string() })?;
+    read.map_err(|error| LookupError::Storage { id: message.id.clone(), why: error.to_string() })?;
     Ok(octets)
 }
 

@@ -1,0 +1,127 @@
+//! The queue of a spool on which no server runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use basin_core::mail::{Message, MessageId};
+use basin_core::queue::index::Filter;
+use basin_core::time::Timestamp;
+use basin_core::transport::{RouteTable, State, TransportPolicy};
+use basin_spool::{Options, RealStorage, Spool, SpoolFault};
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::control::{QueueState, Soon};
+use crate::privileges::Identity;
+use crate::transport::{Action, Applied, Done, LiveIndex};
+
+/// A spool that this process opened, with the index of what is in it.
+pub(super) struct Offline {
+    spool: Spool,
+    index: LiveIndex,
+    policy: Arc<TransportPolicy>,
+}
+
+impl Offline {
+    /// Opens the spool of a configuration.
+    pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
+        let spool = open(&config.spool)?;
+        let index = LiveIndex::unfilled();
+        index.fill(&spool);
+        let policy = Arc::new(crate::app::transport_policy(config));
+        Ok(Self { spool, index, policy })
+    }
+
+    async fn applied(&self, id: &MessageId, action: &Action, filter: &Filter) -> Done {
+        let loaded = match self.spool.load(id) {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return Done::Gone,
+            Err(_) if *action == Action::Delete => return done(self.remove(id).await),
+            Err(fault) => return Done::Failed(fault.to_string()),
+        };
+        match action.apply(self.policy.clone(), loaded, filter, self.now()) {
+            Applied::Save(message, state) => done(self.save(*message, state).await),
+            Applied::Remove => done(self.remove(id).await),
+            Applied::NotYet => Done::Failed("its sender is told of a failure first, when the server runs".to_owned()),
+            Applied::Unchanged => Done::Unchanged,
+            Applied::Unselected => Done::Gone,
+        }
+    }
+
+    async fn save(&self, message: Message, state: State) -> Result<(), SpoolFault> {
+        let (done, result) = oneshot::channel();
+        self.spool.save(message.clone(), state.clone(), move |saved| drop(done.send(saved)));
+        result.await.unwrap_or(Err(SpoolFault::Closed))?;
+        self.index.put(&message, &state);
+        Ok(())
+    }
+
+    async fn remove(&self, id: &MessageId) -> Result<(), SpoolFault> {
+        let (done, result) = oneshot::channel();
+        self.spool.remove(id.clone(), move |removed| drop(done.send(removed)));
+        result.await.unwrap_or(Err(SpoolFault::Closed))?;
+        self.index.remove(id);
+        Ok(())
+    }
+}
+
+fn done(result: Result<(), SpoolFault>) -> Done {
+    result.map_or_else(|fault| Done::Failed(fault.to_string()), |()| Done::Changed)
+}
+
+impl QueueState for Offline {
+    fn now(&self) -> Timestamp {
+        crate::clock::now()
+    }
+
+    fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    fn index(&self) -> &LiveIndex {
+        &self.index
+    }
+
+    fn routes(&self) -> Arc<RouteTable> {
+        self.policy.routes.clone()
+    }
+
+    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter) -> Soon<'a, Done> {
+        Box::pin(async move { self.applied(&id, action, filter).await })
+    }
+
+    fn import(&self, message: Message, state: State) -> Soon<'_, Result<bool, SpoolFault>> {
+        Box::pin(async move {
+            if self.spool.contains(&message.id) {
+                return Ok(false);
+            }
+            let (done, result) = oneshot::channel();
+            let committed = move |result: Result<_, _>| drop(done.send(result.map(drop)));
+            self.spool.commit(message.clone(), state.clone(), committed);
+            result.await.unwrap_or(Err(SpoolFault::Closed))?;
+            self.index.put(&message, &state);
+            Ok(true)
+        })
+    }
+}
+
+impl Drop for Offline {
+    // A removal is durable with the next sync, and nobody syncs after this process.
+    fn drop(&mut self) {
+        self.spool.close();
+    }
+}
+
+fn open(directory: &Path) -> anyhow::Result<Spool> {
+    if !directory.is_dir() {
+        bail!("there is no spool at {}; `basin serve` makes it at its first start", directory.display());
+    }
+    // Opening writes. What root wrote here, the server could not open any more.
+    let owner = Identity::owner_of(directory)?;
+    if owner.is_below_us() {
+        owner.assume().with_context(|| format!("cannot become the owner of {}", directory.display()))?;
+    }
+    let opened = Spool::open(directory, Options::default(), Arc::new(RealStorage));
+    opened.map(|(spool, _)| spool).with_context(|| format!("cannot open the spool {}", directory.display()))
+}

@@ -1,0 +1,101 @@
+//! `basin queue show` and `basin queue cat`.
+
+use std::process::ExitCode;
+
+use basin_core::mail::{Handover, Outcome, Recipient};
+use basin_core::transport::{Stage, State};
+
+use super::desk::Desk;
+use crate::cli::table::{Table, print, print_json, printable};
+use crate::control::queue::Shown;
+use crate::registry::quantity::show_size;
+
+/// Arguments of `basin queue show`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    /// Its id.
+    id: String,
+    /// For scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `basin queue cat`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Cat {
+    /// Its id.
+    id: String,
+}
+
+impl Show {
+    pub(super) fn run(self, desk: &Desk) -> anyhow::Result<ExitCode> {
+        let shown = desk.message(&self.id)?;
+        if self.json {
+            print_json(&shown)?
+        } else {
+            print(show_text(&shown))?
+        };
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Cat {
+    pub(super) fn run(self, desk: &Desk) -> anyhow::Result<ExitCode> {
+        print(desk.content(&self.id)?)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn show_text(shown: &Shown) -> String {
+    let mut table = Table::plain();
+    let arrival = &shown.arrival;
+    let from = shown.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+    table.row(["message", shown.id.as_str()]);
+    table.row([
+        "arrived".to_owned(),
+        format!("{} by {} at {}", arrival.at.to_rfc3339(), arrival.origin, arrival.listener),
+    ]);
+    if let Some(client) = arrival.client {
+        table.row(["client".to_owned(), format!("{client} {}", arrival.helo.as_deref().unwrap_or("-"))]);
+    }
+    table.row(["session", arrival.session.as_deref().unwrap_or("-")]);
+    table.row(["size".to_owned(), show_size(shown.size)]);
+    table.row(["stage".to_owned(), stage(&shown.state)]);
+    table.row(["tries".to_owned(), shown.state.attempts.to_string()]);
+    table.row(["from".to_owned(), format!("<{from}>")]);
+    for recipient in &shown.envelope.recipients {
+        let via = recipient.route_domain.as_ref().map(|hop| format!(" by way of {hop}")).unwrap_or_default();
+        table.row(["to".to_owned(), format!("<{}>{via} {}", recipient.address, outcome(recipient))]);
+    }
+    let header: String = shown.header.lines().map(|line| printable(line) + "\n").collect();
+    table.text() + "\n" + &header
+}
+
+fn stage(state: &State) -> String {
+    let stage = match &state.stage {
+        Stage::Submission => "submission".to_owned(),
+        Stage::Delivery => "delivery".to_owned(),
+        Stage::Discarded => "discarded".to_owned(),
+        Stage::Held { reason, .. } => format!("held: {reason}"),
+        Stage::Bad { reason } => format!("bad: {reason}"),
+    };
+    state.not_before.map_or(stage.clone(), |at| format!("{stage}, not before {}", at.to_rfc3339()))
+}
+
+fn outcome(recipient: &Recipient) -> String {
+    let word = recipient.outcome.word();
+    match &recipient.outcome {
+        Outcome::Pending => word.to_owned(),
+        Outcome::Delivered { at, to: Handover::Relayed { host: Some(host), reply, .. } } => {
+            format!("{word} at {} to {host}: {reply}", at.to_rfc3339())
+        }
+        Outcome::Delivered { at, .. } => format!("{word} at {}", at.to_rfc3339()),
+        Outcome::Deferred { until, reply, attempts, last } => {
+            let host = last.as_ref().and_then(|last| last.host.as_deref());
+            let by = host.map(|host| format!(" by {host}")).unwrap_or_default();
+            format!("{word}{by} until {}, attempt {attempts}: {reply}", until.to_rfc3339())
+        }
+        Outcome::Failed { reply, .. } => format!("{word}: {reply}"),
+        Outcome::Held { reason } => format!("{word}: {reason}"),
+    }
+}

@@ -1,0 +1,228 @@
+//! What operators do to messages that wait, one message at a time, beside the workers.
+
+use std::sync::Arc;
+
+use basin_core::event::EventSet;
+use basin_core::mail::{Message, MessageId, RecipientId};
+use basin_core::queue::index::{Filter, Index, Query, Row};
+use basin_core::time::Timestamp;
+use basin_core::transport::{Change, Stage, State, Transport, TransportPolicy, Whom, Work};
+use basin_spool::SpoolFault;
+use serde::{Deserialize, Serialize};
+
+use super::waiting::After;
+use super::{Queue, Shared};
+use crate::clock::now;
+use crate::telemetry::records::OperatorActed;
+
+/// What an operator wants of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Action {
+    /// It goes nowhere until it is released.
+    Hold {
+        /// Why.
+        reason: String,
+    },
+    /// What is held goes on, and bad mail with it.
+    Release,
+    /// What waits for its next attempt is tried now.
+    Retry,
+    /// The recipients go to that domain or `[host]:port`; `None` is back to where their addresses say.
+    Reroute {
+        /// Where to.
+        to: Option<String>,
+    },
+    /// The recipients fail now, and the sender is told.
+    Expire,
+    /// It is removed, and nobody is told.
+    Delete,
+}
+
+impl Action {
+    /// The word of the command line.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Hold { .. } => "hold",
+            Self::Release => "release",
+            Self::Retry => "retry",
+            Self::Reroute { .. } => "reroute",
+            Self::Expire => "expire",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// The change for the machine; `None` where the action has nothing to do with a message that stands there.
+    fn change(&self, state: &State, whom: Whom) -> Option<Change> {
+        let is_parked = matches!(state.stage, Stage::Held { .. } | Stage::Bad { .. });
+        match self {
+            Self::Hold { .. } if is_parked => None,
+            Self::Hold { reason } => Some(Change::Hold(reason.clone())),
+            Self::Release => Some(Change::Release),
+            // Whoever tries what waits does not mean what somebody holds for a reason.
+            Self::Retry if is_parked => None,
+            Self::Retry => Some(Change::Release),
+            Self::Reroute { to } => Some(Change::Reroute(whom, to.clone())),
+            Self::Expire => Some(Change::Expire(whom, None)),
+            Self::Delete => Some(Change::Delete),
+        }
+    }
+
+    /// What becomes of a message: what is to be written, or that it goes, or that nothing changes.
+    ///
+    /// The filter is applied once more to the message as it was loaded: it may have gone on since the index
+    /// selected it.
+    pub fn apply(
+        &self,
+        policy: Arc<TransportPolicy>,
+        (message, state): (Message, State),
+        filter: &Filter,
+        now: Timestamp,
+    ) -> Applied {
+        let Some(whom) = chosen(&message, &state, filter, &policy, now) else { return Applied::Unselected };
+        if *self == Self::Delete {
+            return Applied::Remove;
+        }
+        let Some(change) = self.change(&state, whom) else { return Applied::Unchanged };
+        // Whether sinks listen does not matter: the machine is left where it first writes.
+        match Transport::change(policy, message, state, EventSet::ALL, change, now, 0) {
+            Work::Save(_, message, state) => Applied::Save(message, state),
+            Work::Remove(..) => Applied::Remove,
+            // Failures that are not told yet are told first.
+            Work::Notify(..) => Applied::NotYet,
+            Work::Ask(..)
+            | Work::Sign(_)
+            | Work::Deliver(_)
+            | Work::Repeat(..)
+            | Work::Queue { .. }
+            | Work::Wait(_)
+            | Work::Park(_) => Applied::Unchanged,
+        }
+    }
+}
+
+/// What an action makes of a message.
+#[derive(Debug)]
+pub enum Applied {
+    /// This is to be written.
+    Save(Box<Message>, State),
+    /// It is to be removed.
+    Remove,
+    /// Something else comes first, which a worker does.
+    NotYet,
+    /// It is as the action wants it, or the action does not concern it.
+    Unchanged,
+    /// The filter does not select it any more.
+    Unselected,
+}
+
+/// What came of an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// The message is different now, and that is on disk.
+    Changed,
+    /// It stays as it was.
+    Unchanged,
+    /// It is not in the queue, or the filter does not select it any more.
+    Gone,
+    /// It is being worked on.
+    Busy,
+    /// The storage failed; nothing changed. What it said.
+    Failed(String),
+}
+
+fn chosen(message: &Message, state: &State, filter: &Filter, policy: &TransportPolicy, now: Timestamp) -> Option<Whom> {
+    let mut index = Index::default();
+    index.put(&Row::of(message, state));
+    let mut query = Query::new(filter.clone(), policy.routes.clone(), now);
+    let Some(places) = index.select(&mut query, &message.id)?.recipients else { return Some(Whom::Everybody) };
+    // A row has the recipients that are not final, in their order.
+    let waiting = message.envelope.recipients.iter().filter(|recipient| !recipient.outcome.is_final());
+    let waiting: Vec<RecipientId> = waiting.map(|recipient| recipient.id).collect();
+    Some(Whom::These(places.iter().filter_map(|place| waiting.get(*place).copied()).collect()))
+}
+
+impl Queue {
+    /// Does to one message what an operator wants, where the filter still selects it.
+    pub async fn act(&self, id: MessageId, action: &Action, filter: &Filter) -> Done {
+        if !self.shared.parts.spool.contains(&id) {
+            return Done::Gone;
+        }
+        {
+            let mut waiting = self.shared.lock();
+            if waiting.seize(&id).is_err() {
+                return Done::Busy;
+            }
+            // Its destination may be left alone for a while; whoever wants the mail tried means that too.
+            if matches!(action, Action::Retry | Action::Release) {
+                waiting.schedule.retry(&id, now());
+            }
+        }
+        // A task of its own: who asked may go away, and what was seized must be given back all the same.
+        let (shared, action, filter, seized) = (self.shared.clone(), action.clone(), filter.clone(), id.clone());
+        let acted = tokio::spawn(async move {
+            let done = shared.act(&seized, &action, &filter).await;
+            let is_gone = done == Done::Changed && !shared.parts.spool.contains(&seized);
+            shared.rested(&seized, After::Nothing);
+            // A worker takes it up where it stands now and puts it on the lists it belongs to.
+            if !is_gone && shared.workers > 0 {
+                shared.lock().found(seized.clone());
+                shared.ready.notify_one();
+            }
+            done
+        });
+        acted.await.unwrap_or_else(|_| Done::Failed("a mistake in Basin".to_owned()))
+    }
+}
+
+impl Queue {
+    /// Takes in a message of another queue, and says whether it is new here.
+    ///
+    /// # Errors
+    /// The storage failed.
+    pub async fn import(&self, message: Message, state: State) -> Result<bool, SpoolFault> {
+        let shared = &self.shared;
+        // A worker may have it already; what it does not know of must not be done twice.
+        if shared.parts.spool.contains(&message.id) {
+            return Ok(false);
+        }
+        let id = message.id.clone();
+        shared.commit(message, state).await?;
+        OperatorActed { message: &id, action: "import" }.record();
+        Ok(true)
+    }
+}
+
+impl Shared {
+    async fn act(&self, id: &MessageId, action: &Action, filter: &Filter) -> Done {
+        let (spool, wanted) = (self.parts.spool.clone(), id.clone());
+        let loaded = tokio::task::spawn_blocking(move || spool.load(&wanted)).await;
+        let loaded = match loaded.unwrap_or(Err(SpoolFault::Closed)) {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return Done::Gone,
+            // What cannot be read can at least be taken out.
+            Err(_) if *action == Action::Delete => return self.written(id, action, self.remove(id.clone()).await),
+            Err(fault) => return Done::Failed(fault.to_string()),
+        };
+        match action.apply(self.parts.policy.load_full(), loaded, filter, now()) {
+            Applied::Save(message, state) => self.written(id, action, self.save(*message, state).await),
+            Applied::Remove => self.written(id, action, self.remove(id.clone()).await),
+            Applied::NotYet => Done::Busy,
+            Applied::Unchanged => Done::Unchanged,
+            Applied::Unselected => Done::Gone,
+        }
+    }
+
+    fn written(&self, id: &MessageId, action: &Action, result: Result<(), SpoolFault>) -> Done {
+        match result {
+            Ok(()) => {
+                OperatorActed { message: id, action: action.word() }.record();
+                Done::Changed
+            }
+            Err(fault) => {
+                self.failed(id, &fault);
+                Done::Failed(fault.to_string())
+            }
+        }
+    }
+}
