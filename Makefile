@@ -8,10 +8,12 @@ WASM        := $(GUESTS)/wasm32-wasip2/release
 BASIN       := $(CURDIR)/target/debug/basin
 DEMO        ?= $(CURDIR)/run
 CRASH_CYCLES ?= 200
+BENCH_DIRECTORY ?= /tmp
+QUEUE       ?= 100000
 SEEDS       ?= 0..100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short simulate test-peers bench bench-quick powercut clean-run
+.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short simulate test-peers bench bench-quick bench-queue powercut clean-run
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -80,6 +82,9 @@ bench: setup guests hostile ## Measure speed and memory beside a null SMTP serve
 bench-quick: setup guests hostile
 	$(CARGO) build --release -p basin -p basin-tests --bins
 	BASIN_BIN=$(CURDIR)/target/release/basin BASIN_WASM=$(WASM) target/release/bench --quick
+
+bench-queue: ## Measure a queue of QUEUE messages (default 100,000): open, scan, lists, delivery beside lists
+	$(CARGO) run --release -p basin-spool --example queue_bench -- $(BENCH_DIRECTORY) $(QUEUE)
 
 clean-run: ## Forget the state of `make run`
 	rm -rf $(DEMO)
