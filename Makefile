@@ -72,7 +72,8 @@ simulate: ## Worlds of the seeds SEEDS=0..1000000: all machines, a disk and serv
 powercut: server guests ## Simulated power cut: file-system shutdown on a loop mount (Linux, root)
 	BASIN_BIN=$(BASIN) $(CARGO) run -q -p basin-tests --bin powercut
 
-test-peers: server guests ## Real peers from Debian: Postfix, Exim, Dovecot, swaks
+test-peers: server guests ## Real peers from Debian: Postfix, Exim, OpenSMTPD, Dovecot, swaks
+	$(CARGO) build -p basin-test-dns
 	BASIN_BIN=$(BASIN) BASIN_WASM=$(WASM) tests/peers/run.sh
 
 bench: setup guests hostile ## Measure speed and memory beside a null SMTP server (release build)

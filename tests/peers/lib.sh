@@ -52,6 +52,37 @@ unpack() {
   touch "$folder/.complete"
 }
 
+# in_view PACKAGE SHARED COMMAND...: for software that has its paths compiled in. The command sees the unpacked package
+# laid over this system's files; what it writes is gone with it, except below SHARED. Nobody else sees any of it.
+in_view() {
+  mkdir -p "$2/view"
+  exec env -u LD_LIBRARY_PATH unshare --mount bash -c '
+    set -e
+    view=$1/view package=$2 shared=$1
+    shift 2
+    mount -t tmpfs tmpfs "$view"
+    mkdir "$view/upper" "$view/work" "$view/root"
+    cp -a "$package/." "$view/upper"
+    # A folder here would hide the symbolic link of that name below.
+    rm -rf "$view/upper/lib"
+    mount -t overlay overlay -o "lowerdir=/,upperdir=$view/upper,workdir=$view/work" "$view/root"
+    mount --rbind /dev "$view/root/dev"
+    mount --bind /proc "$view/root/proc"
+    mkdir -p "$view/root$shared"
+    mount --bind "$shared" "$view/root$shared"
+    exec chroot "$view/root" "$@"
+  ' - "$2" "$CACHE/$1/root" "${@:3}"
+}
+has_views() { unshare --mount mount -t tmpfs tmpfs "$WORK" 2>/dev/null; }
+
+# installed PACKAGE: it is, or it gets so. For packages that start nothing and exclude no other. A fresh machine has no
+# list of packages, or an old one.
+installed() {
+  dpkg -s "$1" 2>/dev/null | grep -q '^Status: .* installed$' && return
+  apt-get install -y -q --no-install-recommends "$1" >"$WORK/apt.log" 2>&1 ||
+    { apt-get update -q && apt-get install -y -q --no-install-recommends "$1"; } >>"$WORK/apt.log" 2>&1
+}
+
 # A user that a package's own script would have made.
 need_user() { getent passwd "$1" >/dev/null || useradd --system --no-create-home --shell /usr/sbin/nologin "$1"; }
 
@@ -77,15 +108,23 @@ mailboxes = ["swaks", "source", "postfix", "exim", "dovecot", "postmaster"]
 level = "warn"
 TOML
   export BASIN_CONFIG=$WORK/basin.toml
-  "$BASIN" serve >"$WORK/basin.log" 2>&1 &
+  serve "$WORK/basin.toml" "$WORK/basin.log" "$ADMIN"
+}
+
+# serve CONFIGURATION LOG ADMIN-PORT: a server that runs until the script ends.
+serve() {
+  "$BASIN" --config "$1" serve >"$2" 2>&1 &
   PIDS+=($!)
-  if ! await 30 is_healthy; then
-    echo "basin does not start:"; cat "$WORK/basin.log"
+  if ! await 30 is_healthy "$3"; then
+    echo "basin does not start:"; cat "$2"
     exit 1
   fi
 }
 
-is_healthy() { (exec 3<>"/dev/tcp/127.0.0.1/$ADMIN" && printf 'GET /health HTTP/1.0\r\n\r\n' >&3 && head -1 <&3 | grep -q ' 200') 2>/dev/null; }
+# ask ADMIN-PORT PATH: status line, header and body.
+ask() { (exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET %s HTTP/1.0\r\n\r\n' "$2" >&3 && cat <&3) 2>/dev/null; }
+is_healthy() { ask "$1" /health | head -1 | grep -q ' 200'; }
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # mails MAILBOX: the files of a mailbox of Basin.
 mails() { find "$WORK/mail/basin.example/$1/new" "$WORK/mail/basin.example/$1/cur" -type f 2>/dev/null; }
@@ -103,7 +142,6 @@ exactly() {
 
 stop_everything() {
   local pid
-  [ -z "${POSTFIX_ETC:-}" ] || postfix_stop
   for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null; done
   wait 2>/dev/null
   [ "$FAILED" = 0 ] && rm -rf "$WORK" || echo "kept for a look: $WORK"
