@@ -222,6 +222,7 @@ impl Server {
             policy: transport.clone(),
             randomness: randomness.clone(),
             signing: signing.clone(),
+            tracking: tracking.clone(),
         };
         let queue = Queue::new(parts, config.limits.deliveries);
         configure_queue(&queue, &config);
@@ -229,11 +230,7 @@ impl Server {
         let services = Arc::new(Services { metrics, ask, spool, queue, tracking, stopper, randomness, directory });
         let pickup = open_pickup(&config, &services.spool)?;
         let mut work = services.queue.run(&services.stopper.subscribe());
-        if config.limits.deliveries > 0 && config.outbound.connections > 0 {
-            let (queue, metrics) = (services.queue.clone(), services.metrics.clone());
-            let carrier = Carrier { queue, outbound: outbound.clone(), metrics };
-            work.spawn(delivery::outbound::run(carrier, services.stopper.subscribe()));
-        }
+        carry_out(&config, &services, &outbound, &mut work);
         if let Some(pickup) = pickup {
             work.spawn(pickup::run(pickup, services.clone(), services.stopper.subscribe()));
         }
@@ -438,6 +435,21 @@ fn open_pickup(config: &Config, spool: &Spool) -> anyhow::Result<Option<Pickup>>
     let directory = settings.directory.display().to_string();
     let opened = Pickup::open(settings, config.host_name.clone(), spool.clone());
     opened.map(Some).with_context(|| format!("cannot use the pickup directory {directory}"))
+}
+
+// Mail for other servers leaves where there are workers to prepare it and connections to carry it.
+fn carry_out(config: &Config, services: &Arc<Services>, outbound: &Arc<ArcSwap<Outbound>>, work: &mut JoinSet<()>) {
+    if config.limits.deliveries == 0 || config.outbound.connections == 0 {
+        return;
+    }
+    let Services { queue, metrics, tracking, stopper, .. } = services.as_ref();
+    let carrier = Carrier {
+        queue: queue.clone(),
+        outbound: outbound.clone(),
+        metrics: metrics.clone(),
+        tracking: tracking.clone(),
+    };
+    work.spawn(delivery::outbound::run(carrier, stopper.subscribe()));
 }
 
 fn configure_queue(queue: &Queue, config: &Config) {

@@ -73,6 +73,7 @@ impl Harness {
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             randomness: randomness.clone(),
             signing: Arc::default(),
+            tracking: Tracking::off(),
         };
         let queue = Queue::new(parts, 4);
         let stopper = Arc::new(Stopper::default());

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use basin_core::limits::{DRAFT_MEMORY_BYTES_MAX, STORAGE_RETRY_AFTER};
 use basin_core::mail::{Envelope, Message, MessageId};
-use basin_core::queue::SchedulePolicy;
+use basin_core::queue::{Job, SchedulePolicy};
 use basin_core::transport::{Delivering, End, RouteTable, State, Transport, TransportPolicy, Work};
 use basin_spool::{Spool, SpoolFault};
 use tokio::sync::{Notify, oneshot, watch};
@@ -26,6 +26,7 @@ use crate::signing::Signing;
 use crate::telemetry::Metrics;
 use crate::telemetry::records::{Delivery, MessageEnded, MessageWaits, StorageFailed};
 use crate::telemetry::relay::{Deferred, MessageQueued};
+use crate::tracking::{Step, Tracking};
 
 mod enter;
 mod live;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub randomness: Randomness,
     /// Keys, and who may send through this server.
     pub signing: Arc<ArcSwap<Signing>>,
+    /// The log of every step.
+    pub tracking: Tracking,
 }
 
 /// The stored messages and who works on them. Cloning is cheap.
@@ -233,6 +236,7 @@ impl Shared {
     async fn drive(&self, due: Due) -> After {
         let id = due.id.clone();
         let is_fresh = matches!(due.start, Start::Fresh(_));
+        let is_first = is_fresh || matches!(due.start, Start::Load);
         let Started { mut work, mut before, mut kept } = match self.start(due).await {
             Ok(started) => started,
             Err(after) => return after,
@@ -247,7 +251,7 @@ impl Shared {
                 Work::Save(saving, message, state) => match self.save((*message).clone(), state.clone()).await {
                     Ok(()) => {
                         if let Some(before) = before.replace(message.envelope.clone()) {
-                            Deferred::record_all(&before, &message, &self.parts.metrics);
+                            Deferred::record_all(&before, &message, &self.parts.metrics, &self.parts.tracking);
                         }
                         kept = kept.map(|_| Box::new((*message, state)));
                         saving.saved(now())
@@ -259,9 +263,10 @@ impl Shared {
                 },
                 Work::Sign(signing) => self.parts.signing.load_full().sign(signing).await,
                 Work::Deliver(delivering) => self.deliver(delivering, is_fresh).await,
-                Work::Notify(notifying, message, state) => match self.commit(*message, state).await {
+                Work::Notify(notifying, message, state) => match self.commit((*message).clone(), state).await {
                     Ok(()) => {
                         self.parts.metrics.notifications.inc();
+                        self.parts.tracking.received(&message, Some(&id));
                         notifying.committed(now())
                     }
                     Err(fault) => {
@@ -271,7 +276,7 @@ impl Shared {
                 },
                 Work::Repeat(repeat, at) => return After::Again(Again::Machine(Box::new(repeat)), at),
                 Work::Queue { message, jobs, again } => {
-                    MessageQueued { message: &message, jobs: &jobs }.record();
+                    self.queued(&message, &jobs, is_first);
                     return After::Queue(Queued { jobs, again, kept });
                 }
                 Work::Wait(until) => {
@@ -280,6 +285,7 @@ impl Shared {
                 }
                 Work::Park(reason) => {
                     MessageWaits { message: &id, until: &reason, is_parked: true }.record();
+                    self.parts.tracking.note(&id, &Step::Held { reason: reason.into() });
                     return After::Nothing;
                 }
                 Work::Remove(id, end) => {
@@ -289,10 +295,18 @@ impl Shared {
                         return After::Again(Again::Removal(id, end), now().plus(STORAGE_RETRY_AFTER));
                     }
                     MessageEnded { message: &id, end: end_word(end) }.record(&self.parts.metrics);
+                    self.parts.tracking.note(&id, &Step::Removed);
                     return After::Nothing;
                 }
             };
         }
+    }
+
+    fn queued(&self, message: &MessageId, jobs: &[Job], is_first: bool) {
+        MessageQueued { message, jobs }.record();
+        // What waits again was told with its deferral.
+        let told = jobs.iter().filter(|_| is_first);
+        told.for_each(|job| self.parts.tracking.note(message, &enqueued(job)));
     }
 
     async fn start(&self, due: Due) -> Result<Started, After> {
@@ -345,6 +359,11 @@ impl Shared {
             let result = result.map_err(|fault| fault.reply());
             Delivery { message: &message.id, mailbox: &job.mailbox, result: &result, cause: &cause }
                 .record(&self.parts.metrics);
+            if result.is_ok() {
+                let step =
+                    Step::Delivered { recipient: job.address.to_string().into(), to: "mailbox".into(), reply: None };
+                self.parts.tracking.note(&message.id, &step);
+            }
             delivering.record(job, &result);
         }
         // Without randomness everything is tried again at the same moment, which is no reason to fail.
@@ -407,6 +426,10 @@ impl Shared {
 pub(crate) fn on_disk<T>(message: &Message, hand_over: impl FnOnce() -> T) -> T {
     let is_in_memory = message.body.len() <= DRAFT_MEMORY_BYTES_MAX as u64;
     if is_in_memory { hand_over() } else { tokio::task::block_in_place(hand_over) }
+}
+
+fn enqueued(job: &Job) -> Step<'_> {
+    Step::Enqueued { destination: job.destination.as_str().into(), recipients: Vec::new() }
 }
 
 fn end_word(end: End) -> &'static str {

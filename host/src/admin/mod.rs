@@ -9,7 +9,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use basin_core::queue::DestinationState;
 use basin_sinks::Engine;
+use prometheus::IntGaugeVec;
 use rustix::fs::{Access, access, statvfs};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -43,6 +45,8 @@ pub struct Health {
     pub version: &'static str,
     /// State of the spool.
     pub spool: SpoolHealth,
+    /// State of the queue.
+    pub queue: QueueHealth,
     /// State of the registry.
     pub registry: RegistryHealth,
     /// Notices that wait for their sinks.
@@ -65,6 +69,20 @@ pub struct SpoolHealth {
     pub faults: u64,
     /// What failed last.
     pub last_fault: Option<String>,
+}
+
+/// State of the queue.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct QueueHealth {
+    /// Whether it has room for another message; while it has none, MAIL is answered with 452.
+    pub has_room: bool,
+    /// Whether the thread that delivers into mailboxes runs.
+    pub is_delivering: bool,
+    /// Jobs for other servers, one for each message and destination.
+    pub jobs: usize,
+    /// Visits to other servers that are open.
+    pub visits: usize,
 }
 
 /// State of the registry.
@@ -116,6 +134,7 @@ impl Admin {
         raise_to(&metrics.spool_commits, spool.commits);
         raise_to(&metrics.spool_bytes, spool.bytes);
         raise_to(&metrics.tracking_lost, self.services.tracking.lost());
+        self.count_queue();
         metrics.spool_messages.set(gauge(spool.live_messages));
         metrics.spool_segments.set(gauge(spool.segments));
         let loaded = self.services.ask.loaded();
@@ -132,13 +151,44 @@ impl Admin {
         }
     }
 
+    fn count_queue(&self) {
+        let (metrics, lengths) = (&self.services.metrics, self.services.queue.lengths());
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        let set = |vec: &IntGaugeVec, word: &str, value: usize| vec.with_label_values(&[word]).set(gauge(value));
+        let states = [
+            ("ready", lengths.ready),
+            ("busy", self.services.queue.busy()),
+            ("waiting", lengths.waiting),
+            ("unwritten", lengths.unwritten),
+        ];
+        states.into_iter().for_each(|(word, value)| set(&metrics.queue_messages, word, value));
+        let remote = lengths.remote;
+        let waiting = remote.jobs.saturating_sub(remote.due + remote.leased);
+        let states = [("due", remote.due), ("leased", remote.leased), ("waiting", waiting)];
+        states.into_iter().for_each(|(word, value)| set(&metrics.queue_jobs, word, value));
+        metrics.outbound_visits.set(gauge(remote.visits));
+        let destinations = self.services.queue.destinations();
+        let count = |is: fn(&DestinationState) -> bool| destinations.iter().filter(|one| is(&one.state)).count();
+        set(&metrics.destinations, "up", count(|state| matches!(state, DestinationState::Up)));
+        set(&metrics.destinations, "down", count(|state| matches!(state, DestinationState::Down { .. })));
+        set(&metrics.destinations, "held", count(|state| matches!(state, DestinationState::Held)));
+    }
+
     fn health(&self) -> Health {
         let spool = self.services.spool.statistics();
         let free_bytes = statvfs(&self.spool).map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize));
         let is_writable = access(&self.spool, Access::WRITE_OK).is_ok() && free_bytes >= self.free_bytes_min;
         let loaded = self.services.ask.loaded();
         let problems = loaded.problems();
-        let status = status(self.services.stopper.phase(), is_writable, problems.is_empty());
+        let remote = self.services.queue.lengths().remote;
+        let queue = QueueHealth {
+            has_room: !self.services.queue.is_full(),
+            is_delivering: self.services.queue.is_delivering(),
+            jobs: remote.jobs,
+            visits: remote.visits,
+        };
+        let is_right = problems.is_empty() && queue.has_room && queue.is_delivering;
+        let status = status(self.services.stopper.phase(), is_writable, is_right);
         Health {
             status,
             version: env!("CARGO_PKG_VERSION"),
@@ -150,14 +200,15 @@ impl Admin {
                 faults: spool.faults,
                 last_fault: spool.last_fault,
             },
+            queue,
             registry: RegistryHealth { generation: loaded.registry.generation(), problems },
             notices_waiting: self.services.ask.notices_waiting(),
         }
     }
 }
 
-fn status(phase: Phase, is_writable: bool, is_registry_right: bool) -> &'static str {
-    match (phase, is_writable, is_registry_right) {
+fn status(phase: Phase, is_writable: bool, is_rest_right: bool) -> &'static str {
+    match (phase, is_writable, is_rest_right) {
         (Phase::Draining | Phase::Ending, _, _) => "stopping",
         (Phase::Running, false, _) => "the spool cannot be written",
         (Phase::Running, true, false) => DEGRADED,

@@ -52,6 +52,11 @@ impl Courier {
         Ok((Self { queue }, thread))
     }
 
+    /// Whether the thread runs. It ends early only by a mistake in this program.
+    pub fn is_running(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
     /// Delivers one parcel; returns when it is durable.
     ///
     /// # Errors

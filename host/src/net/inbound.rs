@@ -211,6 +211,7 @@ impl Inbound {
         metrics.messages_accepted.with_label_values(&listener).inc();
         metrics.message_bytes_accepted.with_label_values(&listener).inc_by(message.size());
         MessageAccepted { session: &self.session, message, disposition }.record();
+        self.services.tracking.received(message, None);
     }
 
     fn storage_failed(&self, message: &str, fault: &SpoolFault) {

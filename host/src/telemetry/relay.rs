@@ -12,6 +12,7 @@ use basin_outbound::{HopAttempt, HopFacts};
 use tracing::{debug, error, info, warn};
 
 use crate::telemetry::Metrics;
+use crate::tracking::{Step, Tracking};
 
 /// What the spool had was put where it waits.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +74,7 @@ pub struct Deferred<'a> {
 
 impl Deferred<'_> {
     /// Records each recipient that waits for another time than it did before.
-    pub fn record_all(before: &Envelope, message: &Message, metrics: &Metrics) {
+    pub fn record_all(before: &Envelope, message: &Message, metrics: &Metrics, tracking: &Tracking) {
         let old = |id: RecipientId| before.recipient(id).map(|old| &old.outcome);
         for recipient in &message.envelope.recipients {
             if let Outcome::Deferred { until, reply, attempts, .. } = &recipient.outcome
@@ -81,15 +82,18 @@ impl Deferred<'_> {
             {
                 let address = recipient.address.to_string();
                 let (message, until, attempts) = (&message.id, *until, *attempts);
-                Deferred { message, recipient: &address, reply, until, attempts }.record(metrics);
+                Deferred { message, recipient: &address, reply, until, attempts }.record(metrics, tracking);
             }
         }
     }
 
-    /// Logs and counts it.
-    pub fn record(&self, metrics: &Metrics) {
+    /// Logs, counts and tracks it.
+    pub fn record(&self, metrics: &Metrics, tracking: &Tracking) {
         metrics.deferrals.inc();
         let (reply, until) = (self.reply.to_string(), self.until.to_rfc3339());
+        let (recipient, attempts) = (self.recipient.into(), self.attempts);
+        let step = Step::Deferred { recipient, reply: reply.as_str().into(), until: until.as_str().into(), attempts };
+        tracking.note(self.message, &step);
         info!(message_id = %self.message, recipient = self.recipient, reply, until, attempts = self.attempts, "deferred");
     }
 }
@@ -139,8 +143,8 @@ pub struct RecipientTried<'a> {
 }
 
 impl RecipientTried<'_> {
-    /// Logs and counts it.
-    pub fn record(&self, metrics: &Metrics) {
+    /// Logs, counts and tracks it; that a recipient is put off is told when it is known until when.
+    pub fn record(&self, metrics: &Metrics, tracking: &Tracking) {
         let (result, reply) = match self.result {
             Ok(reply) => ("relayed", reply),
             Err(reply) if reply.class() == Class::Permanent => ("failed", reply),
@@ -152,10 +156,54 @@ impl RecipientTried<'_> {
         }
         let (host, tls) = self.hop.map_or(("", String::new()), |hop| (hop.host.as_str(), show_tls(hop.tls.as_ref())));
         let (reply, recipient) = (reply.to_string(), self.recipient);
+        let (to, shown) = (if host.is_empty() { "another server" } else { host }, reply.as_str());
+        match result {
+            "relayed" => {
+                let step = Step::Delivered { recipient: recipient.into(), to: to.into(), reply: Some(shown.into()) };
+                tracking.note(self.message, &step);
+            }
+            "failed" => {
+                tracking.note(self.message, &Step::Failed { recipient: recipient.into(), reply: shown.into() });
+            }
+            _ => {}
+        }
         info!(message_id = %self.message, recipient, host, tls, reply, result, "relay");
         if self.may_be_delivered {
             warn!(message_id = %self.message, recipient, host, "the answer was lost: this recipient may get the message twice");
         }
+    }
+}
+
+/// A message was given to a server, or no server could be given it.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageTried<'a> {
+    /// The message.
+    pub message: &'a MessageId,
+    /// Where it goes.
+    pub destination: &'a Destination,
+    /// Over which connection; `None` where there was none.
+    pub hop: Option<&'a HopFacts>,
+    /// The last reply.
+    pub reply: &'a Reply,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl MessageTried<'_> {
+    /// Tracks it.
+    pub fn record(&self, tracking: &Tracking) {
+        let host = self.hop.map_or("none", |hop| hop.host.as_str());
+        let address = self.hop.and_then(|hop| hop.address).map(|address| address.to_string().into());
+        let tls = self.hop.and_then(|hop| hop.tls.as_ref()).map(|tls| show_tls(Some(tls)).into());
+        let step = Step::Attempt {
+            destination: self.destination.as_str().into(),
+            host: host.into(),
+            address,
+            tls,
+            reply: self.reply.to_string().into(),
+            micros: u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
+        };
+        tracking.note(self.message, &step);
     }
 }
 

@@ -42,6 +42,11 @@ impl Queue {
         self.shared.parts.spool.statistics().live_messages >= self.shared.messages_max.load(Ordering::Relaxed)
     }
 
+    /// Whether the thread that delivers into mailboxes runs.
+    pub fn is_delivering(&self) -> bool {
+        self.shared.parts.courier.is_running()
+    }
+
     /// How many messages wait for what.
     pub fn lengths(&self) -> Lengths {
         let waiting = self.shared.lock();
@@ -107,7 +112,7 @@ impl Queue {
         };
         let ids = self.shared.parts.policy.load().outgoing(&message, lease.destination());
         let arrived = message.arrival.at;
-        (!ids.is_empty()).then(|| Taken { outgoing: Outgoing::of(&message, &ids), arrived })
+        (!ids.is_empty()).then(|| Taken { outgoing: Outgoing::of(&message, &ids), arrived, since: now() })
     }
 
     /// Works what happened into the message of a lease, and gives the lease back. Returns when that is on disk, or

@@ -7,15 +7,14 @@ use basin_core::queue::{Another, Lease, Visit, VisitEnd};
 use basin_core::reply::Reply;
 use basin_core::smtp::client::{Accepted, Outgoing, Sent};
 use basin_core::time::Timestamp;
-use basin_core::transport::{Attempt, Change, Relayed, Route};
+use basin_core::transport::{Attempt, Change, Destination, Relayed, Route};
 use basin_outbound::{Feed, HopFacts};
 use tokio::sync::watch;
 
 use super::runner::Carrier;
 use crate::clock::now;
 use crate::shutdown::Phase;
-use crate::telemetry::Metrics;
-use crate::telemetry::relay::RecipientTried;
+use crate::telemetry::relay::{MessageTried, RecipientTried};
 
 type Results = Vec<(RecipientId, Result<Accepted, Reply>)>;
 
@@ -26,26 +25,46 @@ pub(crate) struct Taken {
     pub(crate) outgoing: Outgoing,
     /// When the message came.
     pub(crate) arrived: Timestamp,
+    /// When it was loaded.
+    pub(crate) since: Timestamp,
+}
+
+/// What servers said to one message so far.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Of each recipient.
+    pub(super) results: Results,
+    /// The last answer was lost.
+    pub(super) may_be_delivered: bool,
 }
 
 impl Taken {
     /// What came of the message, recorded.
     pub(super) fn attempt(
         &self,
+        carrier: &Carrier,
+        destination: &Destination,
         hop: Option<&HopFacts>,
-        results: Results,
+        said: Said,
         again: Option<Timestamp>,
-        may_be_delivered: bool,
-        metrics: &Metrics,
     ) -> Attempt {
-        let at = now();
+        let (at, Said { results, may_be_delivered }) = (now(), said);
+        let reply_of = |result: &Result<Accepted, Reply>| match result {
+            Ok(accepted) => accepted.reply.clone(),
+            Err(reply) => reply.clone(),
+        };
+        if let Some(reply) = results.last().map(|(_, result)| reply_of(result)) {
+            let (message, took) = (&self.outgoing.id, at.since(self.since));
+            MessageTried { message, destination, hop, reply: &reply, took }.record(&carrier.tracking);
+        }
         for (id, result) in &results {
             let recipient = self.outgoing.recipients.iter().find(|recipient| recipient.id == *id);
             let recipient = recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default();
             let result = result.as_ref().map(|accepted| &accepted.reply);
             let may_be_delivered = may_be_delivered && result.is_err();
             let (message, recipient, age) = (&self.outgoing.id, recipient.as_str(), at.since(self.arrived));
-            RecipientTried { message, recipient, hop, result, may_be_delivered, age }.record(metrics);
+            let tried = RecipientTried { message, recipient, hop, result, may_be_delivered, age };
+            tried.record(&carrier.metrics, &carrier.tracking);
         }
         let relayed = |taken: Accepted| Relayed { reply: taken.reply, is_dsn_passed: taken.is_dsn_passed };
         let results = results.into_iter().map(|(id, result)| (id, result.map(relayed))).collect();
@@ -57,8 +76,7 @@ impl Taken {
 struct InHand {
     lease: Lease,
     taken: Taken,
-    results: Results,
-    may_be_delivered: bool,
+    said: Said,
     hop: Option<HopFacts>,
 }
 
@@ -123,11 +141,11 @@ impl LeaseFeed {
     }
 
     async fn settle(&self, in_hand: InHand) {
-        let InHand { lease, taken, results, may_be_delivered, hop } = in_hand;
-        if results.is_empty() {
+        let InHand { lease, taken, said, hop } = in_hand;
+        if said.results.is_empty() {
             return self.carrier.queue.reconsider(lease).await;
         }
-        let attempt = taken.attempt(hop.as_ref(), results, None, may_be_delivered, &self.carrier.metrics);
+        let attempt = taken.attempt(&self.carrier, lease.destination(), hop.as_ref(), said, None);
         self.carrier.queue.settle(lease, Change::Sent(attempt)).await;
     }
 }
@@ -145,15 +163,15 @@ impl Feed for LeaseFeed {
                 continue;
             };
             let outgoing = taken.outgoing.clone();
-            self.in_hand = Some(InHand { lease, taken, results: Vec::new(), may_be_delivered: false, hop: None });
+            self.in_hand = Some(InHand { lease, taken, said: Said::default(), hop: None });
             return Some(outgoing);
         }
     }
 
     async fn done(&mut self, sent: Sent, facts: &HopFacts) {
         let Some(in_hand) = &mut self.in_hand else { return };
-        in_hand.results.extend(sent.results);
-        in_hand.may_be_delivered |= sent.may_be_delivered;
+        in_hand.said.results.extend(sent.results);
+        in_hand.said.may_be_delivered |= sent.may_be_delivered;
         in_hand.hop = Some(facts.clone());
         // Whatever follows, the next message among it, follows the record.
         if sent.is_complete

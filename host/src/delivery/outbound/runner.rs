@@ -13,11 +13,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::feed::LeaseFeed;
+use super::feed::{LeaseFeed, Said};
 use crate::clock::now;
 use crate::shutdown::Phase;
 use crate::telemetry::Metrics;
 use crate::telemetry::relay::{DestinationChanged, HopTried, VisitBroke};
+use crate::tracking::Tracking;
 use crate::transport::Queue;
 
 /// Longest sleep between two looks at the schedule. Bounds how late a change of the system's time is noticed.
@@ -32,6 +33,8 @@ pub struct Carrier {
     pub outbound: Arc<ArcSwap<Outbound>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// The log of every step.
+    pub tracking: Tracking,
 }
 
 /// Works until the server stops: then no visit begins, and those that are under way end after the message that
@@ -110,7 +113,8 @@ impl Carrier {
     async fn fail(&self, lease: Lease, reply: &Reply, again: Option<Timestamp>) {
         let Some(taken) = self.queue.outgoing(&lease).await else { return self.queue.reconsider(lease).await };
         let results = taken.outgoing.failed(reply).results;
-        let attempt = taken.attempt(None, results, again, false, &self.metrics);
+        let said = Said { results, may_be_delivered: false };
+        let attempt = taken.attempt(self, lease.destination(), None, said, again);
         self.queue.settle(lease, Change::Sent(attempt)).await;
     }
 
