@@ -87,7 +87,7 @@ const ROWS: &[(At, &str, &str)] = &[
     (At::Mail, "RCPT FROM:<user@basin.example>", "501 5.5.4"),
     (At::Mail, "RCPT TO:<nobody@basin.example>", "550 5.1.1"),
     (At::Mail, "RCPT TO:<user@elsewhere.example>", "550 5.7.1"),
-    (At::Mail, "RCPT TO:<user@basin.example> NOTIFY=X", "555 5.5.4"),
+    (At::Mail, "RCPT TO:<user@basin.example> NOTIFY=X", "501 5.5.4"),
     (At::Recipient, "DATA now", "501 5.5.4"),
     (At::Recipient, "MAIL FROM:<a@client.example>", "503 5.5.1"),
 ];
