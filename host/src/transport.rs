@@ -263,8 +263,9 @@ impl Shared {
                 },
                 Work::Sign(signing) => self.parts.signing.load_full().sign(signing).await,
                 Work::Deliver(delivering) => self.deliver(delivering, is_fresh).await,
-                Work::Notify(notifying, message, state) => match self.commit((*message).clone(), state).await {
+                Work::Notify(notifying, message, state) => match self.commit(&message, &state).await {
                     Ok(()) => {
+                        self.lock().announce(id.clone(), message.id.clone());
                         self.parts.metrics.notifications.inc();
                         self.parts.tracking.received(&message, Some(&id));
                         notifying.committed(now())
@@ -396,14 +397,13 @@ impl Shared {
         Ok(())
     }
 
-    async fn commit(&self, message: Message, state: State) -> Result<(), SpoolFault> {
+    /// Writes a message that is new; nobody looks at it before it is put on a list.
+    async fn commit(&self, message: &Message, state: &State) -> Result<(), SpoolFault> {
         let (done, result) = oneshot::channel();
         let (copy, begin) = (message.clone(), state.clone());
-        on_disk(&message, || self.parts.spool.commit(copy, begin, move |committed| drop(done.send(committed))));
+        on_disk(message, || self.parts.spool.commit(copy, begin, move |committed| drop(done.send(committed))));
         result.await.unwrap_or(Err(SpoolFault::Closed))?;
-        self.index.put(&message, &state);
-        self.lock().stored(message, state);
-        self.ready.notify_one();
+        self.index.put(message, state);
         Ok(())
     }
 

@@ -28,7 +28,7 @@ fn row(number: u64) -> Row {
     // A stirred number, so that neighbours have nothing in common.
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let reply = format!("421 4.7.0 try again later, policy {}", mixed % 500);
-    let is_deferred = mixed % 4 != 0;
+    let is_deferred = !mixed.is_multiple_of(4);
     Row {
         id: MessageId::new(Timestamp::from_seconds(seconds), mixed),
         sender_local: format!("bounce-{number}"),

@@ -7,7 +7,7 @@ use basin_core::event::EventSet;
 use basin_core::mail::{Message, MessageId};
 use basin_core::queue::index::Row;
 use basin_core::time::Timestamp;
-use basin_core::transport::{Transport, TransportPolicy, Work};
+use basin_core::transport::{Transport, TransportPolicy, Work, about};
 use basin_spool::Scanned;
 
 use super::Shared;
@@ -55,14 +55,19 @@ impl Shared {
         });
         filling.end();
         self.lock().all_read();
+        self.ready.notify_one();
         let took = now().since(started);
         SpoolEntered { messages: entered.into_inner(), unreadable: unreadable.into_inner(), took }.record();
     }
 
     fn enter(&self, id: MessageId, entry: Entry) {
+        let about = about(&id).filter(|about| self.parts.spool.contains(about));
         let mut waiting = self.lock();
         if waiting.is_touched(&id) {
             return;
+        }
+        if let Some(about) = about {
+            return waiting.announce(about, id);
         }
         match entry {
             Entry::Nobody => {}

@@ -187,7 +187,9 @@ impl Queue {
             return Ok(false);
         }
         let id = message.id.clone();
-        shared.commit(message, state).await?;
+        shared.commit(&message, &state).await?;
+        shared.lock().stored(message, state);
+        shared.ready.notify_one();
         OperatorActed { message: &id, action: "import" }.record();
         Ok(true)
     }

@@ -94,6 +94,8 @@ pub(super) struct Waiting {
     leases: HashMap<MessageId, Vec<Lease>>,
     /// Who waits for a message that somebody works on.
     claims: HashMap<MessageId, VecDeque<oneshot::Sender<()>>>,
+    /// Notifications that set out when the message that they are about rests.
+    announced: HashMap<MessageId, Vec<MessageId>>,
     /// What was worked on while the spool is read at the start: its record may be older. `None` afterwards.
     touched: Option<HashSet<MessageId>>,
 }
@@ -122,6 +124,7 @@ impl Waiting {
             recent: Recent::default(),
             leases: HashMap::new(),
             claims: HashMap::new(),
+            announced: HashMap::new(),
             touched: Some(HashSet::new()),
         }
     }
@@ -150,9 +153,25 @@ impl Waiting {
         self.is_known(id) || self.touched.as_ref().is_some_and(|touched| touched.contains(id))
     }
 
-    /// Everything that the spool had was read.
+    /// Keeps a notification back until the message that it is about rests: what is saved of that message says by
+    /// then that its sender was told, so a crash does not make the notification again after it has arrived.
+    pub(super) fn announce(&mut self, about: MessageId, notification: MessageId) {
+        let announced = self.announced.entry(about).or_default();
+        if !announced.contains(&notification) {
+            announced.push(notification);
+        }
+    }
+
+    /// Everything that the spool had was read: what nobody works on rests.
     pub(super) fn all_read(&mut self) {
         self.touched = None;
+        let about: Vec<MessageId> = self.announced.keys().filter(|id| !self.is_known(id)).cloned().collect();
+        about.iter().for_each(|id| self.set_out(id));
+    }
+
+    // The notifications about a message that rests set out.
+    fn set_out(&mut self, about: &MessageId) {
+        self.announced.remove(about).into_iter().flatten().for_each(|notification| self.found(notification));
     }
 
     /// The next message; it is busy until [`Waiting::done`].
@@ -189,6 +208,7 @@ impl Waiting {
         for lease in self.leases.remove(id).unwrap_or_default() {
             self.schedule.finish(lease, now);
         }
+        self.set_out(id);
         if !self.hand_on(id) {
             self.busy.remove(id);
         }

@@ -100,3 +100,31 @@ fn what_waits_for_a_time_comes_back_then() {
     assert_eq!(waiting.wake(Timestamp::from_seconds(10)), None);
     assert_eq!(waiting.take().map(|due| due.id), Some(id));
 }
+
+#[test]
+fn a_notification_sets_out_when_what_it_is_about_rests() {
+    let mut waiting = Waiting::default();
+    let (about, notification) = (message(1, 0).id, message(2, 0).id);
+    waiting.found(about.clone());
+    assert!(waiting.take().is_some());
+    waiting.announce(about.clone(), notification.clone());
+    waiting.announce(about.clone(), notification.clone());
+    let removal = Again::Removal(about.clone(), End::Failed);
+    waiting.done(&about, After::Again(removal, Timestamp::from_seconds(30)), now());
+    assert!(!waiting.has_ready(), "the disk does not say yet that the sender was told");
+    waiting.wake(Timestamp::from_seconds(30));
+    assert_eq!(waiting.take().map(|due| due.id), Some(about.clone()));
+    waiting.done(&about, After::Nothing, now());
+    assert_eq!(waiting.take().map(|due| due.id), Some(notification));
+    assert!(!waiting.has_ready(), "once");
+}
+
+#[test]
+fn after_a_start_notifications_about_what_nobody_works_on_set_out() {
+    let mut waiting = Waiting::default();
+    let (about, notification) = (message(1, 0).id, message(2, 0).id);
+    waiting.announce(about, notification.clone());
+    assert!(!waiting.has_ready());
+    waiting.all_read();
+    assert_eq!(waiting.take().map(|due| due.id), Some(notification));
+}

@@ -11,7 +11,7 @@ use basin_core::queue::{Lease, Schedule, SchedulePolicy, Timetable};
 use basin_core::reply::Reply;
 use basin_core::smtp::Disposition;
 use basin_core::time::Timestamp;
-use basin_core::transport::{Change, Delivering, End, Repeat, State, Transport, TransportPolicy, Work};
+use basin_core::transport::{Change, Delivering, End, Repeat, State, Transport, TransportPolicy, Work, about};
 use basin_spool::fault::{Fault, FaultyStorage};
 use basin_spool::{Options, Receipt, Spool, SpoolFault};
 
@@ -52,6 +52,8 @@ pub(crate) struct Node {
     leases: Vec<Lease>,
     /// What happened to such messages meanwhile.
     late: Vec<Late>,
+    /// Notifications that set out when the message that they are about rests.
+    announced: Vec<(MessageId, MessageId)>,
     /// Messages that wait for an operator.
     pub(crate) parked: Vec<MessageId>,
     /// The operation of the storage at which it fails, and whether that is the power.
@@ -76,7 +78,11 @@ impl Node {
         if let Some(damage) = recovery.damaged.iter().find(|damage| damage.message.is_some()) {
             return Err(format!("a message is damaged after a power cut: {damage}"));
         }
-        let fresh = spool.ids();
+        // A notification waits until the message that it is about is looked at, and saved as told.
+        let ids = spool.ids();
+        let announced = ids.iter().filter_map(|id| Some((about(id).filter(|about| ids.contains(about))?, id.clone())));
+        let announced: Vec<(MessageId, MessageId)> = announced.collect();
+        let fresh = ids.into_iter().filter(|id| !announced.iter().any(|(_, kept)| kept == id)).collect();
         Ok(Self {
             storage,
             spool,
@@ -87,6 +93,7 @@ impl Node {
             kept: Vec::new(),
             leases: Vec::new(),
             late: Vec::new(),
+            announced,
             parked: Vec::new(),
             fault: None,
         })
@@ -144,8 +151,24 @@ impl Node {
         }
     }
 
+    // The notifications about a message that rests set out.
+    fn set_out(&mut self, about: &MessageId) {
+        if self.is_kept(about) {
+            return;
+        }
+        let (out, kept): (Vec<_>, Vec<_>) = self.announced.drain(..).partition(|(id, _)| id == about);
+        self.announced = kept;
+        for (_, notification) in out {
+            // One that was committed again after a crash stands on the list twice.
+            if !self.fresh.contains(&notification) {
+                self.fresh.push(notification);
+            }
+        }
+    }
+
     // A message that was kept rests: its leases end, and what happened meanwhile is worked in.
     fn rested(&mut self, id: &MessageId, ledger: &mut Ledger, now: Timestamp, dice: &mut Dice) {
+        self.set_out(id);
         while !self.is_kept(id)
             && let Some(place) = self.late.iter().position(|late| late.id == *id)
         {
@@ -238,7 +261,7 @@ impl Node {
                 Work::Notify(notifying, message, state) => match self.commit((*message).clone(), state) {
                     Ok(_) => {
                         ledger.announce(&message);
-                        self.fresh.push(message.id.clone());
+                        self.announced.push((id.clone(), message.id.clone()));
                         notifying.committed(now)
                     }
                     Err(_) => notifying.not_committed(now),
@@ -272,6 +295,7 @@ impl Node {
                 }
             };
         }
+        self.set_out(id);
         // Only what the storage took without a fault is beyond a second delivery.
         if self.was_well_since(operations) {
             delivered.iter().for_each(|(uid, recipient)| ledger.confirm(uid, recipient));

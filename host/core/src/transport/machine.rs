@@ -57,6 +57,16 @@ impl TransportPolicy {
     }
 }
 
+/// The message that a notification of that id is about; `None` for any other id.
+///
+/// A notification sets out when the message that it is about is saved as told, or removed: not before, or a crash
+/// in between would make it again after it has arrived.
+pub fn about(notification: &MessageId) -> Option<MessageId> {
+    let (about, number) = notification.as_str().rsplit_once("-n")?;
+    let is_number = !number.is_empty() && number.bytes().all(|octet| octet.is_ascii_digit());
+    if is_number { MessageId::parse(about) } else { None }
+}
+
 /// What the machine wants of the shell.
 #[derive(Debug)]
 pub enum Work {
@@ -70,7 +80,7 @@ pub enum Work {
     /// Carry out the jobs, record what came of each, then call [`Delivering::finish`].
     Deliver(Delivering),
     /// Commit this new message with this state, then call [`Notifying::committed`] or
-    /// [`Notifying::not_committed`]. Its id comes from the message that it is about and the attempt, so
+    /// [`Notifying::not_committed`]. It sets out when this message rests, see [`about`]. Its id comes from the message that it is about and the attempt, so
     /// one that was committed before a crash comes again under the same id: where the spool has that id,
     /// it is the same notification and need not be written again.
     Notify(Notifying, Box<Message>, State),

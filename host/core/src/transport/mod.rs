@@ -18,7 +18,7 @@ mod telling;
 pub use change::{Attempt, Change, Relayed, Whom};
 pub use delivery::{Delivering, Job};
 pub use directory::{Directory, DirectoryError, Lookup, Tables};
-pub use machine::{End, Notifying, Repeat, Saving, Transport, TransportPolicy, Waiting, Work};
+pub use machine::{End, Notifying, Repeat, Saving, Transport, TransportPolicy, Waiting, Work, about};
 pub use route::{
     Destination, DestinationLimits, DomainPattern, HostPort, NextHop, Protocol, Route, RouteTable, TlsDemand,
 };
