@@ -91,7 +91,7 @@ pub(crate) async fn find(resolver: &Resolver, host: &Exchanger, port: u16) -> Re
                 }));
             }
             Ok(_) | Err(LookupError::NoName | LookupError::NoRecord) => {}
-            Err(error @ (LookupError::Bogus | LookupError::Failed(_))) => {
+            Err(error @ (LookupError::Unproved | LookupError::Bogus | LookupError::Failed(_))) => {
                 return Err(refusal(451, 7, 5, format!("DANE: cannot look up the TLSA records of {base}: {error}")));
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hickory_server::proto::dnssec::rdata::{DNSSECRData, NSEC};
 use hickory_server::proto::op::{Edns, Message, OpCode, Query, ResponseCode};
-use hickory_server::proto::rr::rdata::{NS, SOA};
+use hickory_server::proto::rr::rdata::{NS, SOA, TXT};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 
 use crate::zone::{Fault, Zone};
@@ -42,6 +42,13 @@ pub(crate) fn answer(zone: &Zone, question: &Message, is_tcp: bool) -> Option<Ve
             reply.add_query(Query::query(Name::from_ascii("elsewhere.example.").ok()?, query.query_type()));
         }
         Some(Fault::Lame) => {}
+        Some(Fault::Unrelated) => reply.authorities.push(soa(zone.unsigned.first()?.clone())),
+        Some(Fault::Evasive) => {
+            let apex = zone.unsigned.first()?;
+            let text = RData::TXT(TXT::new(vec!["nothing to see".to_owned()]));
+            reply.answers.push(Record::from_rdata(apex.clone(), TTL, text));
+            reply.authorities.push(ns(apex.clone()));
+        }
     }
     let octets = reply.to_vec().ok()?;
     let room = question.edns.as_ref().map_or(PLAIN_UDP_BYTES, Edns::max_payload);
@@ -79,8 +86,7 @@ impl Answer<'_> {
         match (&self.zone.key, kind) {
             (Some(key), RecordType::DNSKEY) if name.is_root() => Some(vec![key.dnskey(TTL)]),
             (Some(_), RecordType::NS) if name.is_root() || self.zone.unsigned.contains(name) => {
-                let server = RData::NS(NS(Name::from_ascii("ns.").unwrap_or_default()));
-                Some(vec![Record::from_rdata(name.clone(), TTL, server)])
+                Some(vec![ns(name.clone())])
             }
             _ => self.zone.find(name, kind).cloned(),
         }
@@ -138,6 +144,10 @@ impl Answer<'_> {
         let kinds = self.zone.records.get(&before).into_iter().flatten().map(|it| *it.0).collect();
         nsec(before, next, kinds)
     }
+}
+
+fn ns(apex: Name) -> Record {
+    Record::from_rdata(apex, TTL, RData::NS(NS(Name::from_ascii("ns.").unwrap_or_default())))
 }
 
 fn soa(apex: Name) -> Record {

@@ -31,6 +31,10 @@ pub enum Fault {
     WrongName,
     /// NOERROR with nothing in it: what a lame server says.
     Lame,
+    /// NOERROR with nothing but the SOA record of the first zone without signatures, whoever was asked for.
+    Unrelated,
+    /// The same with an NS record there, and a text of that zone in place of the answer.
+    Evasive,
 }
 
 /// Names, their records and their faults.
@@ -45,7 +49,7 @@ pub enum Fault {
 /// example.net MX 0 .                      # a null MX
 /// _mta-sts.example.org TXT v=STSv1; id=1  # to the end of the line
 /// !servfail broken.example MX             # also refused, silence, truncated, garbage, wrong-id,
-/// !silence slow.example                   # wrong-name, lame; without a kind, for all of them
+/// !silence slow.example                   # wrong-name, lame, unrelated, evasive; without a kind, for all
 /// !signed                                 # everything has signatures, up to the root...
 /// !unsigned example.net                   # ...but not here and below: an insecure delegation
 /// !bogus mx.example.org                   # ...and here they are wrong
@@ -165,6 +169,8 @@ fn fault_named(text: &str) -> Option<Fault> {
         "wrong-id" => Fault::WrongId,
         "wrong-name" => Fault::WrongName,
         "lame" => Fault::Lame,
+        "unrelated" => Fault::Unrelated,
+        "evasive" => Fault::Evasive,
         _ => return None,
     })
 }

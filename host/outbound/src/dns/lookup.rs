@@ -9,7 +9,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
-use hickory_resolver::proto::dnssec::TrustAnchors;
+use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
@@ -50,6 +50,9 @@ pub(crate) enum LookupError {
     /// The name exists, but has no such record.
     #[error("no such record")]
     NoRecord,
+    /// There is no such record, by an answer that is neither signed nor shows that its zone is not.
+    #[error("an answer that proves nothing says that there is no such record")]
+    Unproved,
     /// The answer's signatures are wrong or missing: somebody may be lying.
     #[error("the answer fails its DNSSEC validation")]
     Bogus,
@@ -62,6 +65,7 @@ pub(crate) enum LookupError {
 #[derive(Clone)]
 pub(crate) struct Lookups {
     resolver: TokioResolver,
+    is_validating: bool,
     absent: Arc<Mutex<Absent>>,
 }
 
@@ -89,7 +93,8 @@ impl Lookups {
         let resolver = builder.build().map_err(|error| DnsSetupError::System(error.to_string()))?;
         let entries_max = usize::try_from(options.cache_entries).unwrap_or(usize::MAX);
         let absent = Absent { known: HashMap::new(), entries_max };
-        Ok(Self { resolver, absent: Arc::new(Mutex::new(absent)) })
+        let is_validating = options.dnssec != Dnssec::Off;
+        Ok(Self { resolver, is_validating, absent: Arc::new(Mutex::new(absent)) })
     }
 
     /// Asks for the records of one kind that a name has; the name is taken as it is, no search list is applied.
@@ -102,10 +107,18 @@ impl Lookups {
         let error = match self.resolver.lookup(name.clone(), kind).await {
             Ok(lookup) => match digest(&name, kind, lookup.answers()) {
                 Some(answer) => return Ok(answer),
+                // The record stands where no answer belongs, where nobody looked at its proof.
+                None if self.is_validating => return Err(LookupError::Bogus),
                 None => return Err(LookupError::NoRecord),
             },
             Err(error) => error,
         };
+        if self.is_validating
+            && let NetError::Dns(DnsError::NoRecordsFound(none)) = &error
+            && let Some(doubt) = doubt(none, kind)
+        {
+            return Err(doubt);
+        }
         if let Some(answer) = unproved_answer(&name, kind, &error) {
             return Ok(answer);
         }
@@ -210,6 +223,25 @@ fn unproved_answer(asked: &Name, kind: RecordType, error: &NetError) -> Option<A
     let NetError::Dns(DnsError::Nsec { response, proof, .. }) = error else { return None };
     let answer = digest(asked, kind, &response.answers).filter(|_| proof.is_insecure())?;
     Some(Answer { is_secure: false, ..answer })
+}
+
+/// What is wrong with a denial under validation.
+///
+/// The library takes one as that of a zone without signatures when all records beside it are of such zones, of
+/// whichever: whoever stands between it and the name servers could deny the records of any signed zone so.
+fn doubt(none: &NoRecords, kind: RecordType) -> Option<LookupError> {
+    let name = none.query.name();
+    let is_evidence = |owner: &Name, proof: Proof| proof.is_secure() || owner.zone_of(name);
+    let soa = none.soa.iter().map(|it| is_evidence(&it.name, it.proof));
+    let beside = none.authorities.iter().flat_map(|records| records.iter()).map(|it| is_evidence(&it.name, it.proof));
+    let is_evident: Vec<bool> = soa.chain(beside).collect();
+    match (is_evident.as_slice(), kind) {
+        (found, _) if found.contains(&true) => None,
+        // Some servers of unsigned zones send nothing at all. Nobody asks for TLSA records but in signed ones.
+        ([], RecordType::MX) if none.response_code == ResponseCode::NoError => Some(LookupError::Unproved),
+        ([], RecordType::TLSA) | ([_, ..], _) => Some(LookupError::Bogus),
+        ([], _) => None,
+    }
 }
 
 /// What a failure means, and how long it holds.

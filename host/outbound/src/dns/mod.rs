@@ -166,14 +166,20 @@ impl Resolver {
         let Some(name) = mail_name(domain) else {
             return Err(refusal(550, 1, 2, format!("{domain} is no domain that mail can be sent to")));
         };
-        let (listed, is_secure, is_implicit) = match self.lookups.ask(&name, RecordType::MX).await {
+        let answer = self.lookups.ask(&name, RecordType::MX).await;
+        let is_unproved = answer.as_ref().is_err_and(|error| *error == LookupError::Unproved);
+        let (listed, is_secure, is_implicit) = match answer {
             Ok(answer) => (listed(domain, &answer.data)?, answer.is_secure, false),
             // RFC 5321 §5.1: without an MX record the domain is its own exchanger. Whether that is proved is
             // seen by its addresses: nobody can deny a record of a signed zone without a signature.
-            Err(LookupError::NoRecord) => (vec![(0, domain.to_owned())], true, true),
+            Err(LookupError::NoRecord | LookupError::Unproved) => (vec![(0, domain.to_owned())], true, true),
             Err(error) => return Err(no_answer(domain, &error)),
         };
         let mut hosts = self.resolve(exchangers::in_order(listed, random)).await;
+        // Where the zone turns out to be signed, it could have proved that it has no MX record.
+        if is_unproved && hosts.iter().any(|host| host.is_secure) {
+            return Err(no_answer(domain, &LookupError::Bogus));
+        }
         let was_self = exchangers::without_self(&mut hosts, |host| self.is_self(host));
         if was_self && hosts.is_empty() {
             return Err(loops(domain));
@@ -336,7 +342,7 @@ fn no_answer(domain: &str, error: &LookupError) -> RouteFailure {
     match error {
         LookupError::NoName => refusal(550, 1, 2, format!("the domain {domain} does not exist")),
         LookupError::NoRecord => refusal(550, 4, 4, format!("{domain} has no mail exchanger")),
-        LookupError::Bogus | LookupError::Failed(_) => {
+        LookupError::Unproved | LookupError::Bogus | LookupError::Failed(_) => {
             refusal(451, 4, 3, format!("cannot look up the mail exchangers of {domain}: {error}"))
         }
     }

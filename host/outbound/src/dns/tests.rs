@@ -248,3 +248,37 @@ async fn a_trust_anchor_that_is_none_is_a_failure_to_start() {
     let result = Resolver::new(DnsOptions { dnssec, servers, ..DnsOptions::default() });
     assert!(matches!(result, Err(DnsSetupError::Anchor { .. })));
 }
+
+#[tokio::test]
+async fn a_denial_out_of_another_zone_is_believed_by_nobody() {
+    let faults = ["unrelated", "evasive"].map(|fault| {
+        format!(
+            "{fault}.example MX 10 mx1.example.org
+            {fault}.example A 192.0.2.52
+            !{fault} {fault}.example MX
+            _25._tcp.mx.{fault}.example TLSA 3 1 1 {}
+            !{fault} _25._tcp.mx.{fault}.example TLSA
+            ",
+            "00".repeat(32)
+        )
+    });
+    let (_dns, resolver) = start_signed(&format!("{ZONE}\n!unsigned insecure.example\n{}", faults.concat())).await;
+    for fault in ["unrelated", "evasive"] {
+        assert_eq!(refused(&resolver, &format!("{fault}.example")).await, "451 4.4.3", "{fault}");
+        let name = mail_name(&format!("_25._tcp.mx.{fault}.example")).expect("a name");
+        let denied = resolver.records(&name, RecordType::TLSA).await;
+        assert_eq!(denied, Err(LookupError::Bogus), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_proves_nothing_is_believed_where_nothing_is_signed() {
+    let (_dns, resolver) = start_signed(
+        "!unsigned insecure.example
+        lame.insecure.example A 192.0.2.53
+        !lame lame.insecure.example MX",
+    )
+    .await;
+    let found = resolver.exchangers("lame.insecure.example", 1).await.expect("its own exchanger");
+    assert!(found.is_implicit && !found.hosts[0].is_secure);
+}
