@@ -17,7 +17,7 @@ mod turns;
 mod words;
 
 use place::{Offer, Place};
-use rows::{Key, Millis, NEVER, Rows, millis, next_number, put_at, timestamp};
+use rows::{Key, Millis, NEVER, Row, Rows, millis, next_number, put_at, timestamp};
 use turns::Turns;
 pub use words::{Another, DestinationState, DestinationView, Lease, Next, SchedulePolicy, Totals, Visit, VisitEnd};
 
@@ -104,25 +104,21 @@ impl Schedule {
         for (place, row) in before.into_iter().filter(|(place, _)| !wanted.contains(place)) {
             self.take_out(place, row, now);
         }
+        self.list_of(&key, now);
     }
 
     fn put_one(&mut self, key: Key, place: u32, row: Option<u32>, job: &Job, now: Millis) {
-        let number = match row {
+        match row {
             Some(number) => {
                 self.unlist(place, number);
                 self.rows.set(number, job);
-                number
             }
             None => {
-                let number = self.rows.add(key, place, job);
+                self.rows.add(key, place, job);
                 if let Some(place) = place_mut(&mut self.places, place) {
                     place.jobs += 1;
                 }
-                number
             }
-        };
-        if self.rows.get(number).is_some_and(|row| !row.is_leased) {
-            self.list(place, number, now);
         }
         self.refresh(place, now);
     }
@@ -134,6 +130,22 @@ impl Schedule {
             _ => self.forget(place, row),
         }
         self.refresh(place, now);
+    }
+
+    /// Lists what a message has on no list and nobody in hand. Not while it is still carried to a destination that it
+    /// has no job for any more: who is reached there may be behind another one now, and would get it twice.
+    fn list_of(&mut self, key: &Key, now: Millis) {
+        let rows = self.rows.of(key);
+        let is_on_its_way = |row: u32| self.rows.get(row).is_some_and(|row| row.is_gone);
+        if rows.iter().any(|(_, row)| is_on_its_way(*row)) {
+            return;
+        }
+        for (place, row) in rows {
+            if self.rows.get(row).is_some_and(Row::is_free) {
+                self.list(place, row, now);
+                self.refresh(place, now);
+            }
+        }
     }
 
     fn forget(&mut self, place: u32, row: u32) {
@@ -314,15 +326,14 @@ impl Schedule {
         let now = millis(now);
         let Some(row) = self.rows.get_mut(lease.row).filter(|row| row.is_leased) else { return };
         row.is_leased = false;
-        let (place, is_gone) = (row.place, row.is_gone);
+        let (key, place, is_gone) = (row.key.clone(), row.place, row.is_gone);
         self.rows.leased -= 1;
         self.notices -= u32::from(lease.is_notice);
         if is_gone {
             self.forget(place, lease.row);
-        } else {
-            self.list(place, lease.row, now);
         }
         self.refresh(place, now);
+        self.list_of(&key, now);
     }
 
     fn place(&self, number: u32) -> Option<&Place> {

@@ -30,6 +30,16 @@ pub enum Stage {
     },
 }
 
+impl Stage {
+    /// Whether a message at this stage may leave. One that nobody listened to the submission of is written as it came.
+    pub fn is_under_way(&self) -> bool {
+        match self {
+            Self::Submission | Self::Delivery => true,
+            Self::Held { .. } | Self::Discarded | Self::Bad { .. } => false,
+        }
+    }
+}
+
 /// Where a stored message stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {

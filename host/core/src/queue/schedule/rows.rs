@@ -82,6 +82,13 @@ pub(super) struct Row {
     pub(super) is_gone: bool,
 }
 
+impl Row {
+    /// Whether it is neither on a list nor in hand.
+    pub(super) fn is_free(&self) -> bool {
+        self.listed == Listed::No && !self.is_leased
+    }
+}
+
 /// Ranks: one for each priority of RFC 6710.
 pub(super) const RANKS: u8 = 19;
 

@@ -13,7 +13,7 @@ impl Schedule {
         let now = millis(now);
         let rows = self.rows.of(&Key::of(message));
         for (number, row) in &rows {
-            let is_listed = self.rows.get(*row).is_some_and(|row| !row.is_leased);
+            let is_listed = self.rows.get(*row).is_some_and(|row| !row.is_leased && !row.is_free());
             self.unlist(*number, *row);
             if let Some(row) = self.rows.get_mut(*row) {
                 row.due = row.due.min(now);
@@ -27,6 +27,12 @@ impl Schedule {
             self.refresh(*number, now);
         }
         !rows.is_empty()
+    }
+
+    /// Whether a message is in somebody's hand, perhaps on its way to a server at this moment.
+    pub fn is_in_hand(&self, message: &MessageId) -> bool {
+        let rows = self.rows.of(&Key::of(message));
+        rows.iter().any(|(_, row)| self.rows.get(*row).is_some_and(|row| row.is_leased))
     }
 
     /// Lets a destination that is down be probed now.

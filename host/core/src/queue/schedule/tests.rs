@@ -301,3 +301,18 @@ fn a_row_is_small() {
     assert!(core::mem::size_of::<rows::Row>() <= 64, "{}", core::mem::size_of::<rows::Row>());
     assert!(core::mem::size_of::<rows::Ready>() <= 24);
 }
+
+#[test]
+fn a_message_that_is_sent_elsewhere_while_it_is_carried_waits_for_what_comes_of_that() {
+    let mut schedule = schedule(10, limits(1));
+    put(&mut schedule, &job("m", "old.example", "s", 0), 0);
+    let (old, lease) = visit(&mut schedule, 0);
+    assert!(schedule.is_in_hand(&id("m")));
+    put(&mut schedule, &job("m", "new.example", "s", 0), 1);
+    assert!(schedule.retry(&id("m"), at(1)));
+    assert_eq!(wait(&mut schedule, 1), None, "it would be there twice");
+    schedule.finish(lease, at(2));
+    schedule.close(old, VisitEnd::Reached, at(2), MIDDLE);
+    let (_, lease) = visit(&mut schedule, 2);
+    assert_eq!(lease.destination(), &destination("new.example"));
+}

@@ -68,6 +68,10 @@ impl Model {
     fn took(&mut self, lease: Lease, is_due: impl Fn(&Job) -> bool) {
         let key = (lease.message.clone(), lease.destination.clone());
         assert!(!self.is_leased(&key), "{key:?} is with two");
+        let is_ghost = |lease: &&Lease| {
+            lease.message == key.0 && !self.jobs.contains_key(&(lease.message.clone(), lease.destination.clone()))
+        };
+        assert_eq!(self.leases.iter().find(is_ghost), None, "{key:?} is still on its way to where it went before");
         let job = self.jobs.get(&key).expect("nobody takes a job that is not there");
         assert!(is_due(job), "{job:?} at {}", self.now);
         self.leases.push(lease);
