@@ -187,6 +187,13 @@ struct Tasks {
     courier: std::thread::JoinHandle<()>,
 }
 
+async fn serve_admin(admin: Admin, socket: std::net::TcpListener) {
+    let stop = admin.services.stopper.subscribe();
+    if let Err(error) = admin::serve(admin, socket, stop).await {
+        tracing::error!(%error, "the admin port failed");
+    }
+}
+
 impl Server {
     async fn start(config: Config, sockets: Sockets, level: LogLevel) -> anyhow::Result<(Self, Tasks)> {
         let metrics = Arc::new(Metrics::default());
@@ -240,12 +247,7 @@ impl Server {
         if let Some(socket) = sockets.admin {
             let free_bytes_min = spool_options.free_bytes_min;
             let admin = Admin { services: services.clone(), engine, spool: config.spool.clone(), free_bytes_min };
-            let stop = services.stopper.subscribe();
-            service.spawn(async move {
-                if let Err(error) = admin::serve(admin, socket, stop).await {
-                    tracing::error!(%error, "the admin port failed");
-                }
-            });
+            service.spawn(serve_admin(admin, socket));
         }
         let mut policies = Vec::new();
         for (listener, socket) in config.listeners.iter().zip(sockets.listeners) {
