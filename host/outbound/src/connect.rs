@@ -32,6 +32,14 @@ impl Place {
         }
     }
 
+    /// Whether what is sent there stays on this machine.
+    pub(crate) fn is_on_this_machine(&self) -> bool {
+        match self {
+            Self::Net(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+
     /// Connects, from one of `sources` where there are any.
     ///
     /// # Errors
@@ -111,6 +119,17 @@ mod tests {
         assert!(!is_own(address("127.0.0.1:25"), &[]));
         assert!(is_own(address("[::ffff:192.0.2.1]:25"), &[address("192.0.2.1:25")]));
         assert!(is_own(address("0.0.0.0:25"), &[address("192.0.2.1:25")]), "that is this machine");
+    }
+
+    #[test]
+    fn only_a_loopback_address_or_a_socket_is_on_this_machine() {
+        for text in ["127.0.0.1:25", "[::1]:25", "[::ffff:127.0.0.1]:25"] {
+            assert!(Place::Net(address(text)).is_on_this_machine(), "{text}");
+        }
+        assert!(Place::Unix("/run/lmtp".to_owned()).is_on_this_machine());
+        for text in ["192.0.2.1:25", "[2001:db8::1]:25", "0.0.0.0:25"] {
+            assert!(!Place::Net(address(text)).is_on_this_machine(), "{text}");
+        }
     }
 
     #[test]

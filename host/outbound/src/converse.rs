@@ -35,8 +35,10 @@ pub(crate) struct Conversation<'a, F> {
     pub(crate) messages_max: u32,
     /// When the server must be ready for mail.
     pub(crate) reach: Instant,
-    /// When everything must be over.
+    /// When everything must be over, but for the reply to content that has left.
     pub(crate) end: Instant,
+    /// How much longer that reply may take.
+    pub(crate) end_patience: Duration,
     /// The connection, for the reports.
     pub(crate) facts: HopFacts,
     /// Octets that are to leave.
@@ -75,7 +77,11 @@ impl<F: Feed> Conversation<'_, F> {
     }
 
     async fn read(&mut self, reading: Reading) -> ClientStep {
-        let deadline = self.until(reading.patience(now()));
+        let patience = reading.patience(now());
+        let deadline = match reading.is_past_content() {
+            true => (Instant::now() + patience).min(self.end + self.end_patience),
+            false => self.until(patience),
+        };
         match self.exchange(deadline).await {
             Input::Octets(octets) => reading.feed(&octets, now(), &mut self.out),
             Input::TimedOut => reading.timed_out(),

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use basin_core::reply::{Class, Reply};
-use basin_core::smtp::client::{ClientPolicy, Closed, Outgoing, TlsFacts, Why};
+use basin_core::smtp::client::{ClientPolicy, Closed, Credentials, Outgoing, TlsFacts, Why};
 use basin_core::transport::{HostPort, NextHop, Route, TlsDemand};
 use tokio::time::Instant;
 
@@ -119,7 +119,9 @@ impl<'a, F: Feed> Course<'a, F> {
             return Ok(Stop { name: host.host.clone(), places, plan: None });
         }
         let exchanger = self.way.resolver.host(&host.host).await;
-        self.exchanger(&DestinationPolicy::of_hop(self.route.tls), exchanger, host.port).await
+        // A connection that begins with TLS has it, whatever else the route says.
+        let demand = if self.route.is_tls_implicit { self.route.tls.max(TlsDemand::Required) } else { self.route.tls };
+        self.exchanger(&DestinationPolicy::of_hop(demand), exchanger, host.port).await
     }
 
     async fn exchanger(&self, policy: &DestinationPolicy, exchanger: Exchanger, port: u16) -> Result<Stop, Reply> {
@@ -168,7 +170,7 @@ impl<'a, F: Feed> Course<'a, F> {
             self.failed_hop(&stop.name, Some(place), start, reply);
             return Next::Elsewhere;
         }
-        let policy = match self.policy(stop, is_plain) {
+        let policy = match self.policy(stop, place, is_plain) {
             Ok(policy) => policy,
             Err(reply) => {
                 self.failed_hop(&stop.name, Some(place), start, reply);
@@ -195,6 +197,7 @@ impl<'a, F: Feed> Course<'a, F> {
             messages_max: self.route.limits.messages_per_connection.max(1),
             reach,
             end: self.end,
+            end_patience: options.timeouts.end,
             facts: HopFacts { host: stop.name.clone(), address: place.address(), source, tls },
             out: Vec::new(),
             messages: 0,
@@ -284,7 +287,7 @@ impl<'a, F: Feed> Course<'a, F> {
         }
     }
 
-    fn policy(&self, stop: &Stop, is_plain: bool) -> Result<ClientPolicy, Reply> {
+    fn policy(&self, stop: &Stop, place: &Place, is_plain: bool) -> Result<ClientPolicy, Reply> {
         let options = &self.way.options;
         let mut policy = ClientPolicy::new(options.host_name.clone());
         policy.protocol = self.route.protocol;
@@ -298,7 +301,11 @@ impl<'a, F: Feed> Course<'a, F> {
         policy.credentials = match &self.route.credentials {
             None => None,
             Some(name) => match options.credentials.get(name) {
-                Some(credentials) => Some(credentials.clone()),
+                // Whatever was allowed, a password in plain text goes to nobody but this machine itself.
+                Some(known) => Some(Credentials {
+                    may_go_unencrypted: known.may_go_unencrypted && place.is_on_this_machine(),
+                    ..known.clone()
+                }),
                 None => return Err(Reply::with(451, 7, 8, format!("there are no credentials of the name {name}"))),
             },
         };

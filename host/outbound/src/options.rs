@@ -65,7 +65,7 @@ pub struct VisitLimits {
     pub handshake: Duration,
     /// Wait for everything until a server is ready for mail.
     pub reach: Duration,
-    /// The whole visit.
+    /// The whole visit, but for the reply to content that has left: that one has its own time.
     pub visit: Duration,
 }
 

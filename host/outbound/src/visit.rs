@@ -81,7 +81,8 @@ impl Outbound {
     /// Visits one destination: tries its servers in order until one is ready for mail, and hands it messages
     /// out of the feed until there are none, or the limits of the route or of the visit are met.
     ///
-    /// It ends within [`crate::VisitLimits::visit`] and what the feed itself takes, whatever the servers do.
+    /// It ends within [`crate::VisitLimits::visit`], the wait for one reply to content that has left, and what the feed
+    /// itself takes, whatever the servers do.
     pub async fn visit(&self, route: &Route, feed: &mut impl Feed) -> Visit {
         let mut course = Course::new(self, route, feed);
         Box::pin(course.tour()).await;

@@ -46,6 +46,8 @@ pub(crate) enum Mischief {
     EndlessReply,
     /// Sends one line without end.
     EndlessLine,
+    /// Replies as it should, after that time.
+    Late(Duration),
     /// Says this in place of the reply.
     Say(&'static str),
     /// Says this and closes.
@@ -317,6 +319,10 @@ impl Dialogue {
     async fn answer(&mut self, moment: Moment, text: &str) -> io::Result<()> {
         match self.plan.mischief.filter(|(when, _)| *when == moment) {
             None => self.say(text).await,
+            Some((_, Mischief::Late(time))) => {
+                tokio::time::sleep(time).await;
+                self.say(text).await
+            }
             Some((_, mischief)) => self.misbehave(mischief).await,
         }
     }
@@ -325,7 +331,7 @@ impl Dialogue {
         let closed = || io::Error::from(io::ErrorKind::ConnectionAborted);
         match mischief {
             // Whoever waits here is dropped with the runtime of the test.
-            Mischief::Silence => core::future::pending().await,
+            Mischief::Silence | Mischief::Late(_) => core::future::pending().await,
             Mischief::Close | Mischief::Reset => Err(closed()),
             Mischief::EndlessReply => loop {
                 self.stream.write_all(&b"250-and so on\r\n".repeat(1_000)).await?;

@@ -175,3 +175,24 @@ async fn lmtp_over_the_network_tells_of_each_recipient() {
     let (visit, messages) = visit(options(), &route, 1).await;
     assert_eq!(messages.accepted(), 2, "{visit:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_whole_content_has_time_to_say_so() {
+    let late = Some((Moment::End, Mischief::Late(Duration::from_millis(500))));
+    let peer = Peer::start(Plan { mischief: late, ..Plan::default() }).await;
+    let limits = VisitLimits { visit: Duration::from_millis(250), ..VisitLimits::default() };
+    let options = OutboundOptions { limits, ..options() };
+    let (visit, messages) = visit(options, &route(&[peer.address], TlsDemand::Never), 2).await;
+    assert_eq!((messages.accepted(), messages.taken), (2, 1), "{visit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_to_begin_with_tls_never_goes_without() {
+    for (tls, accepted) in [(Some(self_signed()), 2), (None, 0)] {
+        let is_tls_implicit = tls.is_some();
+        let peer = Peer::start(Plan { tls, is_tls_implicit, ..Plan::default() }).await;
+        let route = Route { is_tls_implicit: true, ..route(&[peer.address], TlsDemand::Never) };
+        let (visit, messages) = visit(hasty(Duration::from_millis(300)), &route, 1).await;
+        assert_eq!(messages.accepted(), accepted, "{visit:?}");
+    }
+}

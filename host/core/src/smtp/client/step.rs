@@ -101,6 +101,12 @@ impl Reading {
         self.live.patience(limit, end, now)
     }
 
+    /// Whether the whole content has left, so that the message may be the other server's already. Who gives up now
+    /// sends it twice (RFC 5321 §4.5.3.2.6).
+    pub fn is_past_content(&self) -> bool {
+        matches!(self.awaits, Awaits::End(_))
+    }
+
     /// What is waited for, for logs.
     pub fn awaited(&self) -> &'static str {
         self.awaits.word()
