@@ -170,7 +170,7 @@ keys! {
     "route", "domains", "list of domains", None, "[\"example.com\", \"*.example.com\"]",
         "Which domains it is for: `example.com` is that domain, `*.example.com` every one below it, `*` every one there is.";
     "route", "hosts", "list of HOST or HOST:PORT", None, "[\"smtp.example.net:587\"]",
-        "The servers, tried in this order; names or addresses (`[2001:db8::1]:25`). No MX is asked for. Without the key mail goes to the mail exchangers of the domain. The port is 25, for LMTP 24.";
+        "The servers, tried in this order; names or addresses (`[2001:db8::1]:25`). No MX is asked for. Without the key mail goes to the mail exchangers of the domain. The port is 25, for LMTP 24. Routes to the same first server must have the same keys, `domains` apart: their mail shares connections.";
     "route", "protocol", "\"smtp\" or \"lmtp\"", Some("\"smtp\""), "\"smtp\"",
         "What is spoken there: SMTP (RFC 5321), or LMTP (RFC 2033) for a mail store. LMTP needs `hosts`.";
     "route", "tls", "as `outbound.tls`", None, "\"verified\"",

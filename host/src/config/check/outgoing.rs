@@ -237,10 +237,22 @@ impl Check<'_> {
         for (index, raw) in written.into_iter().enumerate() {
             let key = format!("route[{index}]");
             let patterns = self.patterns(&key, &raw.domains);
-            rules.extend(self.route(&key, raw, outbound, known).map(|route| (patterns, Arc::new(route))));
+            let Some(route) = self.route(&key, raw, outbound, known) else { continue };
+            self.agrees_with(&key, &route, &rules);
+            rules.push((patterns, Arc::new(route)));
         }
         let usual = Route { tls: outbound.tls, limits: outbound.limits.clone(), ..Route::mx("") };
         RouteTable::new(rules).with_usual(usual)
+    }
+
+    // All mail for one next hop shares its connections, and with them the TLS and the login of whichever route is
+    // found first: mail that demands TLS could leave without it, or under another's name.
+    fn agrees_with(&mut self, key: &str, route: &Route, rules: &[(Vec<DomainPattern>, Arc<Route>)]) {
+        let differs = |(_, other): &(_, Arc<Route>)| other.destination == route.destination && **other != *route;
+        if matches!(route.next, NextHop::Hosts(_)) && rules.iter().any(differs) {
+            let advice = "leads to the same server in another way; give both the same keys, or the server another name";
+            self.wrong(&format!("{key}.hosts"), format!("an earlier route {advice}"));
+        }
     }
 
     fn patterns(&mut self, key: &str, domains: &[String]) -> Vec<DomainPattern> {

@@ -94,6 +94,11 @@ fn what_the_way_out_cannot_be_is_refused_with_advice() {
             "[[route]]\ndomains = [\"*\"]\nhosts = [\"a.example\"]\ncredentials = \"x\"\ntls = \"opportunistic\"",
             "route[0].tls: credentials need tls = \"verified\"",
         ),
+        (
+            "[[route]]\ndomains = [\"a.example\"]\nhosts = [\"mx.example\"]\n\
+             [[route]]\ndomains = [\"b.example\"]\nhosts = [\"MX.example:25\"]\ntls = \"required\"",
+            "route[1].hosts: an earlier route leads to the same server in another way",
+        ),
         ("[[route]]\ndomains = [\"*\"]\nconnections = 0", "route[0].connections: 0 would send nothing"),
         ("[[credentials]]\nname = \"x\"", "credentials[0]: credentials need `name`, `user` and `password-file`"),
         ("[dns]\nservers = [\"localhost\"]", "dns.servers[0]: expected an address"),
