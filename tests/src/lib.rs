@@ -17,6 +17,7 @@ pub mod null;
 pub mod powercut;
 pub mod process;
 pub mod random;
+pub mod relay;
 pub mod server;
 pub mod settings;
 pub mod storm;

@@ -1,16 +1,16 @@
-//! `make bench`: what a message costs, with sinks and without, beside a null SMTP server in the same run.
+//! `make bench`: what a message costs, with sinks and without, beside a null SMTP server in the same run; and what it
+//! costs to relay one, beside Postfix.
 //!
 //! Rounds visit all contestants in turn, so that a change of the machine's other load meets them all; each figure is
 //! the median over the rounds. Absolute figures move with the machine, the ratio to the null server much less.
 
 use std::io;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use basin_tests::contest::{Contestant, Figures, Kind, recipient};
 use basin_tests::generator::Load;
 use basin_tests::null;
-use basin_tests::server::tree;
+use basin_tests::relay::{self, Relay, Tools};
 
 /// Rounds of a full run; odd, so that the median is a figure that was measured.
 const ROUNDS: u32 = 3;
@@ -19,12 +19,26 @@ const SESSIONS: u32 = 20;
 /// Octets of a message, as in the targets.
 const MESSAGE_BYTES: usize = 10 * 1024;
 
+const USAGE: &str = "usage: bench [--relay] [--quick] [--only WORD]
+  --relay      relaying alone: Basin beside Postfix
+  --quick      one short round, to see whether it works
+  --only WORD  contestants whose name holds the word";
+
+#[derive(Default)]
+struct Options {
+    is_relay: bool,
+    is_quick: bool,
+    only: Option<String>,
+}
+
 struct Plan {
     rounds: u32,
     /// Messages of a measurement that keeps its sessions open.
     messages: u32,
     /// Messages of a measurement with a session for each.
     messages_single: u32,
+    /// Messages of a measurement of relaying.
+    messages_relayed: u32,
     /// Word that a contestant's or shape's name must hold; for work on one figure.
     only: Option<String>,
 }
@@ -36,11 +50,19 @@ struct Shape {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome = runtime.and_then(|runtime| match arguments.first().map(String::as_str) {
-        Some("null-server") => runtime.block_on(null_server()),
-        _ => bench(&runtime, &plan(&arguments)),
-    });
+    let outcome = match (arguments.as_slice(), options(&arguments)) {
+        ([only], _) if only == "null-server" => runtime.and_then(|runtime| runtime.block_on(null_server())),
+        (_, Some(options)) => runtime.and_then(|runtime| bench(&runtime, &options)),
+        (_, None) => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -50,18 +72,32 @@ fn main() -> ExitCode {
     }
 }
 
+fn options(arguments: &[String]) -> Option<Options> {
+    let mut options = Options::default();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--relay" => options.is_relay = true,
+            "--quick" => options.is_quick = true,
+            "--only" => options.only = Some(rest.next()?.clone()),
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
 async fn null_server() -> io::Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     null::serve(listener).await
 }
 
-fn plan(arguments: &[String]) -> Plan {
-    let only = arguments.iter().position(|name| name == "--only").and_then(|at| arguments.get(at + 1)).cloned();
-    if arguments.iter().any(|name| name == "--quick") {
-        return Plan { rounds: 1, messages: 400, messages_single: 100, only };
+fn plan(options: &Options) -> Plan {
+    let only = options.only.clone();
+    if options.is_quick {
+        return Plan { rounds: 1, messages: 400, messages_single: 100, messages_relayed: 400, only };
     }
-    Plan { rounds: ROUNDS, messages: SESSIONS * 1000, messages_single: 4000, only }
+    Plan { rounds: ROUNDS, messages: SESSIONS * 1000, messages_single: 4000, messages_relayed: 10_000, only }
 }
 
 fn kinds() -> Vec<Kind> {
@@ -86,14 +122,22 @@ fn shapes(plan: &Plan) -> Vec<Shape> {
     ]
 }
 
-fn bench(runtime: &tokio::runtime::Runtime, plan: &Plan) -> io::Result<()> {
-    let is_wanted = |name: &str| plan.only.as_deref().is_none_or(|word| name.contains(word));
-    let kinds: Vec<Kind> = kinds().into_iter().filter(|kind| *kind == Kind::Null || is_wanted(&kind.name())).collect();
+fn bench(runtime: &tokio::runtime::Runtime, options: &Options) -> io::Result<()> {
+    let plan = plan(options);
     println!(
-        "{SESSIONS} sessions, {} KiB messages, medians of {} rounds; CPU is that of the server process alone.",
+        "{SESSIONS} sessions, {} KiB messages, medians of {} rounds; CPU is that of the server alone.",
         MESSAGE_BYTES / 1024,
         plan.rounds
     );
+    if !options.is_relay {
+        accepting(runtime, &plan)?;
+    }
+    relaying(&plan)
+}
+
+fn accepting(runtime: &tokio::runtime::Runtime, plan: &Plan) -> io::Result<()> {
+    let is_wanted = |name: &str| plan.only.as_deref().is_none_or(|word| name.contains(word));
+    let kinds: Vec<Kind> = kinds().into_iter().filter(|kind| *kind == Kind::Null || is_wanted(&kind.name())).collect();
     for shape in shapes(plan) {
         let mut all: Vec<Vec<Figures>> = vec![Vec::new(); kinds.len()];
         for _ in 0..plan.rounds {
@@ -109,18 +153,19 @@ fn bench(runtime: &tokio::runtime::Runtime, plan: &Plan) -> io::Result<()> {
     smtp_source(runtime, plan, &kinds)
 }
 
+const NO_TOOLS: &str = "skipped: Postfix is not installed, nor unpacked by `make test-peers`";
+
 /// The second generator: Postfix's `smtp-source`, where it is installed.
 fn smtp_source(runtime: &tokio::runtime::Runtime, plan: &Plan, kinds: &[Kind]) -> io::Result<()> {
-    let Some((program, libraries)) = find_smtp_source() else {
-        println!("\nsmtp-source: skipped: Postfix is not installed, nor unpacked by `make test-peers`");
+    let Some(tools) = Tools::find() else {
+        println!("\nsmtp-source: {NO_TOOLS}");
         return Ok(());
     };
     let mut all: Vec<Vec<Figures>> = vec![Vec::new(); kinds.len()];
     for _ in 0..plan.rounds {
         for (kind, figures) in kinds.iter().zip(&mut all) {
             let contestant = runtime.block_on(Contestant::start(*kind))?;
-            let mut command = Command::new(&program);
-            command.env("LD_LIBRARY_PATH", &libraries);
+            let mut command = tools.command("smtp-source");
             command.args(["-d", "-s", &SESSIONS.to_string(), "-m", &plan.messages.to_string()]);
             command.args(["-l", &MESSAGE_BYTES.to_string(), "-f", "load@client.example", "-t", &recipient()]);
             command.arg(format!("inet:{}", contestant.address()));
@@ -131,11 +176,42 @@ fn smtp_source(runtime: &tokio::runtime::Runtime, plan: &Plan, kinds: &[Kind]) -
     Ok(())
 }
 
-/// The program and the folder of its libraries: that of the system, or the one that `make test-peers` unpacked.
-fn find_smtp_source() -> Option<(PathBuf, PathBuf)> {
-    let roots = [PathBuf::from("/"), tree().join("target/peers/postfix/root")];
-    let places = roots.map(|root| (root.join("usr/sbin/smtp-source"), root.join("usr/lib/postfix")));
-    places.into_iter().find(|(program, _)| program.is_file())
+/// From `smtp-source` through a server to `smtp-sink`, beside Postfix. Each of the servers has every message on disk,
+/// synced, before it says 250.
+fn relaying(plan: &Plan) -> io::Result<()> {
+    let Some(tools) = Tools::find() else {
+        println!("\nrelaying: {NO_TOOLS}");
+        return Ok(());
+    };
+    let kinds = [relay::Kind::Postfix, relay::Kind::Basin { signs: false }, relay::Kind::Basin { signs: true }];
+    let is_wanted = |kind: &relay::Kind| {
+        *kind == relay::Kind::Postfix || plan.only.as_deref().is_none_or(|word| kind.name().contains(word))
+    };
+    let kinds: Vec<_> = kinds.into_iter().filter(is_wanted).collect();
+    for (name, is_kept_open) in [("sessions stay open", true), ("1 message in a session", false)] {
+        let load =
+            relay::Load { sessions: SESSIONS, messages: plan.messages_relayed, bytes: MESSAGE_BYTES, is_kept_open };
+        let mut all: Vec<Vec<relay::Figures>> = vec![Vec::new(); kinds.len()];
+        for _ in 0..plan.rounds {
+            for (kind, figures) in kinds.iter().zip(&mut all) {
+                figures.push(Relay::start(*kind, &tools)?.measure(&load)?);
+            }
+        }
+        print_relay_table(name, &kinds, &all);
+    }
+    Ok(())
+}
+
+fn print_relay_table(shape: &str, kinds: &[relay::Kind], all: &[Vec<relay::Figures>]) {
+    println!("\n### Relaying, {shape}\n");
+    println!("| server | msg/s | of Postfix | CPU us/msg | of Postfix |");
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    let medians: Vec<(f64, f64)> =
+        all.iter().map(|figures| (middle(figures, |f| f.rate), middle(figures, |f| f.cpu))).collect();
+    let first = medians.first().copied().unwrap_or_default();
+    for (kind, (rate, cpu)) in kinds.iter().zip(&medians) {
+        println!("| {} | {rate:.0} | {:.2} | {cpu:.0} | {:.2} |", kind.name(), rate / first.0, cpu / first.1);
+    }
 }
 
 fn print_table(shape: &str, kinds: &[Kind], all: &[Vec<Figures>]) {
@@ -167,18 +243,19 @@ fn milliseconds(value: f64) -> String {
 
 /// Each figure's own median; they need not be of the same round.
 fn median(figures: &[Figures]) -> Figures {
-    let middle = |pick: &dyn Fn(&Figures) -> f64| {
-        let mut values: Vec<f64> = figures.iter().map(pick).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or_default()
-    };
     let has_syncs = figures.iter().all(|figures| figures.syncs.is_some());
     Figures {
-        rate: middle(&|f| f.rate),
-        p50: middle(&|f| f.p50),
-        p99: middle(&|f| f.p99),
-        cpu: middle(&|f| f.cpu),
-        syncs: has_syncs.then(|| middle(&|f| f.syncs.unwrap_or_default())),
-        memory: middle(&|f| f.memory),
+        rate: middle(figures, |f| f.rate),
+        p50: middle(figures, |f| f.p50),
+        p99: middle(figures, |f| f.p99),
+        cpu: middle(figures, |f| f.cpu),
+        syncs: has_syncs.then(|| middle(figures, |f| f.syncs.unwrap_or_default())),
+        memory: middle(figures, |f| f.memory),
     }
+}
+
+fn middle<F>(figures: &[F], pick: impl Fn(&F) -> f64) -> f64 {
+    let mut values: Vec<f64> = figures.iter().map(pick).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
