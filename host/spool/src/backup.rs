@@ -226,7 +226,13 @@ pub fn restore(
     let part = |listed: &Listed| target.join(format!("{}.part", listed.file.path));
     for listed in &list.files {
         let from = backup.join(&listed.file.path);
-        let crc = copy(storage, &from, &part(listed), listed.file.len)?;
+        // What a damaged file has less than it should is lost; the rest of it need not be.
+        let there = storage.open(&from).and_then(|file| file.len()).map_err(failed("open", &from))?;
+        if there < listed.file.len && !even_damaged {
+            return Err(BackupError::Damaged(from));
+        }
+        let len = there.min(listed.file.len);
+        let crc = copy(storage, &from, &part(listed), len)?;
         if crc != listed.crc && !even_damaged {
             return Err(BackupError::Damaged(from));
         }

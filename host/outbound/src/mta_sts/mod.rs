@@ -34,8 +34,8 @@ const REFRESH_AFTER: Duration = Duration::from_hours(24);
 /// Where policies come from and are kept.
 #[derive(Debug, Clone)]
 pub struct MtaStsOptions {
-    /// Directory that keeps policies over a restart, one file for each domain; it must exist. Without it, who
-    /// can hold back an answer at the right time can undo a policy.
+    /// Directory that keeps policies over a restart, one file for each domain; it is made where it is missing.
+    /// Without it, who can hold back an answer at the right time can undo a policy.
     pub directory: Option<PathBuf>,
     /// Longest wait for a policy. RFC 8461 §3.3 suggests a minute.
     pub timeout: Duration,
@@ -113,7 +113,7 @@ impl MtaSts {
     /// Makes one, and reads the policies that were kept.
     ///
     /// # Errors
-    /// The directory cannot be read.
+    /// The directory cannot be made or read.
     pub fn new(resolver: Resolver, roots: Arc<RootCertStore>, options: MtaStsOptions) -> io::Result<Self> {
         let https = Https::new(resolver.clone(), roots, options.timeout)?;
         let store = options.directory.clone().map(Store::new);

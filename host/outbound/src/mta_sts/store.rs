@@ -38,6 +38,7 @@ impl Store {
     /// replaced when its domain's policy is fetched again.
     pub(super) fn load(&self, count_max: usize, now: u64) -> io::Result<Vec<(String, Kept)>> {
         let mut found = Vec::new();
+        fs::create_dir_all(&self.directory)?;
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
             if found.len() >= count_max || !path.to_string_lossy().ends_with(ENDING) {

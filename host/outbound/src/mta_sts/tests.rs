@@ -55,7 +55,7 @@ impl World {
 
     fn start(&self) -> MtaSts {
         let options = MtaStsOptions {
-            directory: Some(self.directory.path().to_owned()),
+            directory: Some(self.directory.path().join("policies")),
             timeout: Duration::from_millis(500),
             retry_after: Duration::ZERO,
             port: self.web.address.port(),
@@ -116,11 +116,11 @@ async fn a_policy_holds_no_longer_than_it_says() {
     let world = World::new().await;
     world.web.set(page("enforce", 0));
     assert_eq!(mode(&world.start().policy(DOMAIN).await), None);
-    assert_eq!(fs::read_dir(world.directory.path()).expect("a directory").count(), 1);
+    assert_eq!(fs::read_dir(world.directory.path().join("policies")).expect("a directory").count(), 1);
     // The next start removes what does not hold any more.
     world.dns.set(zone(None));
     assert_eq!(mode(&world.start().policy(DOMAIN).await), None);
-    assert_eq!(fs::read_dir(world.directory.path()).expect("a directory").count(), 0);
+    assert_eq!(fs::read_dir(world.directory.path().join("policies")).expect("a directory").count(), 0);
 }
 
 #[tokio::test]

@@ -198,6 +198,21 @@ fn half_a_backup_and_a_damaged_one_are_refused_and_nothing_is_restored() {
     assert_eq!(check(Path::new("/other"), shared(&storage)).expect("readable").messages, 3);
 }
 
+#[test]
+fn a_backup_that_was_cut_off_gives_back_what_it_still_has() {
+    let storage = filled(4);
+    let (spool, _) = open(&storage).expect("opens");
+    let pin = spool.pin().expect("pinned");
+    back_up(Path::new(ROOT), pin.files(), Path::new(BACKUP), None, &shared(&storage)).expect("copied");
+    let segment = Path::new("/backup/segments/0000000001.seg");
+    let octets = storage.octets(segment).expect("there");
+    storage.put(segment, &octets[..octets.len() - 100]);
+    let refused = restore(Path::new(BACKUP), Path::new("/other"), false, &shared(&storage));
+    assert!(matches!(refused, Err(BackupError::Damaged(_))));
+    restore(Path::new(BACKUP), Path::new("/other"), true, &shared(&storage)).expect("all the same");
+    assert_eq!(check(Path::new("/other"), shared(&storage)).expect("readable").messages, 3);
+}
+
 // What examples/spool_fixture.rs wrote with the program of version 1.
 fn version_1() -> FaultyStorage {
     let storage = FaultyStorage::new();
