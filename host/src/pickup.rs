@@ -271,6 +271,7 @@ pub async fn run(mut pickup: Pickup, services: Arc<Services>, mut stop: watch::R
             pickup.look(&mut |message, state| {
                 services.metrics.messages_accepted.with_label_values(&[LISTENER]).inc();
                 services.metrics.message_bytes_accepted.with_label_values(&[LISTENER]).inc_by(message.size());
+                services.tracking.received(&message, None);
                 services.queue.stored(message, state);
             });
             pickup

@@ -43,12 +43,12 @@ impl QueueState for Running {
         self.services.queue.routes()
     }
 
-    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter) -> Soon<'a, Done> {
-        Box::pin(self.services.queue.act(id, action, filter))
+    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter, by: &'a str) -> Soon<'a, Done> {
+        Box::pin(self.services.queue.act(id, action, filter, by))
     }
 
-    fn import(&self, message: Message, state: State) -> Soon<'_, Result<bool, SpoolFault>> {
-        Box::pin(self.services.queue.import(message, state))
+    fn import<'a>(&'a self, message: Message, state: State, by: &'a str) -> Soon<'a, Result<bool, SpoolFault>> {
+        Box::pin(self.services.queue.import(message, state, by))
     }
 }
 

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use basin_core::limits::{DRAFT_MEMORY_BYTES_MAX, STORAGE_RETRY_AFTER};
-use basin_core::mail::{Envelope, Message, MessageId};
-use basin_core::queue::{Job, SchedulePolicy};
-use basin_core::transport::{Delivering, End, RouteTable, State, Transport, TransportPolicy, Work};
+use basin_core::mail::{Message, MessageId};
+use basin_core::queue::SchedulePolicy;
+use basin_core::transport::{Delivering, End, Notifying, RouteTable, State, Transport, TransportPolicy, Work};
 use basin_spool::{Spool, SpoolFault};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
@@ -25,19 +25,22 @@ use crate::shutdown::Phase;
 use crate::signing::Signing;
 use crate::telemetry::Metrics;
 use crate::telemetry::records::{Delivery, MessageEnded, MessageWaits, StorageFailed};
-use crate::telemetry::relay::{Deferred, MessageQueued};
-use crate::tracking::{Step, Tracking};
+use crate::telemetry::relay::MessageQueued;
+use crate::tracking::Tracking;
 
 mod enter;
 mod live;
 mod operator;
 mod recent;
 mod remote;
+mod story;
 mod waiting;
 
 pub use live::LiveIndex;
 pub use operator::{Action, Applied, Done};
 pub use remote::Lengths;
+use story::Story;
+pub use story::removed;
 use waiting::{After, Again, Due, Queued, Start, Waiting};
 
 /// Longest sleep of the clock that wakes waiting messages. Bounds how late a change of the system's time is
@@ -143,15 +146,15 @@ impl Queue {
 /// A message that was taken up.
 struct Started {
     work: Work,
-    /// Its envelope as it was, where that is known.
-    before: Option<Arc<Envelope>>,
+    /// What the log knows of it; `None` where it was told everything.
+    story: Option<Story>,
     /// The message, where it was in memory already.
     kept: Option<Box<(Message, State)>>,
 }
 
 impl Started {
     fn with(work: Work) -> Self {
-        Self { work, before: None, kept: None }
+        Self { work, story: None, kept: None }
     }
 }
 
@@ -237,7 +240,7 @@ impl Shared {
         let id = due.id.clone();
         let is_fresh = matches!(due.start, Start::Fresh(_));
         let is_first = is_fresh || matches!(due.start, Start::Load);
-        let Started { mut work, mut before, mut kept } = match self.start(due).await {
+        let Started { mut work, mut story, mut kept } = match self.start(due).await {
             Ok(started) => started,
             Err(after) => return after,
         };
@@ -248,36 +251,36 @@ impl Shared {
                     let decision = self.parts.ask.decide(*question, &mut sink_time).await;
                     waiting.decided(decision, now())
                 }
-                Work::Save(saving, message, state) => match self.save((*message).clone(), state.clone()).await {
-                    Ok(()) => {
-                        if let Some(before) = before.replace(message.envelope.clone()) {
-                            Deferred::record_all(&before, &message, &self.parts.metrics, &self.parts.tracking);
+                Work::Save(saving, message, state) => {
+                    if let Some(story) = &mut story {
+                        story.goes_on(&message, &state.stage, &self.parts.metrics, &self.parts.tracking);
+                    }
+                    match self.save((*message).clone(), state.clone()).await {
+                        Ok(()) => {
+                            kept = kept.map(|_| Box::new((*message, state)));
+                            saving.saved(now())
                         }
-                        kept = kept.map(|_| Box::new((*message, state)));
-                        saving.saved(now())
+                        Err(fault) => {
+                            self.failed(&id, &fault);
+                            saving.not_saved(now())
+                        }
                     }
-                    Err(fault) => {
-                        self.failed(&id, &fault);
-                        saving.not_saved(now())
-                    }
-                },
+                }
                 Work::Sign(signing) => self.parts.signing.load_full().sign(signing).await,
-                Work::Deliver(delivering) => self.deliver(delivering, is_fresh).await,
-                Work::Notify(notifying, message, state) => match self.commit(&message, &state).await {
-                    Ok(()) => {
-                        self.lock().announce(id.clone(), message.id.clone());
-                        self.parts.metrics.notifications.inc();
-                        self.parts.tracking.received(&message, Some(&id));
-                        notifying.committed(now())
+                Work::Deliver(delivering) => {
+                    if let Some(story) = &mut story {
+                        story.submitted(&id, &self.parts.tracking);
                     }
-                    Err(fault) => {
-                        self.failed(&id, &fault);
-                        notifying.not_committed(now())
-                    }
-                },
+                    self.deliver(delivering, is_fresh).await
+                }
+                Work::Notify(notifying, message, state) => self.notify(&id, notifying, &message, &state).await,
                 Work::Repeat(repeat, at) => return After::Again(Again::Machine(Box::new(repeat)), at),
                 Work::Queue { message, jobs, again } => {
-                    self.queued(&message, &jobs, is_first);
+                    MessageQueued { message: &message, jobs: &jobs }.record();
+                    // What waits again was told with its deferral.
+                    if let Some(story) = story.as_mut().filter(|_| is_first) {
+                        story.queued(&message, &jobs, &self.parts.policy.load(), &self.parts.tracking);
+                    }
                     return After::Queue(Queued { jobs, again, kept });
                 }
                 Work::Wait(until) => {
@@ -286,35 +289,51 @@ impl Shared {
                 }
                 Work::Park(reason) => {
                     MessageWaits { message: &id, until: &reason, is_parked: true }.record();
-                    self.parts.tracking.note(&id, &Step::Held { reason: reason.into() });
                     return After::Nothing;
                 }
-                Work::Remove(id, end) => {
-                    if let Err(fault) = self.remove(id.clone()).await {
-                        // Only the removal is repeated: the recipients have the message.
-                        self.failed(&id, &fault);
-                        return After::Again(Again::Removal(id, end), now().plus(STORAGE_RETRY_AFTER));
+                Work::Remove(message, end) => {
+                    if let Some(story) = &mut story {
+                        story.outcomes(&message, &self.parts.metrics, &self.parts.tracking);
                     }
-                    MessageEnded { message: &id, end: end_word(end) }.record(&self.parts.metrics);
-                    self.parts.tracking.note(&id, &Step::Removed);
-                    return After::Nothing;
+                    return self.end(message, end).await;
                 }
             };
         }
     }
 
-    fn queued(&self, message: &MessageId, jobs: &[Job], is_first: bool) {
-        MessageQueued { message, jobs }.record();
-        // What waits again was told with its deferral.
-        let told = jobs.iter().filter(|_| is_first);
-        told.for_each(|job| self.parts.tracking.note(message, &enqueued(job)));
+    async fn notify(&self, about: &MessageId, notifying: Notifying, message: &Message, state: &State) -> Work {
+        match self.commit(message, state, Some(about)).await {
+            Ok(()) => {
+                self.lock().announce(about.clone(), message.id.clone());
+                self.parts.metrics.notifications.inc();
+                story::notified(about, &message.id, &notifying, &self.parts.tracking);
+                notifying.committed(now())
+            }
+            Err(fault) => {
+                self.failed(about, &fault);
+                notifying.not_committed(now())
+            }
+        }
+    }
+
+    async fn end(&self, message: Box<Message>, end: End) -> After {
+        let id = &message.id;
+        if let Err(fault) = self.remove(id.clone()).await {
+            // Only the removal is repeated: the recipients have the message.
+            self.failed(id, &fault);
+            return After::Again(Again::Removal(message, end), now().plus(STORAGE_RETRY_AFTER));
+        }
+        MessageEnded { message: id, end: end_word(end) }.record(&self.parts.metrics);
+        self.parts.tracking.note(id, &story::removed(end));
+        After::Nothing
     }
 
     async fn start(&self, due: Due) -> Result<Started, After> {
         let (policy, interest) = (self.parts.policy.load_full(), self.parts.ask.interest());
+        let is_fresh = matches!(due.start, Start::Fresh(_));
         let (change, kept) = match due.start {
             Start::Again(Again::Machine(repeat)) => return Ok(Started::with(repeat.again(now()))),
-            Start::Again(Again::Removal(id, end)) => return Ok(Started::with(Work::Remove(id, end))),
+            Start::Again(Again::Removal(message, end)) => return Ok(Started::with(Work::Remove(message, end))),
             Start::Fresh(kept) => (None, Some(kept)),
             Start::Load => (None, None),
             Start::Again(Again::Change(_, change)) | Start::Change(change) => (Some(change), None),
@@ -330,7 +349,10 @@ impl Shared {
                 Err(after) => return Err(after),
             },
         };
-        let before = Some(message.envelope.clone());
+        let story = Story::of(&message, &state, change.is_none());
+        if is_fresh {
+            story.stored(&message.id, &self.parts.tracking);
+        }
         let work = match change {
             None => Transport::start(policy, message, state, interest, now()),
             Some(change) => {
@@ -338,7 +360,7 @@ impl Shared {
                 Transport::change(policy, message, state, interest, change, now(), random)
             }
         };
-        Ok(Started { work, before, kept })
+        Ok(Started { work, story: Some(story), kept })
     }
 
     /// Carries the jobs out together, so that they share their syncs.
@@ -360,11 +382,6 @@ impl Shared {
             let result = result.map_err(|fault| fault.reply());
             Delivery { message: &message.id, mailbox: &job.mailbox, result: &result, cause: &cause }
                 .record(&self.parts.metrics);
-            if result.is_ok() {
-                let step =
-                    Step::Delivered { recipient: job.address.to_string().into(), to: "mailbox".into(), reply: None };
-                self.parts.tracking.note(&message.id, &step);
-            }
             delivering.record(job, &result);
         }
         // Without randomness everything is tried again at the same moment, which is no reason to fail.
@@ -397,13 +414,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes a message that is new; nobody looks at it before it is put on a list.
-    async fn commit(&self, message: &Message, state: &State) -> Result<(), SpoolFault> {
+    /// Writes a message that is new, about another one perhaps; nobody looks at it before it is put on a list.
+    async fn commit(&self, message: &Message, state: &State, about: Option<&MessageId>) -> Result<(), SpoolFault> {
         let (done, result) = oneshot::channel();
         let (copy, begin) = (message.clone(), state.clone());
         on_disk(message, || self.parts.spool.commit(copy, begin, move |committed| drop(done.send(committed))));
         result.await.unwrap_or(Err(SpoolFault::Closed))?;
         self.index.put(message, state);
+        self.parts.tracking.received(message, about);
         Ok(())
     }
 
@@ -426,10 +444,6 @@ impl Shared {
 pub(crate) fn on_disk<T>(message: &Message, hand_over: impl FnOnce() -> T) -> T {
     let is_in_memory = message.body.len() <= DRAFT_MEMORY_BYTES_MAX as u64;
     if is_in_memory { hand_over() } else { tokio::task::block_in_place(hand_over) }
-}
-
-fn enqueued(job: &Job) -> Step<'_> {
-    Step::Enqueued { destination: job.destination.as_str().into(), recipients: Vec::new() }
 }
 
 fn end_word(end: End) -> &'static str {

@@ -315,9 +315,9 @@ impl World {
                     return self.schedule.put(id, &[], self.now);
                 }
                 Work::Remove(of, end) => {
-                    assert_eq!(of, *id);
+                    assert_eq!(of.id, *id);
                     self.disk.remove(id);
-                    self.ends.insert(of, end);
+                    self.ends.insert(of.id, end);
                     return self.schedule.put(id, &[], self.now);
                 }
                 Work::Park(_) => return self.schedule.put(id, &[], self.now),

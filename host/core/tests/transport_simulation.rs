@@ -158,8 +158,8 @@ impl World {
                     let (message, state) = self.disk.clone().expect("it is parked");
                     Transport::release(self.policy.clone(), message, state, self.interest, self.now)
                 }
-                Work::Remove(id, end) => {
-                    assert_eq!(id.as_str(), "m");
+                Work::Remove(message, end) => {
+                    assert_eq!(message.id.as_str(), "m");
                     return Some(end);
                 }
             };

@@ -24,6 +24,12 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
 /// fill the memory of its client.
 const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 
+/// Longest name of a user that goes into the log, in octets; useradd allows 32.
+const USER_BYTES_MAX: usize = 64;
+
+/// Field of a request that says who asks.
+pub(crate) const OPERATOR_HEADER: &str = "basin-operator";
+
 /// Why the server did not answer.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -44,6 +50,17 @@ pub enum ClientError {
         /// What happened.
         why: String,
     },
+}
+
+/// Who gives commands, for the log: the user of this process, or the one that became root with sudo.
+pub fn operator() -> String {
+    let named = |variable| std::env::var(variable).ok().filter(|name| is_name(name));
+    let user = named("SUDO_USER").or_else(|| named("USER"));
+    user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= USER_BYTES_MAX && text.bytes().all(|octet| octet.is_ascii_graphic())
 }
 
 /// Asks the server of one spool directory.
@@ -142,7 +159,8 @@ impl Client {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         let connection = tokio::spawn(connection);
-        let request = Request::builder().method(method).uri(url).header("host", "basin").body(Full::new(body));
+        let request = Request::builder().method(method).uri(url).header("host", "basin");
+        let request = request.header(OPERATOR_HEADER, operator()).body(Full::new(body));
         let request = request.map_err(|error| self.failed(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(failed)?;
         let status = response.status();

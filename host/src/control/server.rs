@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path as UrlPath, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::net::UnixListener;
 
 use crate::control::ServerState;
+use crate::control::client::OPERATOR_HEADER;
 use crate::control::queue::act::ActRequest;
 use crate::control::queue::ask::{self, ListRequest, SummaryRequest};
 use crate::control::queue::packet::{Imported, Packet};
@@ -140,14 +141,14 @@ async fn changes(State(server): Shared, UrlPath(since): UrlPath<u64>) -> Respons
     json(StatusCode::OK, &ask::changes(server.as_ref(), since))
 }
 
-async fn act(State(server): Shared, body: Body) -> Response {
+async fn act(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
     match question::<ActRequest>(body).await {
-        Ok(request) => asked(queue::act::act(server, request).await),
+        Ok(request) => asked(queue::act::act(server, request, &operator(&headers)).await),
         Err(response) => response,
     }
 }
 
-async fn import(State(server): Shared, body: Body) -> Response {
+async fn import(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
     let body = match axum::body::to_bytes(body, IMPORT_BYTES_MAX).await {
         Ok(body) => body,
         Err(error) => return complaint(StatusCode::BAD_REQUEST, error.to_string()),
@@ -157,10 +158,16 @@ async fn import(State(server): Shared, body: Body) -> Response {
         Ok(parsed) => parsed,
         Err(error) => return complaint(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    match server.import(message, state).await {
+    match server.import(message, state, &operator(&headers)).await {
         Ok(is_new) => json(StatusCode::OK, &Imported { is_new }),
         Err(fault) => complaint(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
     }
+}
+
+// Whoever can open the socket is the server's user or root, so that a name is taken as it is given.
+fn operator(headers: &HeaderMap) -> String {
+    let named = headers.get(OPERATOR_HEADER).and_then(|name| name.to_str().ok()).filter(|name| !name.is_empty());
+    named.unwrap_or("somebody").to_owned()
 }
 
 async fn export(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {

@@ -31,11 +31,11 @@ pub trait QueueState: Send + Sync + 'static {
     /// The routes in force.
     fn routes(&self) -> Arc<RouteTable>;
 
-    /// Does to one message what an operator wants, where the filter selects it.
-    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter) -> Soon<'a, Done>;
+    /// Does to one message what an operator wants, where the filter selects it; who that is goes into the log.
+    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter, by: &'a str) -> Soon<'a, Done>;
 
     /// Takes in a message of another queue and says whether it is new here.
-    fn import(&self, message: Message, state: State) -> Soon<'_, Result<bool, SpoolFault>>;
+    fn import<'a>(&'a self, message: Message, state: State, by: &'a str) -> Soon<'a, Result<bool, SpoolFault>>;
 }
 
 /// The running server, as the control socket sees it.

@@ -9,6 +9,7 @@ use basin_core::smtp::command::without_secrets;
 use tracing::{debug, error, info, warn};
 
 use crate::telemetry::Metrics;
+use crate::tracking::{Operation, Step, Tracking};
 
 /// A client was let in.
 #[derive(Debug, Clone, Copy)]
@@ -299,13 +300,19 @@ impl Reloaded<'_> {
 pub struct OperatorActed<'a> {
     /// The message.
     pub message: &'a MessageId,
-    /// "hold", "release", "retry", "reroute", "expire", "delete" or "import".
-    pub action: &'static str,
+    /// What.
+    pub did: Operation,
+    /// Who, as the command line named itself.
+    pub by: &'a str,
+    /// With what argument.
+    pub detail: Option<&'a str>,
 }
 
 impl OperatorActed<'_> {
-    /// Logs it. A deletion leaves no other trace.
-    pub fn record(&self) {
-        info!(message_id = %self.message, action = self.action, "changed by an operator");
+    /// Logs and tracks it. A deletion leaves no other trace.
+    pub fn record(&self, tracking: &Tracking) {
+        let (did, by, detail) = (self.did, self.by, self.detail);
+        tracking.note(self.message, &Step::Operator { did, by: Some(by.into()), detail: detail.map(Into::into) });
+        info!(message_id = %self.message, action = did.word(), by, detail, "changed by an operator");
     }
 }

@@ -1,8 +1,9 @@
 //! What happens to mail on its way to other servers.
 
 use core::time::Duration;
+use std::net::SocketAddr;
 
-use basin_core::mail::{Envelope, Message, MessageId, Outcome, RecipientId};
+use basin_core::mail::MessageId;
 use basin_core::queue::Job;
 use basin_core::reply::{Class, Reply};
 use basin_core::smtp::client::TlsFacts;
@@ -73,20 +74,6 @@ pub struct Deferred<'a> {
 }
 
 impl Deferred<'_> {
-    /// Records each recipient that waits for another time than it did before.
-    pub fn record_all(before: &Envelope, message: &Message, metrics: &Metrics, tracking: &Tracking) {
-        let old = |id: RecipientId| before.recipient(id).map(|old| &old.outcome);
-        for recipient in &message.envelope.recipients {
-            if let Outcome::Deferred { until, reply, attempts, .. } = &recipient.outcome
-                && old(recipient.id) != Some(&recipient.outcome)
-            {
-                let address = recipient.address.to_string();
-                let (message, until, attempts) = (&message.id, *until, *attempts);
-                Deferred { message, recipient: &address, reply, until, attempts }.record(metrics, tracking);
-            }
-        }
-    }
-
     /// Logs, counts and tracks it.
     pub fn record(&self, metrics: &Metrics, tracking: &Tracking) {
         metrics.deferrals.inc();
@@ -143,8 +130,8 @@ pub struct RecipientTried<'a> {
 }
 
 impl RecipientTried<'_> {
-    /// Logs, counts and tracks it; that a recipient is put off is told when it is known until when.
-    pub fn record(&self, metrics: &Metrics, tracking: &Tracking) {
+    /// Logs and counts it; the tracking log has what it comes to in the end.
+    pub fn record(&self, metrics: &Metrics) {
         let (result, reply) = match self.result {
             Ok(reply) => ("relayed", reply),
             Err(reply) if reply.class() == Class::Permanent => ("failed", reply),
@@ -156,17 +143,6 @@ impl RecipientTried<'_> {
         }
         let (host, tls) = self.hop.map_or(("", String::new()), |hop| (hop.host.as_str(), show_tls(hop.tls.as_ref())));
         let (reply, recipient) = (reply.to_string(), self.recipient);
-        let (to, shown) = (if host.is_empty() { "another server" } else { host }, reply.as_str());
-        match result {
-            "relayed" => {
-                let step = Step::Delivered { recipient: recipient.into(), to: to.into(), reply: Some(shown.into()) };
-                tracking.note(self.message, &step);
-            }
-            "failed" => {
-                tracking.note(self.message, &Step::Failed { recipient: recipient.into(), reply: shown.into() });
-            }
-            _ => {}
-        }
         info!(message_id = %self.message, recipient, host, tls, reply, result, "relay");
         if self.may_be_delivered {
             warn!(message_id = %self.message, recipient, host, "the answer was lost: this recipient may get the message twice");
@@ -174,16 +150,20 @@ impl RecipientTried<'_> {
     }
 }
 
-/// A message was given to a server, or no server could be given it.
+/// A message was given to a server, or was to be given to one that could not be reached.
 #[derive(Debug, Clone, Copy)]
 pub struct MessageTried<'a> {
     /// The message.
     pub message: &'a MessageId,
     /// Where it goes.
     pub destination: &'a Destination,
-    /// Over which connection; `None` where there was none.
-    pub hop: Option<&'a HopFacts>,
-    /// The last reply.
+    /// Name of the server; `None` where none was found.
+    pub host: Option<&'a str>,
+    /// Its address.
+    pub address: Option<SocketAddr>,
+    /// How the connection was protected.
+    pub tls: Option<&'a TlsFacts>,
+    /// The last reply, or why there was none.
     pub reply: &'a Reply,
     /// How long it took.
     pub took: Duration,
@@ -192,14 +172,11 @@ pub struct MessageTried<'a> {
 impl MessageTried<'_> {
     /// Tracks it.
     pub fn record(&self, tracking: &Tracking) {
-        let host = self.hop.map_or("none", |hop| hop.host.as_str());
-        let address = self.hop.and_then(|hop| hop.address).map(|address| address.to_string().into());
-        let tls = self.hop.and_then(|hop| hop.tls.as_ref()).map(|tls| show_tls(Some(tls)).into());
         let step = Step::Attempt {
             destination: self.destination.as_str().into(),
-            host: host.into(),
-            address,
-            tls,
+            host: self.host.unwrap_or("none").into(),
+            address: self.address.map(|address| address.to_string().into()),
+            tls: self.tls.map(|tls| show_tls(Some(tls)).into()),
             reply: self.reply.to_string().into(),
             micros: u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
         };

@@ -218,7 +218,11 @@ fn wants(wanted: &Wanted, line: &Line<'_>) -> bool {
                     .is_none_or(|wanted| message_id.as_deref().is_some_and(|found| bare(found) == bare(wanted)))
         }
         // Where a sink or an alias gave it another recipient, it was received for somebody else.
-        Step::Delivered { recipient, .. } | Step::Deferred { recipient, .. } | Step::Failed { recipient, .. } => {
+        Step::Delivered { recipient, .. }
+        | Step::Relayed { recipient, .. }
+        | Step::Deferred { recipient, .. }
+        | Step::Failed { recipient, .. }
+        | Step::Expired { recipient, .. } => {
             wanted.sender.is_none() && wanted.message_id.is_none() && is_wanted(&wanted.recipient, recipient)
         }
         Step::Refused { .. }
@@ -230,7 +234,7 @@ fn wants(wanted: &Wanted, line: &Line<'_>) -> bool {
         | Step::Held { .. }
         | Step::Bad { .. }
         | Step::Operator { .. }
-        | Step::Removed
+        | Step::Removed { .. }
         | Step::Lost { .. } => false,
     }
 }

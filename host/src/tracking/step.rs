@@ -117,11 +117,20 @@ pub enum Step<'a> {
     Delivered {
         /// The recipient.
         recipient: Text<'a>,
-        /// `mailbox`, or the host that took it.
+        /// `mailbox`, or `alias` where those took its place that it stands for.
         to: Text<'a>,
-        /// What that host said.
+        /// What a host said that took it: in lines of earlier versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reply: Option<Text<'a>>,
+    },
+    /// Another server took it over for a recipient.
+    Relayed {
+        /// The recipient.
+        recipient: Text<'a>,
+        /// The host that took it.
+        to: Text<'a>,
+        /// What that host said.
+        reply: Text<'a>,
     },
     /// A recipient failed for now.
     Deferred {
@@ -139,6 +148,13 @@ pub enum Step<'a> {
         /// The recipient.
         recipient: Text<'a>,
         /// Why.
+        reply: Text<'a>,
+    },
+    /// A recipient failed because its time was over, or an operator said that it is.
+    Expired {
+        /// The recipient.
+        recipient: Text<'a>,
+        /// Why it was not delivered before.
         reply: Text<'a>,
     },
     /// The sender was notified.
@@ -164,12 +180,19 @@ pub enum Step<'a> {
     Operator {
         /// What.
         did: Operation,
+        /// Who, as the command line named itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Text<'a>>,
         /// With what argument, as the route's name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<Text<'a>>,
     },
     /// It left the spool: nothing more happens to it.
-    Removed,
+    Removed {
+        /// How it ended: `delivered`, `failed`, `discarded`, `no-recipients`, `failed-untold`, `deleted`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        end: Option<Text<'a>>,
+    },
     /// Lines are missing here; it belongs to no message.
     Lost {
         /// How many.
@@ -201,6 +224,8 @@ pub enum Operation {
     Held,
     /// Let it go on.
     Released,
+    /// Had it tried now.
+    Retried,
     /// Sent it another way.
     Rerouted,
     /// Ended it with a notification.
@@ -209,6 +234,21 @@ pub enum Operation {
     Deleted,
     /// Put it in from an export.
     Imported,
+}
+
+impl Operation {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Released => "released",
+            Self::Retried => "retried",
+            Self::Rerouted => "rerouted",
+            Self::Expired => "expired",
+            Self::Deleted => "deleted",
+            Self::Imported => "imported",
+        }
+    }
 }
 
 impl<'a> Step<'a> {
@@ -240,13 +280,15 @@ impl<'a> Step<'a> {
             Self::Enqueued { .. } => "enqueued",
             Self::Attempt { .. } => "attempt",
             Self::Delivered { .. } => "delivered",
+            Self::Relayed { .. } => "relayed",
             Self::Deferred { .. } => "deferred",
             Self::Failed { .. } => "failed",
+            Self::Expired { .. } => "expired",
             Self::Notified { .. } => "notified",
             Self::Held { .. } => "held",
             Self::Bad { .. } => "bad",
             Self::Operator { .. } => "operator",
-            Self::Removed => "removed",
+            Self::Removed { .. } => "removed",
             Self::Lost { .. } => "lost",
         }
     }

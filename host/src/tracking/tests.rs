@@ -82,8 +82,8 @@ fn every_kind_of_step_is_read_back_as_it_was_written() {
         Step::Notified { of: Notified::Delayed, child: "c".into(), recipients: vec![] },
         Step::Held { reason: "odd".into() },
         Step::Bad { reason: "odd".into() },
-        Step::Operator { did: Operation::Rerouted, detail: Some("backup".into()) },
-        Step::Removed,
+        Step::Operator { did: Operation::Rerouted, by: None, detail: Some("backup".into()) },
+        Step::Removed { end: None },
     ];
     steps.iter().for_each(|step| tracking.note(&id, step));
     tracking.flush();
@@ -143,12 +143,12 @@ fn a_full_disk_loses_lines_says_how_many_and_never_blocks() {
     tracking.flush();
     assert_eq!(tracking.lost(), 3);
     fs::remove_file(&file.path).expect("removed");
-    tracking.note(&id, &Step::Removed);
+    tracking.note(&id, &Step::Removed { end: None });
     tracking.close();
     let text = fs::read_to_string(&file.path).expect("readable");
     let lines: Vec<Line<'_>> = text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
     assert!(matches!(&lines[0].step, Step::Lost { lines: 3, why } if why.contains("No space left")), "{text}");
-    assert_eq!((lines[1].step.clone(), lines.len()), (Step::Removed, 2));
+    assert_eq!((lines[1].step.clone(), lines.len()), (Step::Removed { end: None }, 2));
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn half_a_line_of_a_power_cut_spoils_no_other() {
     let whole = fs::read(&path).expect("readable");
     fs::write(&path, [&whole[..], b"{\"at\":\"2026-", &[0; 100]].concat()).expect("written");
     let tracking = Tracking::start(options(directory.path())).expect("starts");
-    tracking.note(&id, &Step::Removed);
+    tracking.note(&id, &Step::Removed { end: None });
     tracking.close();
     let stories = Log::new(directory.path()).stories(&[(None, id.to_string())]).expect("readable");
     assert_eq!(words(&stories[id.as_str()]), ["submitted", "removed"]);

@@ -6,14 +6,16 @@ use basin_core::event::EventSet;
 use basin_core::mail::{Message, MessageId, RecipientId};
 use basin_core::queue::index::{Filter, Index, Query, Row};
 use basin_core::time::Timestamp;
-use basin_core::transport::{Change, Stage, State, Transport, TransportPolicy, Whom, Work};
+use basin_core::transport::{Change, End, Stage, State, Transport, TransportPolicy, Whom, Work};
 use basin_spool::SpoolFault;
 use serde::{Deserialize, Serialize};
 
+use super::story::{self, Story};
 use super::waiting::After;
 use super::{Queue, Shared};
 use crate::clock::now;
 use crate::telemetry::records::OperatorActed;
+use crate::tracking::{Operation, Tracking};
 
 /// What an operator wants of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,19 @@ impl Action {
         }
     }
 
+    /// Tells the logs that it was done to a message.
+    pub fn told(&self, message: &MessageId, by: &str, tracking: &Tracking) {
+        let (did, detail) = match self {
+            Self::Hold { reason } => (Operation::Held, Some(reason.as_str())),
+            Self::Release => (Operation::Released, None),
+            Self::Retry => (Operation::Retried, None),
+            Self::Reroute { to } => (Operation::Rerouted, Some(to.as_deref().unwrap_or("back"))),
+            Self::Expire => (Operation::Expired, None),
+            Self::Delete => (Operation::Deleted, None),
+        };
+        OperatorActed { message, did, by, detail }.record(tracking);
+    }
+
     /// The change for the machine; `None` where the action has nothing to do with a message that stands there.
     fn change(&self, state: &State, whom: Whom) -> Option<Change> {
         let is_parked = matches!(state.stage, Stage::Held { .. } | Stage::Bad { .. });
@@ -81,13 +96,13 @@ impl Action {
     ) -> Applied {
         let Some(whom) = chosen(&message, &state, filter, &policy, now) else { return Applied::Unselected };
         if *self == Self::Delete {
-            return Applied::Remove;
+            return Applied::Remove(Box::new(message), End::Deleted);
         }
         let Some(change) = self.change(&state, whom) else { return Applied::Unchanged };
         // Whether sinks listen does not matter: the machine is left where it first writes.
         match Transport::change(policy, message, state, EventSet::ALL, change, now, 0) {
             Work::Save(_, message, state) => Applied::Save(message, state),
-            Work::Remove(..) => Applied::Remove,
+            Work::Remove(message, end) => Applied::Remove(message, end),
             // Failures that are not told yet are told first.
             Work::Notify(..) => Applied::NotYet,
             Work::Ask(..)
@@ -106,8 +121,8 @@ impl Action {
 pub enum Applied {
     /// This is to be written.
     Save(Box<Message>, State),
-    /// It is to be removed.
-    Remove,
+    /// It is to be removed, with what became of each recipient.
+    Remove(Box<Message>, End),
     /// Something else comes first, which a worker does.
     NotYet,
     /// It is as the action wants it, or the action does not concern it.
@@ -144,7 +159,7 @@ fn chosen(message: &Message, state: &State, filter: &Filter, policy: &TransportP
 
 impl Queue {
     /// Does to one message what an operator wants, where the filter still selects it.
-    pub async fn act(&self, id: MessageId, action: &Action, filter: &Filter) -> Done {
+    pub async fn act(&self, id: MessageId, action: &Action, filter: &Filter, by: &str) -> Done {
         if !self.shared.parts.spool.contains(&id) {
             return Done::Gone;
         }
@@ -159,9 +174,10 @@ impl Queue {
             }
         }
         // A task of its own: who asked may go away, and what was seized must be given back all the same.
-        let (shared, action, filter, seized) = (self.shared.clone(), action.clone(), filter.clone(), id.clone());
+        let (shared, seized) = (self.shared.clone(), id.clone());
+        let (action, filter, by) = (action.clone(), filter.clone(), by.to_owned());
         let acted = tokio::spawn(async move {
-            let done = shared.act(&seized, &action, &filter).await;
+            let done = shared.act(&seized, &action, &filter, &by).await;
             let is_gone = done == Done::Changed && !shared.parts.spool.contains(&seized);
             shared.rested(&seized, After::Nothing);
             // A worker takes it up where it stands now and puts it on the lists it belongs to.
@@ -180,45 +196,62 @@ impl Queue {
     ///
     /// # Errors
     /// The storage failed.
-    pub async fn import(&self, message: Message, state: State) -> Result<bool, SpoolFault> {
+    pub async fn import(&self, message: Message, state: State, by: &str) -> Result<bool, SpoolFault> {
         let shared = &self.shared;
         // A worker may have it already; what it does not know of must not be done twice.
         if shared.parts.spool.contains(&message.id) {
             return Ok(false);
         }
         let id = message.id.clone();
-        shared.commit(&message, &state).await?;
+        shared.commit(&message, &state, None).await?;
+        let acted = OperatorActed { message: &id, did: Operation::Imported, by, detail: None };
+        acted.record(&shared.parts.tracking);
         shared.lock().stored(message, state);
         shared.ready.notify_one();
-        OperatorActed { message: &id, action: "import" }.record();
         Ok(true)
     }
 }
 
 impl Shared {
-    async fn act(&self, id: &MessageId, action: &Action, filter: &Filter) -> Done {
+    async fn act(&self, id: &MessageId, action: &Action, filter: &Filter, by: &str) -> Done {
         let (spool, wanted) = (self.parts.spool.clone(), id.clone());
         let loaded = tokio::task::spawn_blocking(move || spool.load(&wanted)).await;
-        let loaded = match loaded.unwrap_or(Err(SpoolFault::Closed)) {
+        let (message, state) = match loaded.unwrap_or(Err(SpoolFault::Closed)) {
             Ok(Some(loaded)) => loaded,
             Ok(None) => return Done::Gone,
             // What cannot be read can at least be taken out.
-            Err(_) if *action == Action::Delete => return self.written(id, action, self.remove(id.clone()).await),
+            Err(_) if *action == Action::Delete => {
+                return self.written(id, self.remove(id.clone()).await, |shared| {
+                    action.told(id, by, &shared.parts.tracking);
+                    shared.parts.tracking.note(id, &story::removed(End::Deleted));
+                });
+            }
             Err(fault) => return Done::Failed(fault.to_string()),
         };
-        match action.apply(self.parts.policy.load_full(), loaded, filter, now()) {
-            Applied::Save(message, state) => self.written(id, action, self.save(*message, state).await),
-            Applied::Remove => self.written(id, action, self.remove(id.clone()).await),
+        let mut story = Story::of(&message, &state, false);
+        match action.apply(self.parts.policy.load_full(), (message, state), filter, now()) {
+            Applied::Save(message, state) => {
+                let saved = self.save((*message).clone(), state).await;
+                self.written(id, saved, |shared| {
+                    action.told(id, by, &shared.parts.tracking);
+                    story.outcomes(&message, &shared.parts.metrics, &shared.parts.tracking);
+                })
+            }
+            Applied::Remove(message, end) => self.written(id, self.remove(id.clone()).await, |shared| {
+                action.told(id, by, &shared.parts.tracking);
+                story.outcomes(&message, &shared.parts.metrics, &shared.parts.tracking);
+                shared.parts.tracking.note(id, &story::removed(end));
+            }),
             Applied::NotYet => Done::Busy,
             Applied::Unchanged => Done::Unchanged,
             Applied::Unselected => Done::Gone,
         }
     }
 
-    fn written(&self, id: &MessageId, action: &Action, result: Result<(), SpoolFault>) -> Done {
+    fn written(&self, id: &MessageId, result: Result<(), SpoolFault>, tell: impl FnOnce(&Self)) -> Done {
         match result {
             Ok(()) => {
-                OperatorActed { message: id, action: action.word() }.record();
+                tell(self);
                 Done::Changed
             }
             Err(fault) => {

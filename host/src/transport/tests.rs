@@ -64,7 +64,7 @@ async fn a_mailbox_that_cannot_be_written_is_tried_again() {
     harness.services.queue.stored(message.clone(), state);
     until(|| harness.services.spool.list().iter().any(|summary| summary.attempts == 1)).await;
     until(|| harness.services.queue.busy() == 0).await;
-    let retry = || harness.services.queue.act(message.id.clone(), &Action::Retry, &everything);
+    let retry = || harness.services.queue.act(message.id.clone(), &Action::Retry, &everything, "tester");
     assert_eq!(retry().await, Done::Changed);
     until(|| harness.services.spool.list().iter().any(|summary| summary.attempts == 2)).await;
     until(|| harness.services.queue.busy() == 0).await;
@@ -94,7 +94,7 @@ async fn an_operator_deletes_what_nobody_works_on() {
     let delete = |filter: &str| {
         let filter = Filter::parse(filter).expect("a filter");
         let id = message.id.clone();
-        async move { queue.act(id, &Action::Delete, &filter).await }
+        async move { queue.act(id, &Action::Delete, &filter, "tester").await }
     };
     assert_eq!(delete("size>1G").await, Done::Gone, "the filter is applied to the message as it is");
     assert_eq!(delete("recipient=bob@*").await, Done::Changed);

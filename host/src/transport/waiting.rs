@@ -38,14 +38,15 @@ pub(super) enum Again {
     /// The message could not be loaded for what happened to it.
     Change(MessageId, Change),
     /// The message is at its end and could not be removed.
-    Removal(MessageId, End),
+    Removal(Box<Message>, End),
 }
 
 impl Again {
     fn id(&self) -> &MessageId {
         match self {
             Self::Machine(repeat) => repeat.id(),
-            Self::Change(id, _) | Self::Removal(id, _) => id,
+            Self::Change(id, _) => id,
+            Self::Removal(message, _) => &message.id,
         }
     }
 }

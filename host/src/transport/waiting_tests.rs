@@ -21,6 +21,10 @@ pub(crate) fn message(number: u64, size: usize) -> Message {
     message
 }
 
+fn gone(id: &MessageId) -> Box<Message> {
+    Box::new(Message { id: id.clone(), ..message(0, 0) })
+}
+
 #[test]
 fn a_backlog_is_not_kept_in_memory() {
     let mut waiting = Waiting::default();
@@ -57,7 +61,7 @@ fn while_the_storage_is_out_of_order_the_backlog_stays_on_disk() {
     (0..count).for_each(|number| waiting.found(message(number, 0).id));
     let later = Timestamp::from_seconds(30);
     while let Some(due) = waiting.take() {
-        waiting.done(&due.id, After::Again(Again::Removal(due.id.clone(), End::Delivered), later), now());
+        waiting.done(&due.id, After::Again(Again::Removal(gone(&due.id), End::Delivered), later), now());
     }
     assert_eq!(waiting.repetitions.len(), REPETITIONS_MAX);
     assert_eq!(waiting.seize(&message(0, 0).id), Err(IsBusy));
@@ -109,7 +113,7 @@ fn a_notification_sets_out_when_what_it_is_about_rests() {
     assert!(waiting.take().is_some());
     waiting.announce(about.clone(), notification.clone());
     waiting.announce(about.clone(), notification.clone());
-    let removal = Again::Removal(about.clone(), End::Failed);
+    let removal = Again::Removal(gone(&about), End::Failed);
     waiting.done(&about, After::Again(removal, Timestamp::from_seconds(30)), now());
     assert!(!waiting.has_ready(), "the disk does not say yet that the sender was told");
     waiting.wake(Timestamp::from_seconds(30));

@@ -10,3 +10,4 @@ mod queue;
 mod registry;
 mod sink;
 mod trial;
+mod upkeep;

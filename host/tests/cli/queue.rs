@@ -68,7 +68,7 @@ fn put(dir: &TempDir, messages: Vec<(Message, State)>) -> Vec<String> {
     ids
 }
 
-fn put_held_message(dir: &TempDir) -> String {
+pub(crate) fn put_held_message(dir: &TempDir) -> String {
     put(dir, vec![(message(7, "", &["post@basin.example"]), held())]).remove(0)
 }
 

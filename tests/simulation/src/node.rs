@@ -290,7 +290,7 @@ impl Node {
                 Work::Remove(removed, end) => {
                     self.schedule.put(id, &[], now);
                     ledger.end(uid, id, end);
-                    self.remove(removed, end, now);
+                    self.remove(removed.id, end, now);
                     break;
                 }
             };

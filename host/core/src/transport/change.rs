@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::machine::{End, Transport, TransportPolicy, Work};
-use super::submission::expired;
+use super::submission::{EXPIRED, expired};
 use crate::event::EventSet;
 use crate::mail::{Handover, Last, Message, Outcome, Recipient, RecipientId};
 use crate::reply::{Class, Reply};
@@ -89,7 +89,7 @@ impl Transport {
             Change::Hold(reason) => self.hold(reason),
             Change::Release => self.let_go(now),
             Change::Reroute(whom, way) => self.reroute(&whom, way.as_deref(), now),
-            Change::Delete => return Work::Remove(self.message.id, End::Deleted),
+            Change::Delete => return Work::Remove(Box::new(self.message), End::Deleted),
         }
         if !self.is_changed {
             return self.go_on(now);
@@ -263,7 +263,7 @@ fn last_at(recipient: &Recipient) -> Option<Timestamp> {
 }
 
 fn never_tried() -> Reply {
-    Reply::with(550, 4, 7, "delivery time expired")
+    Reply::with(550, 4, 7, EXPIRED)
 }
 
 fn not_yet() -> Reply {

@@ -101,8 +101,8 @@ pub enum Work {
     Wait(Timestamp),
     /// Nothing until an operator releases it; why, for people.
     Park(String),
-    /// The message has come to its end: remove it.
-    Remove(MessageId, End),
+    /// The message has come to its end, with what became of each recipient: remove it.
+    Remove(Box<Message>, End),
 }
 
 /// How a message ended, for logs and counters.
@@ -178,7 +178,7 @@ impl Transport {
         match &self.state.stage {
             Stage::Submission => self.submit(now),
             Stage::Delivery => self.deliver(now),
-            Stage::Discarded => Work::Remove(self.message.id, End::Discarded),
+            Stage::Discarded => Work::Remove(Box::new(self.message), End::Discarded),
             Stage::Held { reason, .. } | Stage::Bad { reason } => Work::Park(reason.clone()),
         }
     }
@@ -209,7 +209,7 @@ impl Transport {
         } else {
             End::Delivered
         };
-        Work::Remove(self.message.id, end)
+        Work::Remove(Box::new(self.message), end)
     }
 
     /// When its recipients were due first.
@@ -273,6 +273,12 @@ pub struct Notifying {
 }
 
 impl Notifying {
+    /// The recipients that the notification is about; those of them who still wait are late.
+    pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
+        let envelope = &self.transport.message.envelope;
+        self.about.ids().filter_map(|id| envelope.recipient(id))
+    }
+
     /// The notification is on disk.
     pub fn committed(mut self, now: Timestamp) -> Work {
         self.transport.told(self.about);

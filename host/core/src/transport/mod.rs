@@ -24,6 +24,7 @@ pub use route::{
 };
 pub use sign::Signing;
 pub use stage::{Stage, State};
+pub use submission::is_expired;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::machine::{Transport, TransportPolicy};
 use crate::addr::Address;
 use crate::limits::EXPIRY_GRACE;
-use crate::mail::{Message, Outcome, Recipient, RecipientId};
+use crate::mail::{Envelope, Message, Outcome, Recipient, RecipientId};
 use crate::queue::Job;
 use crate::time::Timestamp;
 use crate::transport::{Destination, Lookup, Route};
@@ -50,9 +50,17 @@ impl TransportPolicy {
     ///
     /// Those whose own time has not come yet are among them: one transaction serves all.
     pub fn outgoing(&self, message: &Message, destination: &Destination) -> Vec<RecipientId> {
-        let recipients = message.envelope.recipients.iter().filter(|recipient| is_open(recipient));
+        self.recipients_at(&message.envelope, destination).map(|recipient| recipient.id).collect()
+    }
+
+    /// The same as whole recipients.
+    pub fn recipients_at<'a>(
+        &'a self,
+        envelope: &'a Envelope,
+        destination: &'a Destination,
+    ) -> impl Iterator<Item = &'a Recipient> {
         let is_there = |recipient: &&Recipient| matches!(self.place(recipient), Place::Elsewhere(route) if route.destination == *destination);
-        recipients.filter(is_there).map(|recipient| recipient.id).collect()
+        envelope.recipients.iter().filter(|recipient| is_open(recipient)).filter(is_there)
     }
 }
 

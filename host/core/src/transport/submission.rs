@@ -90,7 +90,7 @@ impl Waiting {
                 transport.hold_for_failure(format!("sink of binding {by} failed {raised} times"), now)
             }
             Verdict::Defer(later) => transport.defer(&later, now),
-            Verdict::Discard => Work::Remove(transport.message.id, End::Discarded),
+            Verdict::Discard => Work::Remove(Box::new(transport.message), End::Discarded),
             Verdict::Hold(reason) if failure.is_some() => transport.hold_for_failure(reason, now),
             Verdict::Hold(reason) => {
                 transport.accept(edited, Stage::Held { reason, then: Box::new(Stage::Delivery) }, now)
@@ -110,9 +110,17 @@ impl Waiting {
     }
 }
 
+/// How the reply of a recipient begins whose time was over.
+pub(super) const EXPIRED: &str = "delivery time expired";
+
+/// Whether a recipient that failed with this reply did so because its time was over, and not by a refusal.
+pub fn is_expired(reply: &Reply) -> bool {
+    reply.lines().first().is_some_and(|line| line.starts_with(EXPIRED))
+}
+
 /// The reply of a recipient that was tried for too long (RFC 3463 §3.5: X.4.7, delivery time expired).
 pub(super) fn expired(last: &Reply) -> Reply {
-    Reply::with(550, 4, 7, format!("delivery time expired, the last answer was: {last}"))
+    Reply::with(550, 4, 7, format!("{EXPIRED}, the last answer was: {last}"))
 }
 
 fn failure_behind(decision: &Decision) -> Option<FailureKind> {

@@ -17,6 +17,10 @@ impl About {
     pub(super) fn is_empty(&self) -> bool {
         self.finals.is_empty() && self.delays.is_empty()
     }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = RecipientId> {
+        self.finals.iter().chain(&self.delays).copied()
+    }
 }
 
 impl Transport {
@@ -48,8 +52,7 @@ impl Transport {
     /// nothing to tell or nobody to tell it to.
     pub(super) fn notification(&self, now: Timestamp) -> Option<(Message, About)> {
         let about = self.to_tell();
-        let ids = about.finals.iter().chain(&about.delays);
-        let recipients: Vec<&Recipient> = ids.filter_map(|id| self.message.envelope.recipient(*id)).collect();
+        let recipients: Vec<&Recipient> = about.ids().filter_map(|id| self.message.envelope.recipient(id)).collect();
         if recipients.is_empty() {
             return None;
         }

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::offline::Offline;
 use crate::config::Config;
+use crate::control::client::operator;
 use crate::control::queue::act::{self, ActReport, ActRequest};
 use crate::control::queue::ask::{self, Changes, ListRequest, Page, Summary, SummaryRequest};
 use crate::control::queue::packet::{Imported, Packet};
@@ -63,7 +64,7 @@ impl Desk {
     pub(super) fn act(&self, request: ActRequest) -> anyhow::Result<ActReport> {
         match self {
             Self::Server(client) => Ok(client.post("/v1/queue/act", &request)?),
-            Self::Spool(offline, runtime) => Ok(runtime.block_on(act::act(offline.clone(), request))?),
+            Self::Spool(offline, runtime) => Ok(runtime.block_on(act::act(offline.clone(), request, &operator()))?),
         }
     }
 
@@ -103,7 +104,7 @@ impl Desk {
             }
             Self::Spool(offline, runtime) => {
                 let (message, state) = packet.import(&content)?;
-                Ok(runtime.block_on(offline.import(message, state))?)
+                Ok(runtime.block_on(offline.import(message, state, &operator()))?)
             }
         }
     }

@@ -14,13 +14,16 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::control::{QueueState, Soon};
 use crate::privileges::Identity;
-use crate::transport::{Action, Applied, Done, LiveIndex};
+use crate::telemetry::records::OperatorActed;
+use crate::tracking::{Operation, Tracking};
+use crate::transport::{Action, Applied, Done, LiveIndex, removed};
 
 /// A spool that this process opened, with the index of what is in it.
 pub(super) struct Offline {
     spool: Spool,
     index: LiveIndex,
     policy: Arc<TransportPolicy>,
+    tracking: Tracking,
 }
 
 impl Offline {
@@ -30,22 +33,44 @@ impl Offline {
         let index = LiveIndex::unfilled();
         index.fill(&spool);
         let policy = Arc::new(crate::app::transport_policy(config));
-        Ok(Self { spool, index, policy })
+        // Steps that cannot be taken down are no reason to leave an operator without the queue.
+        let tracking = config.tracking.clone().map(Tracking::start).transpose();
+        let tracking = tracking.unwrap_or_else(|error| {
+            eprintln!("basin: this will not be in the tracking log: {error}");
+            None
+        });
+        Ok(Self { spool, index, policy, tracking: tracking.unwrap_or_default() })
     }
 
-    async fn applied(&self, id: &MessageId, action: &Action, filter: &Filter) -> Done {
+    async fn applied(&self, id: &MessageId, action: &Action, filter: &Filter, by: &str) -> Done {
         let loaded = match self.spool.load(id) {
             Ok(Some(loaded)) => loaded,
             Ok(None) => return Done::Gone,
-            Err(_) if *action == Action::Delete => return done(self.remove(id).await),
+            Err(_) if *action == Action::Delete => return self.done(self.remove(id).await, id, action, by),
             Err(fault) => return Done::Failed(fault.to_string()),
         };
         match action.apply(self.policy.clone(), loaded, filter, self.now()) {
-            Applied::Save(message, state) => done(self.save(*message, state).await),
-            Applied::Remove => done(self.remove(id).await),
+            Applied::Save(message, state) => self.done(self.save(*message, state).await, id, action, by),
+            Applied::Remove(_, end) => {
+                let done = self.done(self.remove(id).await, id, action, by);
+                if done == Done::Changed {
+                    self.tracking.note(id, &removed(end));
+                }
+                done
+            }
             Applied::NotYet => Done::Failed("its sender is told of a failure first, when the server runs".to_owned()),
             Applied::Unchanged => Done::Unchanged,
             Applied::Unselected => Done::Gone,
+        }
+    }
+
+    fn done(&self, result: Result<(), SpoolFault>, id: &MessageId, action: &Action, by: &str) -> Done {
+        match result {
+            Ok(()) => {
+                action.told(id, by, &self.tracking);
+                Done::Changed
+            }
+            Err(fault) => Done::Failed(fault.to_string()),
         }
     }
 
@@ -66,10 +91,6 @@ impl Offline {
     }
 }
 
-fn done(result: Result<(), SpoolFault>) -> Done {
-    result.map_or_else(|fault| Done::Failed(fault.to_string()), |()| Done::Changed)
-}
-
 impl QueueState for Offline {
     fn now(&self) -> Timestamp {
         crate::clock::now()
@@ -87,11 +108,11 @@ impl QueueState for Offline {
         self.policy.routes.clone()
     }
 
-    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter) -> Soon<'a, Done> {
-        Box::pin(async move { self.applied(&id, action, filter).await })
+    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter, by: &'a str) -> Soon<'a, Done> {
+        Box::pin(async move { self.applied(&id, action, filter, by).await })
     }
 
-    fn import(&self, message: Message, state: State) -> Soon<'_, Result<bool, SpoolFault>> {
+    fn import<'a>(&'a self, message: Message, state: State, by: &'a str) -> Soon<'a, Result<bool, SpoolFault>> {
         Box::pin(async move {
             if self.spool.contains(&message.id) {
                 return Ok(false);
@@ -101,6 +122,9 @@ impl QueueState for Offline {
             self.spool.commit(message.clone(), state.clone(), committed);
             result.await.unwrap_or(Err(SpoolFault::Closed))?;
             self.index.put(&message, &state);
+            self.tracking.received(&message, None);
+            let imported = OperatorActed { message: &message.id, did: Operation::Imported, by, detail: None };
+            imported.record(&self.tracking);
             Ok(true)
         })
     }
@@ -110,6 +134,7 @@ impl Drop for Offline {
     // A removal is durable with the next sync, and nobody syncs after this process.
     fn drop(&mut self) {
         self.spool.close();
+        self.tracking.close();
     }
 }
 

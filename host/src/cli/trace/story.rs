@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{plain, show_time};
 use crate::registry::quantity::show_size;
 use crate::tracking::search::Story;
-use crate::tracking::{Line, Notified, Operation, Step};
+use crate::tracking::{Line, Notified, Step};
 
 /// What a sink cost over the life of a message.
 #[derive(Default)]
@@ -40,11 +40,13 @@ fn ending(lines: &[Line<'_>]) -> String {
     for line in lines {
         match &line.step {
             Step::Received { .. } => (is_here, is_known) = (true, true),
-            Step::Removed => is_here = false,
+            Step::Removed { .. } => is_here = false,
             Step::Refused { .. } => return "refused; it was never in the queue".to_owned(),
             Step::Delivered { recipient, .. } => drop(recipients.insert(recipient, "delivered")),
             Step::Deferred { recipient, .. } => drop(recipients.insert(recipient, "waiting")),
+            Step::Relayed { recipient, .. } => drop(recipients.insert(recipient, "relayed")),
             Step::Failed { recipient, .. } => drop(recipients.insert(recipient, "failed")),
+            Step::Expired { recipient, .. } => drop(recipients.insert(recipient, "expired")),
             Step::Sink { .. }
             | Step::Submitted
             | Step::Enqueued { .. }
@@ -57,7 +59,7 @@ fn ending(lines: &[Line<'_>]) -> String {
         }
     }
     let count = |wanted: &str| recipients.values().filter(|word| **word == wanted).count();
-    let mut parts: Vec<String> = ["delivered", "waiting", "failed"]
+    let mut parts: Vec<String> = ["delivered", "relayed", "waiting", "failed", "expired"]
         .into_iter()
         .filter(|word| count(word) > 0)
         .map(|word| format!("{} {word}", count(word)))
@@ -124,7 +126,9 @@ fn step(line: &Line<'_>) -> String {
         Step::Deferred { recipient, reply, until, attempts } => {
             format!("deferred <{recipient}> until {until} after {attempts} tries: {reply}")
         }
+        Step::Relayed { recipient, to, reply } => format!("relayed <{recipient}> to {to}: {reply}"),
         Step::Failed { recipient, reply } => format!("failed <{recipient}>: {reply}"),
+        Step::Expired { recipient, reply } => format!("expired <{recipient}>: {reply}"),
         Step::Notified { of, child, recipients } => {
             let of = match of {
                 Notified::Failed => "the failure",
@@ -136,18 +140,13 @@ fn step(line: &Line<'_>) -> String {
         }
         Step::Held { reason } => format!("held: {reason}"),
         Step::Bad { reason } => format!("set aside as bad: {reason}"),
-        Step::Operator { did, detail } => {
-            let did = match did {
-                Operation::Held => "held",
-                Operation::Released => "released",
-                Operation::Rerouted => "rerouted",
-                Operation::Expired => "expired",
-                Operation::Deleted => "deleted",
-                Operation::Imported => "imported",
-            };
-            format!("{did} by an operator{}", detail.as_deref().map_or(String::new(), |detail| format!(": {detail}")))
+        Step::Operator { did, by, detail } => {
+            let by = by.as_deref().unwrap_or("an operator");
+            format!("{} by {by}{}", did.word(), detail.as_deref().map_or(String::new(), |detail| format!(": {detail}")))
         }
-        Step::Removed => "left the queue".to_owned(),
+        Step::Removed { end } => {
+            format!("left the queue{}", end.as_deref().map_or(String::new(), |end| format!(": {end}")))
+        }
         Step::Lost { lines, why } => format!("{lines} lines of the log are missing here: {why}"),
     };
     plain(&text)
@@ -217,8 +216,15 @@ mod tests {
         let failed = Step::Failed { recipient: "c@y.example".into(), reply: "550 \u{1b}[31mno".into() };
         let notified =
             Step::Notified { of: Notified::Failed, child: "m2".into(), recipients: vec!["c@y.example".into()] };
-        let steps =
-            [sink("proceed", None), received, sink("failed", Some("trap")), delivered, failed, notified, Step::Removed];
+        let steps = [
+            sink("proceed", None),
+            received,
+            sink("failed", Some("trap")),
+            delivered,
+            failed,
+            notified,
+            Step::Removed { end: None },
+        ];
         let lines = steps.into_iter().zip(0..).map(|(step, at)| line(at * 100, step)).collect();
         let text = tell("m1", &Story { lines, left_out: 0 });
         for wanted in [

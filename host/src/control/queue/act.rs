@@ -75,11 +75,11 @@ pub struct Failure {
     pub why: String,
 }
 
-/// Does one slice.
+/// Does one slice for somebody, whose name goes into the log.
 ///
 /// # Errors
 /// The filter is none.
-pub async fn act(state: Arc<dyn QueueState>, request: ActRequest) -> Result<ActReport, FilterError> {
+pub async fn act(state: Arc<dyn QueueState>, request: ActRequest, by: &str) -> Result<ActReport, FilterError> {
     let filter = Filter::parse(&request.filter)?;
     let mut query = Query::new(filter.clone(), state.routes(), state.now());
     let (scanned, after) = (state.clone(), request.after.clone());
@@ -90,7 +90,7 @@ pub async fn act(state: Arc<dyn QueueState>, request: ActRequest) -> Result<ActR
     if request.is_dry_run {
         return Ok(report);
     }
-    let job = Arc::new((request.action, filter));
+    let job = Arc::new((request.action, filter, by.to_owned()));
     let patience = Duration::from_millis(request.busy_wait_ms).min(BUSY_WAIT_MAX);
     let until = Instant::now() + patience;
     let mut ids = ids;
@@ -107,7 +107,7 @@ pub async fn act(state: Arc<dyn QueueState>, request: ActRequest) -> Result<ActR
 // Those that were busy come back.
 async fn round(
     state: &Arc<dyn QueueState>,
-    job: &Arc<(Action, Filter)>,
+    job: &Arc<(Action, Filter, String)>,
     ids: Vec<MessageId>,
     report: &mut ActReport,
 ) -> Vec<MessageId> {
@@ -119,7 +119,7 @@ async fn round(
             let mut done = Vec::new();
             let take = || todo.lock().unwrap_or_else(PoisonError::into_inner).next();
             while let Some(id) = take() {
-                let came = state.act(id.clone(), &job.0, &job.1).await;
+                let came = state.act(id.clone(), &job.0, &job.1, &job.2).await;
                 done.push((id, came));
             }
             done

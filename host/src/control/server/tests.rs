@@ -42,12 +42,12 @@ impl QueueState for Fake {
         Arc::default()
     }
 
-    fn act<'a>(&'a self, _: MessageId, action: &'a Action, _: &'a Filter) -> Soon<'a, Done> {
+    fn act<'a>(&'a self, _: MessageId, action: &'a Action, _: &'a Filter, _: &'a str) -> Soon<'a, Done> {
         let done = if *action == Action::Delete { Done::Busy } else { Done::Changed };
         Box::pin(async move { done })
     }
 
-    fn import(&self, message: Message, _: Standing) -> Soon<'_, Result<bool, SpoolFault>> {
+    fn import<'a>(&'a self, message: Message, _: Standing, _: &'a str) -> Soon<'a, Result<bool, SpoolFault>> {
         let is_new = !self.spool.contains(&message.id);
         Box::pin(async move { Ok(is_new) })
     }

@@ -53,9 +53,11 @@ impl Taken {
             Ok(accepted) => accepted.reply.clone(),
             Err(reply) => reply.clone(),
         };
-        if let Some(reply) = results.last().map(|(_, result)| reply_of(result)) {
-            let (message, took) = (&self.outgoing.id, at.since(self.since));
-            MessageTried { message, destination, hop, reply: &reply, took }.record(&carrier.tracking);
+        // Where there was no connection, whoever looked for one told what was tried.
+        if let (Some(hop), Some((_, result))) = (hop, results.last()) {
+            let (message, reply, took) = (&self.outgoing.id, reply_of(result), at.since(self.since));
+            let (host, address, tls) = (Some(hop.host.as_str()), hop.address, hop.tls.as_ref());
+            MessageTried { message, destination, host, address, tls, reply: &reply, took }.record(&carrier.tracking);
         }
         for (id, result) in &results {
             let recipient = self.outgoing.recipients.iter().find(|recipient| recipient.id == *id);
@@ -64,7 +66,7 @@ impl Taken {
             let may_be_delivered = may_be_delivered && result.is_err();
             let (message, recipient, age) = (&self.outgoing.id, recipient.as_str(), at.since(self.arrived));
             let tried = RecipientTried { message, recipient, hop, result, may_be_delivered, age };
-            tried.record(&carrier.metrics, &carrier.tracking);
+            tried.record(&carrier.metrics);
         }
         let relayed = |taken: Accepted| Relayed { reply: taken.reply, is_dsn_passed: taken.is_dsn_passed };
         let results = results.into_iter().map(|(id, result)| (id, result.map(relayed))).collect();

@@ -8,7 +8,7 @@ use basin_core::queue::{Lease, Next, VisitEnd};
 use basin_core::reply::{Class, Reply};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Change, Whom};
-use basin_outbound::Outbound;
+use basin_outbound::{HopAttempt, Outbound};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ use super::feed::{LeaseFeed, Said};
 use crate::clock::now;
 use crate::shutdown::Phase;
 use crate::telemetry::Metrics;
-use crate::telemetry::relay::{DestinationChanged, HopTried, VisitBroke};
+use crate::telemetry::relay::{DestinationChanged, HopTried, MessageTried, VisitBroke};
 use crate::tracking::Tracking;
 use crate::transport::Queue;
 
@@ -106,12 +106,22 @@ impl Carrier {
         if let Some(until) = again {
             DestinationChanged { destination: &route.destination, down: Some((until, &reply)) }.record(&self.metrics);
         }
-        self.fail(lease, &reply, again).await;
+        self.fail(lease, &reply, &visited.hops, again).await;
     }
 
     // Nobody took the message in hand: all its recipients there have the same result.
-    async fn fail(&self, lease: Lease, reply: &Reply, again: Option<Timestamp>) {
+    async fn fail(&self, lease: Lease, reply: &Reply, hops: &[HopAttempt], again: Option<Timestamp>) {
         let Some(taken) = self.queue.outgoing(&lease).await else { return self.queue.reconsider(lease).await };
+        let (message, destination) = (&taken.outgoing.id, lease.destination());
+        for HopAttempt { host, address, tls, error, took, .. } in hops {
+            let (host, reply, tls) = (Some(host.as_str()), error.as_ref().unwrap_or(reply), tls.as_ref());
+            let tried = MessageTried { message, destination, host, address: *address, tls, reply, took: *took };
+            tried.record(&self.tracking);
+        }
+        if hops.is_empty() {
+            let (host, address, tls, took) = (None, None, None, now().since(taken.since));
+            MessageTried { message, destination, host, address, tls, reply, took }.record(&self.tracking);
+        }
         let results = taken.outgoing.failed(reply).results;
         let said = Said { results, may_be_delivered: false };
         let attempt = taken.attempt(self, lease.destination(), None, said, again);
