@@ -294,6 +294,7 @@ impl Server {
         // Visits that are under way end by the settings that they began with.
         self.outbound.store(Arc::new(outbound));
         configure_queue(&self.services.queue, &current);
+        self.services.queue.rethink();
         for (policy, listener) in self.policies.iter().zip(&current.listeners) {
             policy.store(Arc::new(listener_policy(&current, listener)));
         }

@@ -49,21 +49,26 @@ struct Identity {
     device: u64,
     inode: u64,
     modified: (i64, i64),
+    /// When it was linked here or changed: the next file may have everything else of one that was taken, its inode
+    /// among it, and is another message all the same.
+    changed: (i64, i64),
     size: u64,
 }
 
 impl Identity {
     fn of(facts: &fs::Metadata) -> Self {
         let modified = (facts.mtime(), facts.mtime_nsec());
-        Self { device: facts.dev(), inode: facts.ino(), modified, size: facts.size() }
+        let changed = (facts.ctime(), facts.ctime_nsec());
+        Self { device: facts.dev(), inode: facts.ino(), modified, changed, size: facts.size() }
     }
 
     /// The same file has the same id for as long as nobody changes it.
     fn message_id(&self, name: &Path) -> MessageId {
         let mut hash = Sha256::new();
-        for number in
-            [self.device, self.inode, self.modified.0.cast_unsigned(), self.modified.1.cast_unsigned(), self.size]
-        {
+        for number in [self.device, self.inode, self.size] {
+            hash.update(number.to_be_bytes());
+        }
+        for number in [self.modified.0, self.modified.1, self.changed.0, self.changed.1] {
             hash.update(number.to_be_bytes());
         }
         hash.update(name.as_os_str().as_bytes());
@@ -177,8 +182,10 @@ impl Pickup {
     fn take(&self, path: &Path, name: &OsString, identity: Identity) -> Result<Message, Refusal> {
         let later = |doing: &str, error: &dyn core::fmt::Display| Refusal::Later(format!("cannot {doing}: {error}"));
         let mut options = fs::OpenOptions::new();
-        let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let mut file = options.read(true).custom_flags(no_follow).open(path).map_err(|e| later("open the file", &e))?;
+        // Nor wait for the other end of a pipe that took the place of the file.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        let mut file = options.read(true).custom_flags(flags).open(path).map_err(|e| later("open the file", &e))?;
         let facts = file.metadata().map_err(|e| later("look at the file", &e))?;
         if Identity::of(&facts) != identity {
             return Err(Refusal::Later("the file changes; rename it into the directory when it is whole".to_owned()));
@@ -347,6 +354,27 @@ mod tests {
         assert_eq!(message.envelope.sender.as_ref().map(ToString::to_string), Some("a@one.example".into()));
         assert_eq!(message.arrival.origin, Origin::Pickup);
         assert_eq!(look(&mut pickup), 0);
+    }
+
+    #[test]
+    fn a_file_that_looks_like_one_that_was_taken_is_another_message() {
+        let place = Place::new();
+        let mut pickup = place.open();
+        let template = place.folder.path().join("template");
+        fs::write(&template, LETTER).expect("written");
+        let changed = || Identity::of(&fs::metadata(&template).expect("there")).changed;
+        for count in 1..=2 {
+            // The same inode, size, time and name; the first message is still in the spool.
+            let (before, file) = (changed(), place.directory().join("daily.eml"));
+            fs::hard_link(&template, &file).expect("a link");
+            // The clock of a file system takes its time.
+            while changed() == before {
+                fs::remove_file(&file).expect("removed");
+                fs::hard_link(&template, &file).expect("a link");
+            }
+            assert_eq!((look(&mut pickup), look(&mut pickup)), (0, 1));
+            assert_eq!(place.spool.ids().len(), count);
+        }
     }
 
     #[test]

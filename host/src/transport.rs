@@ -83,6 +83,8 @@ struct Shared {
     timed: Notify,
     /// Something changed in the schedule of mail to other servers.
     scheduled: Notify,
+    /// Whoever reads the whole spool into the lists.
+    entering: Mutex<()>,
     /// Most messages in the spool.
     messages_max: AtomicU64,
     workers: usize,
@@ -96,7 +98,9 @@ impl Queue {
         let (ready, timed, scheduled) = (Notify::new(), Notify::new(), Notify::new());
         let messages_max = AtomicU64::new(u64::MAX);
         let index = LiveIndex::unfilled();
-        Self { shared: Arc::new(Shared { parts, index, waiting, ready, timed, scheduled, messages_max, workers }) }
+        let entering = Mutex::new(());
+        let shared = Shared { parts, index, waiting, ready, timed, scheduled, entering, messages_max, workers };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Starts the workers. They end after what they have in hand when the server stops taking mail.
@@ -115,6 +119,15 @@ impl Queue {
             drop(tokio::task::spawn_blocking(move || index.fill(&spool)));
         }
         tasks
+    }
+
+    /// Moves what waits for other servers to where the policy that is in force now sends it, beside the work: else it
+    /// would wait for the probes of a destination that mail no longer goes to.
+    pub fn rethink(&self) {
+        if self.shared.workers > 0 {
+            let shared = self.shared.clone();
+            drop(tokio::task::spawn_blocking(move || shared.enter_again()));
+        }
     }
 
     /// What operators ask about the messages.
@@ -213,7 +226,15 @@ impl Shared {
             After::Queue(queued) => queued.again.is_some(),
             After::Wait(_) | After::Again(..) => true,
         };
-        self.lock().done(id, after, now());
+        let has_ready = {
+            let mut waiting = self.lock();
+            waiting.done(id, after, now());
+            waiting.has_ready()
+        };
+        // A notification about it may set out, and whoever rests here need not be a worker.
+        if has_ready {
+            self.ready.notify_one();
+        }
         if is_timed {
             self.timed.notify_one();
         }

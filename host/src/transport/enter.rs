@@ -1,7 +1,7 @@
 //! How the messages of the spool enter the lists at the start: in one pass over the log, beside the work.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use basin_core::event::EventSet;
 use basin_core::mail::{Message, MessageId};
@@ -31,6 +31,8 @@ impl Shared {
     /// Only what has work to do at once is loaded later on: for the others the machine says what they wait for
     /// without their text.
     pub(super) fn enter_all(&self) {
+        let _alone = self.entering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock().begin_to_read();
         let started = now();
         let (entered, unreadable) = (AtomicU64::new(0), AtomicU64::new(0));
         let (policy, interest) = (self.parts.policy.load_full(), self.parts.ask.interest());
@@ -58,6 +60,37 @@ impl Shared {
         self.ready.notify_one();
         let took = now().since(started);
         SpoolEntered { messages: entered.into_inner(), unreadable: unreadable.into_inner(), took }.record();
+    }
+
+    /// Looks once more where everything goes that waits for other servers. Blocks as [`Shared::enter_all`] does.
+    pub(super) fn enter_again(&self) {
+        let _alone = self.entering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock().begin_to_read();
+        // What has a job was signed, or no key is for it: only where it goes is asked.
+        let policy = TransportPolicy { is_signing: false, ..TransportPolicy::clone(&self.parts.policy.load()) };
+        let (policy, interest) = (Arc::new(policy), self.parts.ask.interest());
+        self.parts.spool.scan(|scanned| {
+            let Ok(scanned) = scanned else { return };
+            let id = scanned.id.clone();
+            if !self.lock().schedule.contains(&id) {
+                return;
+            }
+            let entry = entry(policy.clone(), scanned, interest, now());
+            let mut waiting = self.lock();
+            // Looked at again: it may have left meanwhile.
+            if waiting.is_touched(&id) || !waiting.schedule.contains(&id) {
+                return;
+            }
+            match entry {
+                Entry::Nobody => {}
+                Entry::Worker => waiting.found(id),
+                Entry::Wait(queued) => waiting.rest(&id, &queued.jobs, queued.again, now()),
+            }
+        });
+        self.lock().all_read();
+        self.ready.notify_one();
+        self.timed.notify_one();
+        self.scheduled.notify_one();
     }
 
     fn enter(&self, id: MessageId, entry: Entry) {

@@ -165,7 +165,9 @@ impl Queue {
         }
         {
             let mut waiting = self.shared.lock();
-            if waiting.seize(&id).is_err() {
+            // A server may be taking it at this moment: nobody is to be told that it failed.
+            let is_leaving = *action == Action::Expire && waiting.schedule.is_in_hand(&id);
+            if is_leaving || waiting.seize(&id).is_err() {
                 return Done::Busy;
             }
             // Its destination may be left alone for a while; whoever wants the mail tried means that too.

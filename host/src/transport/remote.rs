@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use basin_core::limits::STORAGE_RETRY_AFTER;
 use basin_core::queue::{
     Another, DestinationState, DestinationView, Lease, Next, SchedulePolicy, Totals, Visit, VisitEnd,
 };
@@ -61,7 +62,11 @@ impl Queue {
 
     /// What is to be done for other servers now.
     pub(crate) fn next_remote(&self) -> Next {
-        self.shared.lock().schedule.next(now())
+        let mut waiting = self.shared.lock();
+        if waiting.is_storage_failing() {
+            return Next::Wait(now().plus(STORAGE_RETRY_AFTER));
+        }
+        waiting.schedule.next(now())
     }
 
     /// Waits until something changed that [`Queue::next_remote`] looks at.
@@ -71,7 +76,8 @@ impl Queue {
 
     /// What else goes over the connection of a visit.
     pub(crate) fn another(&self, visit: &Visit) -> Another {
-        self.shared.lock().schedule.another(visit, now())
+        let mut waiting = self.shared.lock();
+        if waiting.is_storage_failing() { Another::Close } else { waiting.schedule.another(visit, now()) }
     }
 
     /// A server of the destination is ready for mail.
@@ -102,14 +108,18 @@ impl Queue {
     }
 
     /// The message of a lease for its recipients there; `None` where there is nothing to send any more, or it
-    /// cannot be read.
+    /// is held, or cannot be read.
     pub(crate) async fn outgoing(&self, lease: &Lease) -> Option<Taken> {
         let recent = self.shared.lock().recent.get(lease.message());
-        let (message, _) = match recent {
+        let (message, state) = match recent {
             Some(recent) => recent,
             // Why is in the log.
             None => self.shared.load(lease.message()).await.ok()?,
         };
+        // An operator may have held it while the visit looked for a server.
+        if !state.stage.is_under_way() {
+            return None;
+        }
         let ids = self.shared.parts.policy.load().outgoing(&message, lease.destination());
         let arrived = message.arrival.at;
         (!ids.is_empty()).then(|| Taken { outgoing: Outgoing::of(&message, &ids), arrived, since: now() })

@@ -154,6 +154,11 @@ impl Waiting {
         self.is_known(id) || self.touched.as_ref().is_some_and(|touched| touched.contains(id))
     }
 
+    /// The spool is read from here on.
+    pub(super) fn begin_to_read(&mut self) {
+        self.touched.get_or_insert_default();
+    }
+
     /// Keeps a notification back until the message that it is about rests: what is saved of that message says by
     /// then that its sender was told, so a crash does not make the notification again after it has arrived.
     pub(super) fn announce(&mut self, about: MessageId, notification: MessageId) {
@@ -283,6 +288,14 @@ impl Waiting {
     pub(super) fn has_ready(&self) -> bool {
         let is_possible = |due: &Due| self.repetitions.len() < REPETITIONS_MAX || matches!(due.start, Start::Again(_));
         self.ready.front().is_some_and(is_possible)
+    }
+
+    /// Whether so much could not be written that nothing more may leave: what came of it would be known in memory
+    /// alone, and a crash would send it again.
+    pub(super) fn is_storage_failing(&self) -> bool {
+        // What is tried again now stands at the front of the line.
+        let retried = self.ready.iter().take_while(|due| matches!(due.start, Start::Again(_)));
+        self.repetitions.len() + retried.take(REPETITIONS_MAX).count() >= REPETITIONS_MAX
     }
 
     /// Messages that a worker has.

@@ -132,3 +132,23 @@ fn after_a_start_notifications_about_what_nobody_works_on_set_out() {
     waiting.all_read();
     assert_eq!(waiting.take().map(|due| due.id), Some(notification));
 }
+
+#[test]
+fn nothing_leaves_while_too_much_of_what_happened_cannot_be_written() {
+    let mut waiting = Waiting::default();
+    let later = Timestamp::from_seconds(30);
+    let ids = (0..u64::try_from(REPETITIONS_MAX).expect("fits")).map(|number| message(number, 0).id);
+    for id in ids {
+        assert!(!waiting.is_storage_failing());
+        assert!(waiting.claim(&id).is_none());
+        let removal = Again::Removal(id.clone(), End::Delivered);
+        waiting.done(&id, After::Again(removal, later), now());
+    }
+    assert!(waiting.is_storage_failing());
+    waiting.wake(later);
+    assert!(waiting.is_storage_failing(), "that it is tried again does not mean that it is written");
+    while let Some(due) = waiting.take() {
+        waiting.done(&due.id, After::Nothing, now());
+    }
+    assert!(!waiting.is_storage_failing());
+}

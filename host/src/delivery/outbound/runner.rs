@@ -42,6 +42,10 @@ pub struct Carrier {
 pub async fn run(carrier: Carrier, mut stop: watch::Receiver<Phase>) {
     let mut tasks = JoinSet::new();
     while *stop.borrow() < Phase::Draining {
+        // All that ended: under load there is always something to begin, and what ended holds memory.
+        while let Some(ended) = tasks.try_join_next() {
+            look_at(ended);
+        }
         let wait = match carrier.queue.next_remote() {
             Next::Visit(visit, lease) => {
                 let feed = LeaseFeed::new(carrier.clone(), visit, lease, stop.clone());

@@ -29,6 +29,11 @@ impl Schedule {
         !rows.is_empty()
     }
 
+    /// Whether a message has a job.
+    pub fn contains(&self, message: &MessageId) -> bool {
+        !self.rows.of(&Key::of(message)).is_empty()
+    }
+
     /// Whether a message is in somebody's hand, perhaps on its way to a server at this moment.
     pub fn is_in_hand(&self, message: &MessageId) -> bool {
         let rows = self.rows.of(&Key::of(message));
