@@ -126,13 +126,13 @@ fn run(options: &Options, tally: &mut Tally) -> io::Result<()> {
     Ok(())
 }
 
-/// The will of the next hop: `later` is put off twice, `refused` never taken, and now and then a connection ends
+/// The will of the next hop: `later` is put off once in three times, `refused` never taken, and now and then a connection ends
 /// after the content is taken and before that is said.
 fn unreliable(line: &str, seen: u32) -> Option<String> {
     if line.starts_with("RCPT") && line.contains("<refused@") {
         return Some("550 5.1.1 nobody here".to_owned());
     }
-    if line.starts_with("RCPT") && line.contains("<later@") && seen % 3 != 2 {
+    if line.starts_with("RCPT") && line.contains("<later@") && seen.is_multiple_of(3) {
         return Some("451 4.7.1 later".to_owned());
     }
     (line == "." && seen % 50 == 49).then(String::new)
