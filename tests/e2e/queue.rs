@@ -1,0 +1,174 @@
+//! What operators do to a queue while its server runs, and what the servers behind it see of that.
+
+use std::fs;
+
+use basin_tests::next_hop::{Manners, NextHop};
+use basin_tests::server::TestServer;
+use basin_tests::settings::{Settings, free_address};
+use basin_tests::wait::{PATIENCE, until, until_true};
+
+use crate::{HELLO, Outcome, SENDER};
+
+const HERE: &str = "alice@basin.example";
+
+/// A server that relays for this machine, waits long between attempts, and has this next hop for everything.
+fn settings(hop: std::net::SocketAddr) -> Settings {
+    Settings {
+        relay_clients: "[\"127.0.0.1\"]".to_owned(),
+        tables: format!(
+            "[queue]\nfirst-waits = [\"1h\"]\nlongest-wait = \"1h\"\n[[route]]\ndomains = [\"*\"]\nhosts = [\"{hop}\"]\n"
+        ),
+        ..Settings::usual()
+    }
+}
+
+/// A server with three messages that wait because nobody listens where they go: to one.example from `SENDER`, to
+/// two.example and to three.example from `HERE`.
+fn stuck(hop: std::net::SocketAddr) -> std::io::Result<TestServer> {
+    let server = TestServer::start_with(settings(hop))?;
+    for (from, to) in [(SENDER, "a@one.example"), (HERE, "b@two.example"), (HERE, "c@three.example")] {
+        server.client()?.deliver(from, &[to], HELLO)?.require(250)?;
+    }
+    // All three were tried, or wait for the destination that was.
+    let is_tried = || server.log().contains("destination left alone");
+    assert!(until_true(PATIENCE, is_tried), "{}", server.log());
+    Ok(server)
+}
+
+fn ids(server: &TestServer, filter: &[&str]) -> Vec<String> {
+    let listed = server.basin_ok(&[&["queue", "list", "--json"], filter].concat()).expect("a list");
+    let rows = listed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    rows.map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+fn one(server: &TestServer, filter: &str) -> String {
+    let found = ids(server, &[filter]);
+    assert_eq!(found.len(), 1, "{filter}");
+    found.into_iter().next().unwrap_or_default()
+}
+
+fn wait_taken(hop: &NextHop, recipient: &str, server: &TestServer) {
+    let is_there = |line: &String| line.starts_with(&format!("RCPT TO:<{recipient}>"));
+    let is_taken = || hop.taken().iter().any(|taken| taken.recipients.iter().any(is_there));
+    assert!(until_true(PATIENCE, is_taken), "{recipient}: {:?}\n{}", hop.lines(), server.log());
+}
+
+#[test]
+fn lists_are_filtered_and_messages_shown_octet_for_octet() -> Outcome {
+    let server = stuck(free_address())?;
+    assert_eq!(ids(&server, &[]).len(), 3);
+    assert_eq!(ids(&server, &["sender=alice@*"]).len(), 2);
+    assert_eq!(ids(&server, &["sender=alice@*", "domain=two.example|one.example"]).len(), 1);
+    assert_eq!(ids(&server, &["size>1M"]).len(), 0);
+    assert_eq!(ids(&server, &["age<1h", "state!=held"]).len(), 3);
+    let id = one(&server, "domain=one.example");
+    let table = server.basin_ok(&["queue", "list", "recipient=a@one.example"])?;
+    assert!(table.contains(&id) && table.contains(SENDER) && !table.contains("b@two.example"), "{table}");
+    let shown = server.basin_ok(&["queue", "show", &id])?;
+    for part in [SENDER, "a@one.example", "Subject: hello"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let content = server.basin(&["queue", "cat", &id])?.stdout;
+    assert!(content.ends_with(HELLO), "{}", String::from_utf8_lossy(&content));
+    let wrong = server.basin(&["queue", "list", "colour=red"])?;
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("colour"));
+    let summary = server.basin_ok(&["queue", "summary", "--by", "domain"])?;
+    for domain in ["one.example", "two.example", "three.example"] {
+        assert!(summary.contains(domain), "{summary}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_held_stays_until_it_is_released_and_what_waits_can_be_tried_at_once() -> Outcome {
+    let address = free_address();
+    let server = stuck(address)?;
+    let held = one(&server, "domain=one.example");
+    let said = server.basin_ok(&["queue", "hold", &held, "--reason", "until we know more"])?;
+    assert!(said.starts_with("hold: 1 message changed"), "{said}");
+    assert_eq!(ids(&server, &["state=held"]), [held.clone()]);
+    let hop = NextHop::start_at(address, Manners::default())?;
+    server.basin_ok(&["queue", "retry", "--all", "--yes"])?;
+    wait_taken(&hop, "b@two.example", &server);
+    wait_taken(&hop, "c@three.example", &server);
+    let is_alone = || ids(&server, &[]) == [held.clone()];
+    assert!(until_true(PATIENCE, is_alone), "{}", server.log());
+    assert_eq!(hop.taken().len(), 2, "the held one did not go");
+    server.basin_ok(&["queue", "release", &held])?;
+    wait_taken(&hop, "a@one.example", &server);
+    let story = until(PATIENCE, || server.basin_ok(&["trace", &held]).ok().filter(|told| told.contains("left the")));
+    let story = story.unwrap_or_default();
+    let who = |did: &str| story.lines().any(|line| line.contains(did) && !line.contains("by an operator"));
+    assert!(who("held by ") && who("released by ") && story.contains("until we know more"), "{story}");
+    Ok(())
+}
+
+#[test]
+fn a_reroute_sends_to_another_server_and_only_what_was_chosen() -> Outcome {
+    let server = stuck(free_address())?;
+    let other = NextHop::start(Manners::default())?;
+    let to = format!("[127.0.0.1]:{}", other.address().port());
+    server.basin_ok(&["queue", "reroute", "domain=two.example", "--to", &to])?;
+    wait_taken(&other, "b@two.example", &server);
+    assert!(until_true(PATIENCE, || ids(&server, &[]).len() == 2), "{}", server.log());
+    assert_eq!(other.taken().len(), 1);
+    Ok(())
+}
+
+#[test]
+fn an_expired_message_comes_back_and_a_deleted_one_does_not() -> Outcome {
+    let server = stuck(free_address())?;
+    let dry = server.basin_ok(&["queue", "delete", "sender=alice@*", "--dry-run"])?;
+    assert!(dry.starts_with("delete: 2 messages meant, nothing was changed"), "{dry}");
+    server.basin_ok(&["queue", "delete", "domain=three.example"])?;
+    server.basin_ok(&["queue", "expire", "domain=two.example"])?;
+    let bounce = server.maildir("alice").wait_for(1, PATIENCE)?.remove(0);
+    let shown = String::from_utf8_lossy(&bounce.octets).into_owned();
+    assert!(shown.contains("b@two.example") && shown.contains("Action: failed"), "{shown}");
+    assert!(until_true(PATIENCE, || ids(&server, &[]).len() == 1), "{}", server.log());
+    assert_eq!(server.maildir("alice").read()?.len(), 1, "nobody is told of what was deleted");
+    Ok(())
+}
+
+#[test]
+fn what_one_server_exports_another_delivers_once() -> Outcome {
+    let server = stuck(free_address())?;
+    let directory = server.home().join("export");
+    let place = directory.display().to_string();
+    let said = server.basin_ok(&["queue", "export", "sender=alice@*", "--to", &place, "--move"])?;
+    assert!(said.starts_with("exported: 2 messages"), "{said}");
+    assert_eq!(ids(&server, &[]).len(), 1, "what was moved is gone here");
+    let hop = NextHop::start(Manners::default())?;
+    let second = TestServer::start_with(settings(hop.address()))?;
+    let said = second.basin_ok(&["queue", "import", &place])?;
+    assert!(said.starts_with("imported: 2 messages"), "{said}");
+    wait_taken(&hop, "b@two.example", &second);
+    wait_taken(&hop, "c@three.example", &second);
+    assert!(hop.taken().iter().all(|taken| taken.content().ends_with(HELLO)), "octet for octet");
+    assert_eq!(hop.taken().len(), 2);
+    let story = second.basin_ok(&["trace", "--recipient", "b@two.example"])?;
+    assert!(story.contains("imported by "), "{story}");
+    Ok(())
+}
+
+#[test]
+fn a_backup_of_a_running_server_is_restored_elsewhere_and_delivered() -> Outcome {
+    let server = stuck(free_address())?;
+    let backup = server.home().join("backup").display().to_string();
+    server.basin_ok(&["spool", "backup", &backup])?;
+    server.basin_ok(&["spool", "check", &backup])?;
+    server.basin_ok(&["spool", "check"])?;
+    assert_eq!(ids(&server, &[]).len(), 3, "the server goes on with its own");
+    let hop = NextHop::start(Manners::default())?;
+    let mut second = TestServer::prepare(settings(hop.address()))?;
+    fs::create_dir_all(second.home().join("spool"))?;
+    second.basin_ok(&["spool", "restore", &backup])?;
+    second.launch()?;
+    second.basin_ok(&["queue", "retry", "--all", "--yes"])?;
+    for recipient in ["a@one.example", "b@two.example", "c@three.example"] {
+        wait_taken(&hop, recipient, &second);
+    }
+    assert_eq!(hop.taken().len(), 3);
+    assert!(hop.taken().iter().all(|taken| taken.content().ends_with(HELLO)));
+    Ok(())
+}
