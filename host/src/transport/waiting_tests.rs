@@ -141,7 +141,7 @@ fn nothing_leaves_while_too_much_of_what_happened_cannot_be_written() {
     for id in ids {
         assert!(!waiting.is_storage_failing());
         assert!(waiting.claim(&id).is_none());
-        let removal = Again::Removal(id.clone(), End::Delivered);
+        let removal = Again::Removal(gone(&id), End::Delivered);
         waiting.done(&id, After::Again(removal, later), now());
     }
     assert!(waiting.is_storage_failing());
