@@ -31,6 +31,8 @@ pub struct Ledger {
     unanswered: BTreeSet<Due>,
     /// In which lives copies arrived.
     arrived: BTreeMap<Due, Vec<u32>>,
+    /// Copies of which the next hop did not say that it has them.
+    unanswered_copies: BTreeMap<Due, usize>,
     /// Messages that are not what anybody sent.
     damaged: Vec<String>,
     seen: BTreeSet<PathBuf>,
@@ -47,6 +49,8 @@ pub struct Balance {
     pub arrived_unanswered: usize,
     /// Second copies from a later life: the delivery overlapped a kill, so its mark was lost and it was done again.
     pub twice_over_a_kill: usize,
+    /// Second copies after one of which the next hop did not say that it has it: the sender has to try again.
+    pub twice_after_a_lost_reply: usize,
     /// Second copies from the same life: nothing excuses them.
     pub twice_in_one_life: Vec<String>,
     /// Acknowledged and not there.
@@ -120,7 +124,13 @@ impl Ledger {
         for transaction in transactions.iter().filter(|transaction| transaction.is_taken) {
             for line in &transaction.recipients {
                 let recipient = line.split(['<', '>']).nth(1).unwrap_or_default();
-                self.arrive(&transaction.content(), recipient, life, added, line);
+                let content = transaction.content();
+                self.arrive(&content, recipient, life, added, line);
+                if transaction.is_unanswered
+                    && let Ok(letter) = recognise(&content, added)
+                {
+                    *self.unanswered_copies.entry((letter, recipient.to_owned())).or_default() += 1;
+                }
             }
         }
     }
@@ -168,7 +178,10 @@ impl Ledger {
             }
             let distinct: BTreeSet<&u32> = lives.iter().collect();
             balance.twice_over_a_kill += distinct.len() - 1;
-            if distinct.len() < lives.len() {
+            let excess = lives.len() - distinct.len();
+            let unanswered = self.unanswered_copies.get(due).copied().unwrap_or(0);
+            balance.twice_after_a_lost_reply += excess.min(unanswered);
+            if excess > unanswered {
                 balance.twice_in_one_life.push(format!("{} at {} in lives {lives:?}", due.0.id(), due.1));
             }
         }

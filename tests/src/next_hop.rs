@@ -50,6 +50,8 @@ pub struct Transaction {
     pub is_chunked: bool,
     /// Whether it was answered with 250.
     pub is_taken: bool,
+    /// Whether nothing was said after the content, by the script's will: the sender cannot know that it was taken.
+    pub is_unanswered: bool,
     /// Number of the connection, from 0.
     pub connection: u32,
     /// Number of the transaction whose content came, from 0.
@@ -317,10 +319,13 @@ impl Talk {
             let line = if is_lmtp { transaction.recipients.get(at).map_or(line, String::as_str) } else { line };
             let reply = self.answer(line, "250 2.0.0 taken".into())?;
             let is_refused = reply.as_ref().is_some_and(|reply| !reply.starts_with('2'));
-            if is_refused {
+            if is_refused || reply.is_none() {
                 let mut books = lock(&self.shared.books);
                 let there = books.transactions.iter_mut().find(|there| there.number == transaction.number);
-                there.into_iter().for_each(|there| there.is_taken = false);
+                if let Some(there) = there {
+                    there.is_taken &= !is_refused;
+                    there.is_unanswered = reply.is_none();
+                }
             }
             if reply.is_none_or(|reply| reply.starts_with("421")) {
                 return Ok(false);

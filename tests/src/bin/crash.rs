@@ -148,6 +148,7 @@ fn report(balance: &Balance, crash: &Crash, tally: &mut Tally) {
     println!("| arrived | {} |", balance.arrived);
     println!("| arrived though the answer was lost | {} |", balance.arrived_unanswered);
     println!("| twice, delivery overlapped a kill | {} |", balance.twice_over_a_kill);
+    println!("| twice, the next hop took it and did not say so | {} |", balance.twice_after_a_lost_reply);
     println!("| twice without excuse | {} |", balance.twice_in_one_life.len());
     println!("| lost | {} |", balance.lost.len());
     println!("| damaged | {} |\n", balance.damaged.len());
@@ -159,7 +160,7 @@ fn report(balance: &Balance, crash: &Crash, tally: &mut Tally) {
     tally.check("letters were acknowledged at all", some);
     tally.check("no acknowledged letter is lost", none(&balance.lost));
     tally.check("no letter is torn, mixed or invented", none(&balance.damaged));
-    tally.check("no letter comes twice but over a kill", none(&balance.twice_in_one_life));
+    tally.check("no letter comes twice but over a kill or a lost reply", none(&balance.twice_in_one_life));
 }
 
 /// Mailboxes here, then those of the next hop.

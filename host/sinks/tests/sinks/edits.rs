@@ -146,7 +146,7 @@ fn after_acceptance_single_recipients_are_judged() {
     let at = |script: &str| probe(script).all_grants().at(EventKind::OnSubmission).run();
     let outcome = at("rcpt-fail|0|550 5.1.1 no\nrcpt-defer|1|451 4.3.0 later");
     let envelope = &outcome.edited().envelope;
-    assert!(matches!(&envelope.recipients[0].outcome, Outcome::Failed { reply } if reply.code() == 550));
+    assert!(matches!(&envelope.recipients[0].outcome, Outcome::Failed { reply, .. } if reply.code() == 550));
     let until = NOW.plus(core::time::Duration::from_secs(60));
     assert!(matches!(&envelope.recipients[1].outcome, Outcome::Deferred { until: at, .. } if *at == until));
     let outcome = at("rcpt-hold|0|look\nrcpt|0");
