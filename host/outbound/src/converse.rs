@@ -5,14 +5,17 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use basin_core::smtp::client::{self, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reading, Sending, Upgrading};
+use basin_core::reply::Reply;
+use basin_core::smtp::client::{
+    self, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reading, Sending, TlsFacts, Upgrading,
+};
 use basin_core::time::Timestamp;
 use tokio::time::Instant;
 
 use crate::tls::{self, Shown};
 use crate::tls_policy::Handshake;
 use crate::wire::{Input, Wire};
-use crate::{Feed, HopFacts};
+use crate::{Feed, HopFacts, is_tls_optional};
 
 /// How long the last words of a dialogue may take to leave; nobody waits for an answer to them.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
@@ -51,6 +54,10 @@ pub(crate) struct Conversation<'a, F> {
     pub(crate) is_ready: bool,
     /// How the handshake failed.
     pub(crate) handshake_error: Option<io::Error>,
+    /// Whether it proves less than the destination demands, for a message that says so.
+    pub(crate) is_relaxed: bool,
+    /// Why the message in hand cannot go over this connection, though over another it may.
+    pub(crate) unfit: Option<Reply>,
 }
 
 impl<F: Feed> Conversation<'_, F> {
@@ -130,6 +137,11 @@ impl<F: Feed> Conversation<'_, F> {
                 idle.lost(&why)
             }
             (None | Some(Input::TimedOut), Some(outgoing)) => {
+                self.unfit = unfit(&outgoing, &idle, self.is_relaxed);
+                if self.unfit.is_some() {
+                    self.in_hand = Some(outgoing);
+                    return idle.quit(now(), &mut self.out);
+                }
                 self.messages += 1;
                 // It reads the whole body where nobody said what octets are in it.
                 self.aside(|out| idle.transact(outgoing, now(), out)).await
@@ -240,6 +252,18 @@ impl<F: Feed> Conversation<'_, F> {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+}
+
+/// Why a message must not go to that server, where another of the destination may be fit.
+fn unfit(outgoing: &Outgoing, idle: &Idle, is_relaxed: bool) -> Option<Reply> {
+    // RFC 8689 §4.2.1: a server that cannot pass the rule on is passed over; the client refuses it, too.
+    let is_kept = || idle.offered().has_requiretls && idle.tls().is_some_and(TlsFacts::is_verified);
+    if outgoing.requires_tls && !is_kept() {
+        return Some(Reply::with(550, 7, 30, "REQUIRETLS: the next server offers no proven way on"));
+    }
+    // The message that the connection was made for may be gone by now.
+    (is_relaxed && !is_tls_optional(outgoing))
+        .then(|| Reply::with(451, 7, 5, "the connection was made for mail that needs no TLS"))
 }
 
 /// The time, for the dialogue: it counts on from the first call, whatever becomes of the system's clock.

@@ -46,6 +46,8 @@ pub(crate) struct Course<'a, F> {
     in_hand: Option<Outgoing>,
     failure: Option<Reply>,
     was_ready: bool,
+    /// The first message says that it needs no TLS.
+    is_relaxed: bool,
     last: HopFacts,
     reach: Instant,
     end: Instant,
@@ -63,6 +65,7 @@ impl<'a, F: Feed> Course<'a, F> {
             in_hand: None,
             failure: None,
             was_ready: false,
+            is_relaxed: false,
             last: HopFacts::default(),
             reach: start + limits.reach,
             end: start + limits.visit,
@@ -71,6 +74,7 @@ impl<'a, F: Feed> Course<'a, F> {
 
     /// Tries servers until one of them has taken part to the end.
     pub(crate) async fn tour(&mut self) {
+        self.is_relaxed = self.route.tls != TlsDemand::Never && self.feed.begins_without_tls().await;
         match &self.route.next {
             NextHop::Hosts(hosts) => {
                 for host in hosts.iter().take(self.way.options.limits.hosts_max) {
@@ -100,7 +104,11 @@ impl<'a, F: Feed> Course<'a, F> {
     }
 
     async fn tour_exchangers(&mut self, exchangers: Exchangers) {
-        let policy = self.way.policies.destination(self.route.tls, &exchangers).await;
+        let policy = if self.is_relaxed {
+            DestinationPolicy::relaxed_domain(self.route.tls, &exchangers)
+        } else {
+            self.way.policies.destination(self.route.tls, &exchangers).await
+        };
         for exchanger in exchangers.hosts.into_iter().take(self.way.options.limits.hosts_max) {
             let name = exchanger.name.clone();
             let stop = self.exchanger(&policy, exchanger, self.way.options.mx_port).await;
@@ -121,7 +129,9 @@ impl<'a, F: Feed> Course<'a, F> {
         let exchanger = self.way.resolver.host(&host.host).await;
         // A connection that begins with TLS has it, whatever else the route says.
         let demand = if self.route.is_tls_implicit { self.route.tls.max(TlsDemand::Required) } else { self.route.tls };
-        self.exchanger(&DestinationPolicy::of_hop(demand), exchanger, host.port).await
+        let policy = DestinationPolicy::of_hop(demand);
+        let policy = if self.is_relaxed { policy.relaxed() } else { policy };
+        self.exchanger(&policy, exchanger, host.port).await
     }
 
     async fn exchanger(&self, policy: &DestinationPolicy, exchanger: Exchanger, port: u16) -> Result<Stop, Reply> {
@@ -165,11 +175,6 @@ impl<'a, F: Feed> Course<'a, F> {
     async fn call(&mut self, stop: &Stop, place: &Place, is_plain: bool) -> Next {
         let start = Instant::now();
         let options = &self.way.options;
-        if place.address().is_some_and(|address| is_own(address, &options.listeners)) {
-            let reply = Reply::with(554, 4, 6, format!("{} is this server itself: mail loops back to it", stop.name));
-            self.failed_hop(&stop.name, Some(place), start, reply);
-            return Next::Elsewhere;
-        }
         let policy = match self.policy(stop, place, is_plain) {
             Ok(policy) => policy,
             Err(reply) => {
@@ -193,8 +198,8 @@ impl<'a, F: Feed> Course<'a, F> {
             handshake_patience: options.limits.handshake,
             feed: &mut *self.feed,
             in_hand: self.in_hand.take(),
-            // A limit of none at all would be a visit without end.
-            messages_max: self.route.limits.messages_per_connection.max(1),
+            // What follows may need more than a relaxed connection. A limit of none at all would be a visit without end.
+            messages_max: if self.is_relaxed { 1 } else { self.route.limits.messages_per_connection.max(1) },
             reach,
             end: self.end,
             end_patience: options.timeouts.end,
@@ -204,9 +209,12 @@ impl<'a, F: Feed> Course<'a, F> {
             completed: 0,
             is_ready: false,
             handshake_error: None,
+            is_relaxed: self.is_relaxed,
+            unfit: None,
         };
         let mut closed = conversation.run(policy).await;
-        let Conversation { in_hand, facts, messages, completed, is_ready, handshake_error, hands, .. } = conversation;
+        let Conversation { in_hand, facts, messages, completed, is_ready, handshake_error, hands, unfit, .. } =
+            conversation;
         self.was_ready |= is_ready;
         self.in_hand = in_hand.or_else(|| closed.unsent.clone());
         let may_be_plain = handshake_error.is_some() && stop.plan.as_ref().is_some_and(|plan| !plan.needs_tls());
@@ -217,7 +225,11 @@ impl<'a, F: Feed> Course<'a, F> {
         };
         // The attempt in plain text follows one that was noted.
         if let (Some(plan), Some(outcome), false) = (&stop.plan, outcome, is_plain) {
-            self.way.policies.note_outcome(plan, source, &outcome);
+            // RFC 8460 counts what came of a domain's policy; nothing does where it is not obeyed. Reports about TLS say
+            // `TLS-Required: No` themselves, so no report causes another.
+            if !self.is_relaxed {
+                self.way.policies.note_outcome(plan, source, &outcome);
+            }
             closed.reply = plan.explain(&outcome).filter(|_| closed.why == Why::Tls).unwrap_or(closed.reply);
         }
         self.hops.push(HopAttempt {
@@ -225,16 +237,20 @@ impl<'a, F: Feed> Course<'a, F> {
             address: facts.address,
             source: facts.source,
             tls: facts.tls.clone(),
-            error: (closed.why != Why::Quit).then(|| closed.reply.clone()),
+            error: unfit.clone().or_else(|| (closed.why != Why::Quit).then(|| closed.reply.clone())),
             messages,
             took: start.elapsed(),
         });
         self.last = facts;
-        self.next(closed, completed, may_be_plain)
+        self.next(closed, unfit, completed, may_be_plain)
     }
 
     // What follows the end of a connection that carried so many messages to their results.
-    fn next(&mut self, closed: Closed, completed: u32, may_be_plain: bool) -> Next {
+    fn next(&mut self, closed: Closed, unfit: Option<Reply>, completed: u32, may_be_plain: bool) -> Next {
+        if let Some(reply) = unfit {
+            self.note(reply);
+            return Next::Elsewhere;
+        }
         let is_waiting = self.in_hand.is_some();
         match closed.why {
             Why::Tls if may_be_plain => return Next::AgainInPlainText,
@@ -289,6 +305,10 @@ impl<'a, F: Feed> Course<'a, F> {
 
     fn policy(&self, stop: &Stop, place: &Place, is_plain: bool) -> Result<ClientPolicy, Reply> {
         let options = &self.way.options;
+        if place.address().is_some_and(|address| is_own(address, &options.listeners)) {
+            let text = format!("{} is this server itself: mail loops back to it", stop.name);
+            return Err(Reply::with(554, 4, 6, text));
+        }
         let mut policy = ClientPolicy::new(options.host_name.clone());
         policy.protocol = self.route.protocol;
         policy.timeouts = options.timeouts.clone();

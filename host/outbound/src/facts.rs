@@ -48,8 +48,20 @@ pub struct Visit {
     pub failure: Option<Reply>,
 }
 
+/// Whether the sender would rather have a message go unprotected than not at all: `TLS-Required: No` (RFC 8689 §5).
+/// REQUIRETLS overrules it, and a field that is there twice says nothing.
+pub fn is_tls_optional(outgoing: &Outgoing) -> bool {
+    let mut fields = outgoing.header.all("TLS-Required");
+    let is_no = fields.next().is_some_and(|field| field.value().trim().eq_ignore_ascii_case("no"));
+    is_no && fields.next().is_none() && !outgoing.requires_tls
+}
+
 /// Where a visit gets its messages from and reports them to.
 pub trait Feed: Send {
+    /// Whether TLS is optional for the message that [`Feed::next`] gives first, see [`is_tls_optional`]. It is asked
+    /// before a server is tried, as that message decides what a connection has to prove; the feed keeps the message.
+    fn begins_without_tls(&mut self) -> impl Future<Output = bool> + Send;
+
     /// The next message for this destination; `None` ends the visit. It is asked for only while a server is
     /// ready to take a message, and each of its recipients is then reported to [`Feed::done`], once.
     fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send;

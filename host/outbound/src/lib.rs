@@ -24,6 +24,6 @@ mod visit;
 mod web_tests;
 mod wire;
 
-pub use facts::{Feed, HopAttempt, HopFacts, Visit};
+pub use facts::{Feed, HopAttempt, HopFacts, Visit, is_tls_optional};
 pub use options::{ClientCertificate, OutboundOptions, TrustStore, VisitLimits};
 pub use visit::{Outbound, OutboundError};

@@ -46,6 +46,8 @@ pub struct DestinationPolicy {
     /// Whether nobody could forge the list of servers: DNSSEC, or the operator wrote it.
     is_list_proved: bool,
     mta_sts: Option<Arc<Policy>>,
+    /// Whether what the domain demands does not matter.
+    is_relaxed: bool,
 }
 
 /// What the connection to one exchanger has to prove, and why.
@@ -164,7 +166,13 @@ impl TlsPolicies {
             reports.note(&PolicyFacts::sts_unknown(&domain), "", None, Err(problem));
         }
         let domain = Some(domain);
-        DestinationPolicy { demand, domain, is_list_proved: exchangers.is_secure, mta_sts: found.policy }
+        DestinationPolicy {
+            demand,
+            domain,
+            is_list_proved: exchangers.is_secure,
+            mta_sts: found.policy,
+            is_relaxed: false,
+        }
     }
 
     /// What the connection to an exchanger has to prove.
@@ -180,7 +188,7 @@ impl TlsPolicies {
     ) -> Result<TlsPlan, RouteFailure> {
         let tlsa = match &self.dane {
             // RFC 7672 §2.2: without a proved list and proved addresses the records would prove nothing.
-            Some(resolver) if policy.demand != TlsDemand::Never && policy.is_list_proved && exchanger.is_secure => {
+            Some(resolver) if policy.has_say() && policy.is_list_proved && exchanger.is_secure => {
                 let found = dane::find(resolver, exchanger, port).await;
                 found.inspect_err(|failure| self.note_lookup(policy, exchanger, failure))?
             }
@@ -241,7 +249,25 @@ impl TlsPolicies {
 impl DestinationPolicy {
     /// That of servers that the configuration names: they are the right ones, and no domain has a policy for them.
     pub fn of_hop(demand: TlsDemand) -> Self {
-        Self { demand, domain: None, is_list_proved: true, mta_sts: None }
+        Self { demand, domain: None, is_list_proved: true, mta_sts: None, is_relaxed: false }
+    }
+
+    /// The same for a message that says `TLS-Required: No`. RFC 8689 §5: DANE and MTA-STS are not obeyed for it; what the
+    /// operator demands is.
+    #[must_use]
+    pub fn relaxed(self) -> Self {
+        Self { mta_sts: None, is_relaxed: true, ..self }
+    }
+
+    /// That of a domain for such a message: nobody is asked what the domain demands.
+    pub fn relaxed_domain(demand: TlsDemand, exchangers: &Exchangers) -> Self {
+        let domain = Some(exchangers.domain.clone());
+        Self { domain, is_list_proved: exchangers.is_secure, ..Self::of_hop(demand) }.relaxed()
+    }
+
+    // Whether DANE is asked.
+    fn has_say(&self) -> bool {
+        self.demand != TlsDemand::Never && !self.is_relaxed
     }
 }
 

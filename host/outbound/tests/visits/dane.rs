@@ -6,15 +6,19 @@ use basin_core::smtp::client::TlsProof;
 use basin_core::transport::Route;
 use basin_outbound::dns::{DnsOptions, Dnssec};
 use basin_outbound::tls_report::{TlsReportOptions, TlsReports};
-use basin_outbound::{OutboundOptions, Visit};
+use basin_outbound::{Outbound, OutboundOptions, Visit};
 use basin_test_dns::{TestDns, Zone};
 
 use crate::certs::pinned;
-use crate::feed::{Messages, options, visit};
+use crate::feed::{Messages, options, with_field};
 use crate::peer::{Peer, Plan};
 
 // Visits a domain with that TLSA record, and gives what was counted for its report, too.
 async fn visit_with(peer: &Peer, tlsa: &str) -> (Visit, Messages, String) {
+    carry(peer, tlsa, Messages::new(1)).await
+}
+
+async fn carry(peer: &Peer, tlsa: &str, mut messages: Messages) -> (Visit, Messages, String) {
     let port = peer.address.port();
     let zone = format!(
         "!signed\ndane.example MX 10 mx.dane.example\nmx.dane.example A 127.0.0.1\n\
@@ -31,7 +35,8 @@ async fn visit_with(peer: &Peer, tlsa: &str) -> (Visit, Messages, String) {
     let dnssec = Dnssec::Validate { anchor: Some(anchor) };
     let dns = DnsOptions { servers: vec![dns.address()], dnssec, ..DnsOptions::default() };
     let options = OutboundOptions { dns, mx_port: port, reports: Some(reports.clone()), ..options() };
-    let (visit, messages) = visit(options, &Route::mx("dane.example"), 1).await;
+    let outbound = Outbound::new(options).expect("good options");
+    let visit = outbound.visit(&Route::mx("dane.example"), &mut messages).await;
     reports.flush();
     let files = std::fs::read_dir(reported).expect("a folder").map(|file| file.expect("a file").path());
     let counted = files.map(|file| std::fs::read_to_string(file).expect("text")).collect();
@@ -67,4 +72,16 @@ async fn a_server_with_a_record_and_without_tls_is_given_nothing() {
     let (visit, messages, counted) = visit_with(&peer, &tlsa).await;
     assert_eq!((messages.taken, peer.messages().len(), peer.connections()), (0, 0, 1), "{visit:?}");
     assert!(counted.contains("starttls-not-supported"), "{counted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_says_so_goes_without_what_the_domain_demands_and_alone() {
+    let (_, tlsa) = pinned();
+    let peer = Peer::start(Plan::default()).await;
+    let mut messages = Messages::new(2);
+    messages.waiting[0] = with_field(0, "TLS-Required: No");
+    let (visit, messages, counted) = carry(&peer, &tlsa, messages).await;
+    assert_eq!((messages.accepted(), peer.messages().len()), (2, 1), "{visit:?}");
+    assert_eq!(messages.waiting.len(), 1, "the other one is not given to a server that proves nothing");
+    assert_eq!(counted, "", "what is not obeyed is not counted");
 }

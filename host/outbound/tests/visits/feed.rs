@@ -10,7 +10,7 @@ use basin_core::mail::{Arrival, Body, Envelope, HeaderBlock, Message, MessageId,
 use basin_core::smtp::client::{Accepted, ClientTimeouts, Outgoing, Sent};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Destination, HostPort, NextHop, Route, TlsDemand};
-use basin_outbound::{Feed, HopFacts, Outbound, OutboundOptions, Visit, VisitLimits};
+use basin_outbound::{Feed, HopFacts, Outbound, OutboundOptions, Visit, VisitLimits, is_tls_optional};
 
 /// The header block of every message.
 pub(crate) const HEADER: &str = "From: <a@sender.example>\r\nSubject: one\r\n two\r\n";
@@ -24,6 +24,10 @@ pub(crate) struct Messages {
 }
 
 impl Feed for Messages {
+    async fn begins_without_tls(&mut self) -> bool {
+        self.waiting.front().is_some_and(is_tls_optional)
+    }
+
     async fn next(&mut self) -> Option<Outgoing> {
         let next = self.waiting.pop_front();
         self.taken += usize::from(next.is_some());
@@ -79,6 +83,13 @@ pub(crate) fn outgoing(number: usize, body: Vec<u8>) -> Outgoing {
     message.header = Arc::new(HeaderBlock::parse(&HEADER.into()).expect("small"));
     message.body = Body::from_bytes(body);
     Outgoing::of(&message, &recipients)
+}
+
+/// A message with a further field.
+pub(crate) fn with_field(number: usize, field: &str) -> Outgoing {
+    let header = format!("{HEADER}{field}\r\n");
+    let header = Arc::new(HeaderBlock::parse(&header.into_bytes().into()).expect("small"));
+    Outgoing { header, ..outgoing(number, b"text\r\n".to_vec()) }
 }
 
 /// What the content of a message with that body is.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use basin_core::smtp::client::TlsProof;
+use basin_core::smtp::client::{Outgoing, TlsProof};
 use basin_core::transport::{Route, TlsDemand};
-use basin_outbound::{Outbound, OutboundOptions};
+use basin_outbound::{Outbound, OutboundOptions, Visit, is_tls_optional};
 use rustls::ServerConfig;
 
 use crate::certs::{Authority, NAME, self_signed};
-use crate::feed::{Messages, options, route, visit};
+use crate::feed::{Messages, options, outgoing, route, visit, with_field};
 use crate::peer::{Peer, Plan};
 
 struct Kind {
@@ -119,4 +119,62 @@ async fn sessions_with_verified_servers_are_resumed_and_others_are_not() {
         }
         assert_eq!(peer.resumed(), resumed, "{demand:?}");
     }
+}
+
+// Visits those servers, in that order, with one message.
+async fn carry(options: OutboundOptions, peers: &[&Peer], demand: TlsDemand, message: Outgoing) -> (Visit, Messages) {
+    let outbound = Outbound::new(options).expect("good options");
+    let addresses: Vec<_> = peers.iter().map(|peer| peer.address).collect();
+    let mut messages = Messages { waiting: [message].into(), ..Messages::default() };
+    let visit = outbound.visit(&route(&addresses, demand), &mut messages).await;
+    (visit, messages)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_operator_demands_holds_for_mail_that_needs_no_tls() {
+    let message = || with_field(0, "TLS-Required: no");
+    for (demand, accepted) in [(TlsDemand::Opportunistic, 2), (TlsDemand::Required, 0), (TlsDemand::Verified, 0)] {
+        let peer = Peer::start(Plan::default()).await;
+        let (visit, messages) = carry(options(), &[&peer], demand, message()).await;
+        assert_eq!((messages.accepted(), peer.messages().len()), (accepted, accepted / 2), "{demand:?} {visit:?}");
+    }
+}
+
+#[test]
+fn tls_is_optional_where_one_field_says_no_and_the_envelope_nothing() {
+    for (field, is_optional) in [
+        ("TLS-Required: No", true),
+        ("tls-required:  nO ", true),
+        ("TLS-Required: Yes", false),
+        ("TLS-Required: No\r\nTLS-Required: No", false),
+        ("X-Other: No", false),
+    ] {
+        assert_eq!(is_tls_optional(&with_field(0, field)), is_optional, "{field}");
+    }
+    assert!(!is_tls_optional(&Outgoing { requires_tls: true, ..with_field(0, "TLS-Required: No") }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_pass_requiretls_on_is_passed_over() {
+    let authority = Authority::new();
+    let server = |offers: Vec<&'static str>, is_good: bool| {
+        let tls = if is_good { authority.server(NAME) } else { self_signed() };
+        Peer::start(Plan { offers, tls: Some(tls), ..Plan::default() })
+    };
+    let message = || Outgoing { requires_tls: true, ..outgoing(0, b"text\r\n".to_vec()) };
+    let unable = server(vec![], true).await;
+    let unproved = server(vec!["REQUIRETLS"], false).await;
+    let able = server(vec!["REQUIRETLS"], true).await;
+    let options = || authority.trusted(options());
+
+    let peers = [&unable, &unproved, &able];
+    let (visit, messages) = carry(options(), &peers, TlsDemand::Opportunistic, message()).await;
+    assert_eq!((messages.accepted(), able.messages().len(), visit.hops.len()), (2, 1, 3), "{visit:?}");
+    assert!(able.messages()[0].commands[0].ends_with("REQUIRETLS"), "{:?}", able.messages());
+
+    let (visit, messages) = carry(options(), &[&unable, &unproved], TlsDemand::Opportunistic, message()).await;
+    let replies: Vec<_> = messages.results().into_iter().map(|result| result.clone().expect_err("refused")).collect();
+    assert_eq!(replies.len(), 2, "{visit:?}");
+    assert!(replies.iter().all(|reply| reply.to_string().starts_with("550 5.7.30")), "{replies:?}");
+    assert_eq!(unable.messages().len() + unproved.messages().len(), 0);
 }

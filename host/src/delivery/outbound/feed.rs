@@ -8,7 +8,7 @@ use basin_core::reply::Reply;
 use basin_core::smtp::client::{Accepted, Outgoing, Sent};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Attempt, Change, Destination, Relayed, Route};
-use basin_outbound::{Feed, HopFacts};
+use basin_outbound::{Feed, HopFacts, is_tls_optional};
 use tokio::sync::watch;
 
 use super::runner::Carrier;
@@ -153,6 +153,12 @@ impl LeaseFeed {
 }
 
 impl Feed for LeaseFeed {
+    async fn begins_without_tls(&mut self) -> bool {
+        let Some(first) = &self.first else { return false };
+        // It is read once more when a server is ready: meanwhile it may have been changed, or be gone.
+        self.carrier.queue.outgoing(first).await.is_some_and(|taken| is_tls_optional(&taken.outgoing))
+    }
+
     async fn next(&mut self) -> Option<Outgoing> {
         if let (false, Some(visit)) = (self.has_reached, &self.visit) {
             self.has_reached = true;
