@@ -13,6 +13,7 @@ use basin_core::queue::{RetryPolicy, SchedulePolicy};
 use basin_core::smtp::ListenerPolicy;
 use basin_core::transport::{Directory, TransportPolicy};
 use basin_outbound::Outbound;
+use basin_outbound::tls_report::TlsReports;
 use basin_sinks::{Engine, EngineOptions};
 use basin_spool::{RealStorage, Spool};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -23,8 +24,7 @@ use crate::ask::{self, Ask};
 use crate::clock::{Randomness, now};
 use crate::config::{self, Config};
 use crate::control::{self, ServerState};
-use crate::delivery::outbound::Carrier;
-use crate::delivery::{self, Courier, Maildirs};
+use crate::delivery::{Courier, Maildirs};
 use crate::net::listen::{self, CrowdLimits, Listener};
 use crate::pickup::{self, Pickup};
 use crate::privileges::Plan;
@@ -173,6 +173,7 @@ struct Server {
     policies: Vec<Arc<ArcSwap<ListenerPolicy>>>,
     transport: Arc<ArcSwap<TransportPolicy>>,
     outbound: Arc<ArcSwap<Outbound>>,
+    reports: Option<Arc<TlsReports>>,
     signing: Arc<ArcSwap<Signing>>,
     level: LogLevel,
 }
@@ -205,11 +206,10 @@ impl Server {
         let directory = Arc::new(ArcSwap::new(config.directory.clone()));
         let tracking = start_tracking(&config)?;
         let (engine, loaded, watcher) = load_registry(&config).await?;
-        let host = server_view(&config, directory.clone(), metrics.clone());
         let ask = Ask::start(ask::Parts {
             engine: engine.clone(),
             loaded,
-            host: Arc::new(host),
+            host: Arc::new(server_view(&config, directory.clone(), metrics.clone())),
             metrics: metrics.clone(),
             transaction_time: config.limits.sink_time,
             waiting_notices: config.limits.waiting_notices,
@@ -233,11 +233,11 @@ impl Server {
         };
         let queue = Queue::new(parts, config.limits.deliveries);
         configure_queue(&queue, &config);
-        let outbound = Arc::new(ArcSwap::from_pointee(Outbound::new(outgoing::options(&config, &randomness))?));
+        let (outbound, reports) = outgoing::open(&config, &randomness)?;
         let services = Arc::new(Services { metrics, ask, spool, queue, tracking, stopper, randomness, directory });
         let pickup = open_pickup(&config, &services.spool)?;
         let mut work = services.queue.run(&services.stopper.subscribe());
-        carry_out(&config, &services, &outbound, &mut work);
+        outgoing::carry_out(&config, &services, &outbound, reports.clone(), &mut work)?;
         if let Some(pickup) = pickup {
             work.spawn(pickup::run(pickup, services.clone(), services.stopper.subscribe()));
         }
@@ -258,17 +258,19 @@ impl Server {
             work.spawn(running.run(services.clone(), services.stopper.subscribe()));
             policies.push(policy);
         }
-        let server = Self { config, services, policies, transport, outbound, signing, level };
+        let server = Self { config, services, policies, transport, outbound, reports, signing, level };
         Ok((server, Tasks { work, service, courier: courier_thread }))
     }
 
     /// Reads the configuration again and puts in force what can change without a restart.
     fn reload(&self) {
         let config = match Config::read(&self.config.file) {
-            Ok(config) => config,
+            // The spool does not move while the server runs, nor what lies below it.
+            Ok(config) => Config { spool: self.config.spool.clone(), ..config },
             Err(errors) => return Reloaded { result: Err(&errors.to_string()) }.record(),
         };
-        let outbound = match Outbound::new(outgoing::options(&config, &self.services.randomness)) {
+        let options = outgoing::options(&config, &self.services.randomness, self.reports.clone());
+        let outbound = match Outbound::new(options) {
             Ok(outbound) => outbound,
             Err(error) => return Reloaded { result: Err(&error.to_string()) }.record(),
         };
@@ -438,21 +440,6 @@ fn open_pickup(config: &Config, spool: &Spool) -> anyhow::Result<Option<Pickup>>
     let directory = settings.directory.display().to_string();
     let opened = Pickup::open(settings, config.host_name.clone(), spool.clone());
     opened.map(Some).with_context(|| format!("cannot use the pickup directory {directory}"))
-}
-
-// Mail for other servers leaves where there are workers to prepare it and connections to carry it.
-fn carry_out(config: &Config, services: &Arc<Services>, outbound: &Arc<ArcSwap<Outbound>>, work: &mut JoinSet<()>) {
-    if config.limits.deliveries == 0 || config.outbound.connections == 0 {
-        return;
-    }
-    let Services { queue, metrics, tracking, stopper, .. } = services.as_ref();
-    let carrier = Carrier {
-        queue: queue.clone(),
-        outbound: outbound.clone(),
-        metrics: metrics.clone(),
-        tracking: tracking.clone(),
-    };
-    work.spawn(delivery::outbound::run(carrier, stopper.subscribe()));
 }
 
 fn configure_queue(queue: &Queue, config: &Config) {

@@ -150,6 +150,17 @@ impl Queue {
         }
     }
 
+    /// Stores a message that the server itself made, and takes it over.
+    ///
+    /// # Errors
+    /// It is not on disk.
+    pub(crate) async fn submit(&self, message: Message) -> Result<(), SpoolFault> {
+        let state = State::default();
+        self.shared.commit(&message, &state, None).await?;
+        self.stored(message, state);
+        Ok(())
+    }
+
     /// Messages that a worker has now.
     pub fn busy(&self) -> usize {
         self.shared.lock().busy()

@@ -199,6 +199,10 @@ keys! {
         "A file of DNSKEY records, in the form of a zone file, that validation begins with. The default is the keys of the root.";
     "tls", "mta-sts", "true or false", Some("true"), "true",
         "Whether the MTA-STS policies of domains are obeyed (RFC 8461): they are fetched over HTTPS, and in `enforce` mode nothing goes to a server without the certificate that they ask for.";
+    "tls", "dane", "true or false", Some("true"), "true",
+        "Whether the TLSA records of other servers are obeyed (RFC 7672). Without `dns.dnssec` there are none that count.";
+    "tls", "reports-from", "address", None, "\"tls-reports@example.org\"",
+        "Who reports about TLS are from (RFC 8460), which other domains may ask for. Its domain should sign with DKIM. Without this key nothing is counted and no reports are sent.";
     "tls", "roots", "path", None, "\"/etc/ssl/certs/ca-certificates.crt\"",
         "A PEM file with the authorities to trust. The default is what the system trusts.";
     "dkim", "domain", "domain name", None, "\"example.org\"",

@@ -5,6 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::path::PathBuf;
 
+use basin_core::addr::Address;
 use basin_core::smtp::client::Chunking;
 use basin_core::transport::{DestinationLimits, TlsDemand};
 
@@ -83,6 +84,10 @@ pub struct Dns {
 pub struct Tls {
     /// A PEM file with authorities; `None` where the system's are trusted.
     pub roots: Option<PathBuf>,
+    /// Whether TLSA records are obeyed.
+    pub is_dane: bool,
     /// Whether MTA-STS policies are obeyed.
     pub is_mta_sts: bool,
+    /// Who TLS reports are from; `None` sends none.
+    pub reports_from: Option<Address>,
 }

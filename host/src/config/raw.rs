@@ -166,7 +166,9 @@ pub(super) struct Dns {
 #[serde(default, rename_all = "kebab-case")]
 pub(super) struct Tls {
     pub(super) roots: Option<String>,
+    pub(super) dane: Option<bool>,
     pub(super) mta_sts: Option<bool>,
+    pub(super) reports_from: Option<String>,
 }
 
 /// `[limits]`.

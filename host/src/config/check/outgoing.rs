@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use basin_core::addr::check_domain;
+use basin_core::addr::{Address, check_domain};
 use basin_core::limits::{CONNECTIONS_PER_DESTINATION, LMTP_PORT, SMTP_PORT};
 use basin_core::network::Network;
 use basin_core::smtp::client::Chunking;
@@ -233,7 +233,7 @@ impl Check<'_> {
         outbound: &Outbound,
         known: &[Credentials],
     ) -> RouteTable {
-        let mut rules = Vec::new();
+        let mut rules: Vec<(Vec<DomainPattern>, Arc<Route>)> = Vec::new();
         for (index, raw) in written.into_iter().enumerate() {
             let key = format!("route[{index}]");
             let patterns = self.patterns(&key, &raw.domains);
@@ -367,7 +367,14 @@ impl Check<'_> {
     pub(super) fn tls(&mut self, raw: &raw::Tls) -> Tls {
         let roots = raw.roots.as_ref().map(|file| self.folder.join(file));
         self.readable("tls.roots", roots.as_deref());
-        Tls { roots, is_mta_sts: raw.mta_sts.unwrap_or(true) }
+        let reports_from = raw.reports_from.as_ref().and_then(|text| match Address::parse(text) {
+            Ok(address) => Some(address),
+            Err(error) => {
+                self.wrong("tls.reports-from", format!("{text:?} is no address: {error}"));
+                None
+            }
+        });
+        Tls { roots, is_dane: raw.dane.unwrap_or(true), is_mta_sts: raw.mta_sts.unwrap_or(true), reports_from }
     }
 
     fn readable(&mut self, key: &str, file: Option<&Path>) {

@@ -60,6 +60,16 @@ fn routes_name_domains_and_servers() {
 }
 
 #[test]
+fn two_routes_may_lead_to_one_server_in_the_same_way() {
+    let text = "[[route]]\ndomains = [\"a.example\"]\nhosts = [\"mx.example\"]\n\
+                [[route]]\ndomains = [\"b.example\"]\nhosts = [\"mx.example\"]\n\
+                [[route]]\ndomains = [\"c.example\"]\ntls = \"required\"\n\
+                [[route]]\ndomains = [\"d.example\"]\ntls = \"verified\"\n";
+    let config = parse(text).expect("valid");
+    assert_eq!(config.routes.route("a.example"), config.routes.route("b.example"));
+}
+
+#[test]
 fn a_password_is_read_from_its_file_and_never_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("secret"), "open sesame\nmore\n").expect("written");
@@ -103,6 +113,7 @@ fn what_the_way_out_cannot_be_is_refused_with_advice() {
         ("[[credentials]]\nname = \"x\"", "credentials[0]: credentials need `name`, `user` and `password-file`"),
         ("[dns]\nservers = [\"localhost\"]", "dns.servers[0]: expected an address"),
         ("[dns]\ndnssec = true\ntrust-anchor = \"/nonexistent/root.key\"", "dns.trust-anchor: cannot read"),
+        ("[tls]\nreports-from = \"somebody\"", "tls.reports-from: \"somebody\" is no address"),
         ("[tls]\nroots = \"/nonexistent/roots.pem\"", "tls.roots: cannot read /nonexistent/roots.pem"),
     ] {
         let error = parse(text).expect_err(text);

@@ -1,9 +1,11 @@
 //! The tasks that carry mail to other servers.
 //!
 //! `runner` asks the schedule what is due and starts a task for each visit; `feed` hands the messages of a
-//! destination to `basin_outbound`, one after the other, and works what came of each into the queue.
+//! destination to `basin_outbound`, one after the other, and works what came of each into the queue. `reports` sends
+//! what domains want to know about TLS.
 
 mod feed;
+pub(crate) mod reports;
 mod runner;
 
 pub(crate) use feed::Taken;
