@@ -86,7 +86,7 @@ fn what_is_held_stays_until_it_is_released_and_what_waits_can_be_tried_at_once()
     let held = one(&server, "domain=one.example");
     let said = server.basin_ok(&["queue", "hold", &held, "--reason", "until we know more"])?;
     assert!(said.starts_with("hold: 1 message changed"), "{said}");
-    assert_eq!(ids(&server, &["state=held"]), [held.clone()]);
+    assert_eq!(ids(&server, &["state=held"]), std::slice::from_ref(&held));
     let hop = NextHop::start_at(address, Manners::default())?;
     server.basin_ok(&["queue", "retry", "--all", "--yes"])?;
     wait_taken(&hop, "b@two.example", &server);

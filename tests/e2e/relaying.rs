@@ -9,7 +9,7 @@ use basin_tests::letter::{Letter, recognise};
 use basin_tests::next_hop::{Manners, NextHop, Transaction};
 use basin_tests::server::TestServer;
 use basin_tests::settings::{Settings, free_address};
-use basin_tests::wait::{PATIENCE, until, until_true};
+use basin_tests::wait::{PATIENCE, let_pass, until, until_true};
 
 use crate::{HELLO, Outcome, SENDER, USER};
 
@@ -297,7 +297,7 @@ fn a_stopping_server_finishes_the_transaction_and_takes_up_no_other() -> Outcome
     // The answer to the content comes when the server is stopping already.
     let slow = |line: &str, _| {
         (line == ".").then(|| {
-            std::thread::sleep(Duration::from_millis(700));
+            let_pass(Duration::from_millis(700));
             "250 2.0.0 taken".to_owned()
         })
     };
