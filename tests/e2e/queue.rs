@@ -146,7 +146,9 @@ fn what_one_server_exports_another_delivers_once() -> Outcome {
     wait_taken(&hop, "c@three.example", &second);
     assert!(hop.taken().iter().all(|taken| taken.content().ends_with(HELLO)), "octet for octet");
     assert_eq!(hop.taken().len(), 2);
-    let story = second.basin_ok(&["trace", "--recipient", "b@two.example"])?;
+    // The tracking log is written beside the work.
+    let story = until(PATIENCE, || second.basin_ok(&["trace", "--recipient", "b@two.example"]).ok());
+    let story = story.ok_or_else(|| std::io::Error::other("no story of the message that was taken in"))?;
     assert!(story.contains("imported by "), "{story}");
     Ok(())
 }
