@@ -1,14 +1,16 @@
 //! The running server, as the control socket sees it.
 
+use std::io;
 use std::sync::Arc;
 
 use basin_core::mail::{Message, MessageId};
 use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
-use basin_core::transport::{RouteTable, State};
+use basin_core::transport::{Destination, RouteTable, State};
 use basin_spool::{Spool, SpoolFault};
 
 use crate::clock;
+use crate::control::queue::destinations::DestinationRow;
 use crate::control::{Activity, QueueState, ServerState, Soon};
 use crate::registry::Loaded;
 use crate::services::Services;
@@ -45,6 +47,16 @@ impl QueueState for Running {
 
     fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter, by: &'a str) -> Soon<'a, Done> {
         Box::pin(self.services.queue.act(id, action, filter, by))
+    }
+
+    fn destinations(&self) -> Vec<DestinationRow> {
+        self.services.queue.destinations().into_iter().map(DestinationRow::from).collect()
+    }
+
+    fn hold_destination(&self, destination: &Destination, is_held: bool) -> io::Result<bool> {
+        let is_new = self.services.queue.hold_destination(destination, is_held)?;
+        tracing::info!(%destination, is_held, "a destination was held or let go by an operator");
+        Ok(is_new)
     }
 
     fn import<'a>(&'a self, message: Message, state: State, by: &'a str) -> Soon<'a, Result<bool, SpoolFault>> {

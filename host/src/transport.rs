@@ -29,6 +29,7 @@ use crate::telemetry::relay::MessageQueued;
 use crate::tracking::Tracking;
 
 mod enter;
+mod holds;
 mod live;
 mod operator;
 mod recent;
@@ -36,6 +37,7 @@ mod remote;
 mod story;
 mod waiting;
 
+pub use holds::Holds;
 pub use live::LiveIndex;
 pub use operator::{Action, Applied, Done};
 pub use remote::Lengths;
@@ -87,6 +89,8 @@ struct Shared {
     entering: Mutex<()>,
     /// Most messages in the spool.
     messages_max: AtomicU64,
+    /// Destinations that an operator holds; `None` keeps them in memory alone.
+    holds: Mutex<Option<Holds>>,
     workers: usize,
 }
 
@@ -99,7 +103,8 @@ impl Queue {
         let messages_max = AtomicU64::new(u64::MAX);
         let index = LiveIndex::unfilled();
         let entering = Mutex::new(());
-        let shared = Shared { parts, index, waiting, ready, timed, scheduled, entering, messages_max, workers };
+        let holds = Mutex::default();
+        let shared = Shared { parts, index, waiting, ready, timed, scheduled, entering, messages_max, holds, workers };
         Self { shared: Arc::new(shared) }
     }
 

@@ -24,6 +24,7 @@ use crate::control::ServerState;
 use crate::control::client::OPERATOR_HEADER;
 use crate::control::queue::act::ActRequest;
 use crate::control::queue::ask::{self, ListRequest, SummaryRequest};
+use crate::control::queue::destinations::{self, HoldRequest};
 use crate::control::queue::packet::{Imported, Packet};
 use crate::control::queue::{self, LookupError};
 use crate::control::report::{Complaint, RegistryState};
@@ -108,6 +109,7 @@ fn router(server: Arc<dyn ServerState>) -> Router {
         .route("/v1/queue/list", post(list))
         .route("/v1/queue/summary", post(summary))
         .route("/v1/queue/act", post(act))
+        .route("/v1/queue/hold-destination", post(hold_destination))
         .route("/v1/queue/import", post(import))
         .route("/v1/queue/changes/{since}", get(changes))
         .route("/v1/queue/{id}", get(message))
@@ -144,6 +146,13 @@ async fn changes(State(server): Shared, UrlPath(since): UrlPath<u64>) -> Respons
 async fn act(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
     match question::<ActRequest>(body).await {
         Ok(request) => asked(queue::act::act(server, request, &operator(&headers)).await),
+        Err(response) => response,
+    }
+}
+
+async fn hold_destination(State(server): Shared, body: Body) -> Response {
+    match question::<HoldRequest>(body).await {
+        Ok(request) => blocking(move || asked(destinations::hold(server.as_ref(), &request))).await,
         Err(response) => response,
     }
 }

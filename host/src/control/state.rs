@@ -1,16 +1,18 @@
 //! What the control socket needs of the running server; the shell implements it.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use basin_core::mail::{Message, MessageId};
 use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
-use basin_core::transport::{RouteTable, State};
+use basin_core::transport::{Destination, RouteTable, State};
 use basin_spool::{Spool, SpoolFault};
 
 use crate::control::Activity;
+use crate::control::queue::destinations::DestinationRow;
 use crate::registry::Loaded;
 use crate::transport::{Action, Done, LiveIndex};
 
@@ -33,6 +35,15 @@ pub trait QueueState: Send + Sync + 'static {
 
     /// Does to one message what an operator wants, where the filter selects it; who that is goes into the log.
     fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter, by: &'a str) -> Soon<'a, Done>;
+
+    /// Where mail goes, as far as that is known here.
+    fn destinations(&self) -> Vec<DestinationRow>;
+
+    /// Holds a destination or lets it go, and says whether that is new. It blocks for a short write.
+    ///
+    /// # Errors
+    /// It cannot be written down; then nothing is changed.
+    fn hold_destination(&self, destination: &Destination, is_held: bool) -> io::Result<bool>;
 
     /// Takes in a message of another queue and says whether it is new here.
     fn import<'a>(&'a self, message: Message, state: State, by: &'a str) -> Soon<'a, Result<bool, SpoolFault>>;

@@ -1,5 +1,7 @@
 //! What the tasks that carry mail to other servers need of the queue.
 
+use std::io;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use basin_core::limits::STORAGE_RETRY_AFTER;
@@ -8,10 +10,10 @@ use basin_core::queue::{
 };
 use basin_core::smtp::client::Outgoing;
 use basin_core::time::Timestamp;
-use basin_core::transport::Change;
+use basin_core::transport::{Change, Destination};
 
 use super::waiting::{Due, Start};
-use super::{Queue, Shared};
+use super::{Holds, Queue, Shared};
 use crate::clock::now;
 use crate::delivery::outbound::Taken;
 use crate::telemetry::Metrics;
@@ -58,6 +60,28 @@ impl Queue {
     /// The destinations that mail waits for, or that are left alone.
     pub fn destinations(&self) -> Vec<DestinationView> {
         self.shared.lock().schedule.destinations().collect()
+    }
+
+    /// Holds the destinations of that list, and keeps it from now on.
+    pub fn keep_holds(&self, holds: Holds) {
+        let mut kept = self.shared.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        for destination in holds.destinations() {
+            self.shared.lock().schedule.hold(&destination, true, now());
+        }
+        *kept = Some(holds);
+    }
+
+    /// Holds a destination or lets it go, and says whether that is new. It blocks for a short write.
+    ///
+    /// # Errors
+    /// It cannot be written down; then nothing is changed.
+    pub fn hold_destination(&self, destination: &Destination, is_held: bool) -> io::Result<bool> {
+        // The list stays locked, so that file and schedule say the same.
+        let mut kept = self.shared.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = kept.as_mut().map_or(Ok(true), |holds| holds.set(destination, is_held))?;
+        self.shared.lock().schedule.hold(destination, is_held, now());
+        self.shared.scheduled.notify_one();
+        Ok(is_new)
     }
 
     /// What is to be done for other servers now.

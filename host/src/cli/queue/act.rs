@@ -14,6 +14,7 @@ use super::selection::{Selection, confirmed};
 use crate::cli::table::print;
 use crate::control::queue::act::{ActReport, ActRequest};
 use crate::control::queue::ask::ListRequest;
+use crate::control::queue::destinations::HoldRequest;
 use crate::transport::Action;
 
 /// How long messages that are being delivered are waited for, unless the command says otherwise.
@@ -57,6 +58,9 @@ pub(super) struct Hold {
     /// Why; it is shown in lists.
     #[arg(long, default_value = "held by an operator")]
     reason: String,
+    /// All mail for one destination, come or still to come, instead of messages: a domain, or [host]:port of a route.
+    #[arg(long, value_name = "DESTINATION")]
+    destination: Option<String>,
 }
 
 /// Arguments of `basin queue release`.
@@ -65,6 +69,9 @@ pub(super) struct Hold {
 pub(super) struct Release {
     #[command(flatten)]
     common: Common,
+    /// All mail for one destination, come or still to come, instead of messages: a domain, or [host]:port of a route.
+    #[arg(long, value_name = "DESTINATION")]
+    destination: Option<String>,
 }
 
 /// Arguments of `basin queue retry`.
@@ -118,13 +125,19 @@ pub(super) struct Delete {
 
 impl Hold {
     pub(super) fn run(self, desk: &Desk) -> anyhow::Result<ExitCode> {
-        self.common.run(desk, &Action::Hold { reason: self.reason })
+        match self.destination {
+            Some(name) => self.common.destination(desk, name, true),
+            None => self.common.run(desk, &Action::Hold { reason: self.reason }),
+        }
     }
 }
 
 impl Release {
     pub(super) fn run(self, desk: &Desk) -> anyhow::Result<ExitCode> {
-        self.common.run(desk, &Action::Release)
+        match self.destination {
+            Some(name) => self.common.destination(desk, name, false),
+            None => self.common.run(desk, &Action::Release),
+        }
     }
 }
 
@@ -217,6 +230,26 @@ impl Common {
         print(if self.json { sum.json(word, self.dry_run) } else { sum.text(word, self.dry_run) })?;
         let is_done = sum.busy.is_empty() && sum.failed == 0 && sum.unknown.is_empty();
         Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Common {
+    // Holds a destination or lets it go.
+    fn destination(&self, desk: &Desk, destination: String, is_held: bool) -> anyhow::Result<ExitCode> {
+        if !self.selection.is_empty() || self.all || self.dry_run {
+            bail!("--destination is about all mail there; leave ids, filters, --all and --dry-run away");
+        }
+        let request = HoldRequest { destination, is_held };
+        let report = desk.hold_destination(&request)?;
+        let HoldRequest { destination, is_held } = request;
+        print(if self.json {
+            let json = json!({ "destination": destination, "is_held": is_held, "is_changed": report.is_changed });
+            format!("{json}\n")
+        } else {
+            let was = if report.is_changed { "now" } else { "already" };
+            format!("{destination}: {was} {}\n", if is_held { "held" } else { "not held" })
+        })?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::control::client::operator;
 use crate::control::queue::act::{self, ActReport, ActRequest};
 use crate::control::queue::ask::{self, Changes, ListRequest, Page, Summary, SummaryRequest};
+use crate::control::queue::destinations::{self, HoldReport, HoldRequest};
 use crate::control::queue::packet::{Imported, Packet};
 use crate::control::queue::{self, Shown};
 use crate::control::{Client, ClientError, QueueState as _};
@@ -65,6 +66,13 @@ impl Desk {
         match self {
             Self::Server(client) => Ok(client.post("/v1/queue/act", &request)?),
             Self::Spool(offline, runtime) => Ok(runtime.block_on(act::act(offline.clone(), request, &operator()))?),
+        }
+    }
+
+    pub(super) fn hold_destination(&self, request: &HoldRequest) -> anyhow::Result<HoldReport> {
+        match self {
+            Self::Server(client) => Ok(client.post("/v1/queue/hold-destination", request)?),
+            Self::Spool(offline, _) => Ok(destinations::hold(offline.as_ref(), request)?),
         }
     }
 

@@ -1,22 +1,24 @@
 //! The queue of a spool on which no server runs.
 
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use basin_core::mail::{Message, MessageId};
 use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
-use basin_core::transport::{RouteTable, State, TransportPolicy};
+use basin_core::transport::{Destination, RouteTable, State, TransportPolicy};
 use basin_spool::{Options, RealStorage, Spool, SpoolFault};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
+use crate::control::queue::destinations::DestinationRow;
 use crate::control::{QueueState, Soon};
 use crate::privileges::Identity;
 use crate::telemetry::records::OperatorActed;
 use crate::tracking::{Operation, Tracking};
-use crate::transport::{Action, Applied, Done, LiveIndex, removed};
+use crate::transport::{Action, Applied, Done, Holds, LiveIndex, removed};
 
 /// A spool that this process opened, with the index of what is in it.
 pub(super) struct Offline {
@@ -24,6 +26,7 @@ pub(super) struct Offline {
     index: LiveIndex,
     policy: Arc<TransportPolicy>,
     tracking: Tracking,
+    holds: Mutex<Holds>,
 }
 
 impl Offline {
@@ -39,7 +42,8 @@ impl Offline {
             eprintln!("basin: this will not be in the tracking log: {error}");
             None
         });
-        Ok(Self { spool, index, policy, tracking: tracking.unwrap_or_default() })
+        let holds = Mutex::new(Holds::open(&config.spool).context("cannot read which destinations are held")?);
+        Ok(Self { spool, index, policy, tracking: tracking.unwrap_or_default(), holds })
     }
 
     async fn applied(&self, id: &MessageId, action: &Action, filter: &Filter, by: &str) -> Done {
@@ -110,6 +114,15 @@ impl QueueState for Offline {
 
     fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter, by: &'a str) -> Soon<'a, Done> {
         Box::pin(async move { self.applied(&id, action, filter, by).await })
+    }
+
+    fn destinations(&self) -> Vec<DestinationRow> {
+        let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.destinations().map(|destination| DestinationRow::held(&destination)).collect()
+    }
+
+    fn hold_destination(&self, destination: &Destination, is_held: bool) -> io::Result<bool> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner).set(destination, is_held)
     }
 
     fn import<'a>(&'a self, message: Message, state: State, by: &'a str) -> Soon<'a, Result<bool, SpoolFault>> {

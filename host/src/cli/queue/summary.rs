@@ -60,7 +60,28 @@ pub(super) fn text(found: &Found) -> String {
     table.row(row("total", &found.total, found));
     let hidden = found.group_count.saturating_sub(found.groups.len());
     let more = if hidden == 0 { String::new() } else { format!("and {hidden} more groups; --limit shows them\n") };
-    table.text() + &more
+    table.text() + &more + &destinations(found)
+}
+
+// Where mail does not go, and why.
+fn destinations(found: &Found) -> String {
+    if found.destinations.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["DESTINATION", "STATE", "MESSAGES", "CONNECTIONS", "NEXT TRY", "LAST REPLY"]);
+    for row in &found.destinations {
+        let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let next = row.next_probe.map(|at| i64::try_from(at.since(found.at).as_secs()).unwrap_or(i64::MAX));
+        table.row([
+            row.name.clone(),
+            row.state.clone(),
+            number(row.jobs),
+            number(row.connections),
+            next.map_or_else(|| "-".to_owned(), short_time),
+            row.reply.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    format!("\n{}", table.text())
 }
 
 fn row(name: &str, group: &GroupView, found: &Found) -> Vec<String> {

@@ -10,6 +10,7 @@ use basin_core::time::Timestamp;
 use basin_core::transport::RouteTable;
 use serde::{Deserialize, Serialize};
 
+use super::destinations::{self, DestinationRow};
 use crate::control::QueueState;
 use crate::control::report::{moment, moment_or_none};
 
@@ -195,6 +196,8 @@ pub struct Summary {
     pub group_count: usize,
     /// Upper bounds of all classes of age but the last, in seconds.
     pub age_bounds: Vec<i64>,
+    /// Destinations where mail does not go now, and all of them where messages are put together by destination.
+    pub destinations: Vec<DestinationRow>,
     /// Whether the server has read its whole queue since it started.
     pub is_complete: bool,
 }
@@ -265,6 +268,7 @@ pub fn summary(state: &(impl QueueState + ?Sized), request: &SummaryRequest) -> 
         total,
         groups: shown.map(|(name, group)| GroupView::of(name.clone(), group)).collect(),
         group_count,
+        destinations: destinations::rows(state, by == GroupBy::Destination, request.limit.min(GROUPS_SENT_MAX)),
         age_bounds: AGE_BOUNDS.to_vec(),
         is_complete: state.index().is_filled(),
     })

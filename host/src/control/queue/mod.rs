@@ -8,6 +8,7 @@ use thiserror::Error;
 
 pub mod act;
 pub mod ask;
+pub mod destinations;
 pub mod packet;
 
 /// Octets of the body that are read at once.

@@ -1,11 +1,11 @@
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
 use basin_core::addr::Address;
 use basin_core::mail::{Arrival, Body, Envelope, Message, MessageId, Origin};
 use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
-use basin_core::transport::{RouteTable, Stage, State as Standing};
+use basin_core::transport::{Destination, RouteTable, Stage, State as Standing};
 use basin_spool::{Options, RealStorage, Spool, SpoolFault};
 use tempfile::TempDir;
 
@@ -13,9 +13,10 @@ use super::*;
 use crate::control::queue::Shown;
 use crate::control::queue::act::ActReport;
 use crate::control::queue::ask::{Changes, Page, Summary};
+use crate::control::queue::destinations::{DestinationRow, HoldReport};
 use crate::control::{Activity, Client, ClientError, QueueState, Soon, socket_path};
 use crate::registry::Loaded;
-use crate::transport::{Action, Done, LiveIndex};
+use crate::transport::{Action, Done, Holds, LiveIndex};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -23,6 +24,7 @@ struct Fake {
     spool: Spool,
     index: LiveIndex,
     activity: Activity,
+    holds: Mutex<Holds>,
 }
 
 impl QueueState for Fake {
@@ -45,6 +47,15 @@ impl QueueState for Fake {
     fn act<'a>(&'a self, _: MessageId, action: &'a Action, _: &'a Filter, _: &'a str) -> Soon<'a, Done> {
         let done = if *action == Action::Delete { Done::Busy } else { Done::Changed };
         Box::pin(async move { done })
+    }
+
+    fn destinations(&self) -> Vec<DestinationRow> {
+        let holds = self.holds.lock().expect("nobody panicked");
+        holds.destinations().map(|destination| DestinationRow::held(&destination)).collect()
+    }
+
+    fn hold_destination(&self, destination: &Destination, is_held: bool) -> io::Result<bool> {
+        self.holds.lock().expect("nobody panicked").set(destination, is_held)
     }
 
     fn import<'a>(&'a self, message: Message, _: Standing, _: &'a str) -> Soon<'a, Result<bool, SpoolFault>> {
@@ -94,7 +105,8 @@ fn server(dir: &TempDir) -> Fake {
     committed.recv().expect("the writer answers").expect("the disk has room");
     let index = LiveIndex::unfilled();
     index.fill(&spool);
-    Fake { spool, index, activity: Activity::default() }
+    let holds = Mutex::new(Holds::open(dir.path()).expect("readable"));
+    Fake { spool, index, activity: Activity::default(), holds }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,9 +141,12 @@ async fn the_queue_is_listed_shown_and_changed_through_the_socket() {
         let delete = serde_json::json!({ "action": "delete", "filter": "", "is_dry_run": true });
         let report: ActReport = client.post("/v1/queue/act", &delete).expect("the server runs");
         assert_eq!((report.matched, report.busy.len()), (1, 0));
+        let hold = serde_json::json!({ "destination": "Slow.Example", "is_held": true });
+        assert!(client.post::<HoldReport>("/v1/queue/hold-destination", &hold).expect("it runs").is_changed);
         let by = serde_json::json!({ "filter": "", "by": "reply", "limit": 10 });
         let summary: Summary = client.post("/v1/queue/summary", &by).expect("the server runs");
         assert_eq!((summary.total.messages, summary.groups[0].name.as_str()), (1, "to look at"));
+        assert_eq!(summary.destinations, [DestinationRow::held(&Destination::domain("slow.example"))]);
         let changes: Changes = client.get("/v1/queue/changes/0").expect("the server runs");
         assert_eq!((changes.changes.len(), changes.next, changes.missed), (1, 1, 0));
         let packet = client.get_octets(&format!("/v1/queue/{id}/export")).expect("it is there");
@@ -150,6 +165,9 @@ async fn the_queue_is_listed_shown_and_changed_through_the_socket() {
         let bad =
             why(client.post::<Page>("/v1/queue/list", &serde_json::json!({ "filter": "x=y", "limit": 1 })).map(drop));
         assert!(bad.starts_with("there is no filter field \"x\""), "{bad}");
+        let hold = serde_json::json!({ "destination": "a b", "is_held": true });
+        let bad = why(client.post::<HoldReport>("/v1/queue/hold-destination", &hold).map(drop));
+        assert!(bad.starts_with("\"a b\" is no destination"), "{bad}");
         let no_id = why(client.get::<Shown>("/v1/queue/a_b").map(drop));
         assert_eq!(no_id, "\"a_b\" is no message id; `basin queue list` shows them");
         let state: RegistryState = client.get("/v1/registry").expect("the server runs");
