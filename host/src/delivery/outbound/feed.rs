@@ -9,6 +9,7 @@ use basin_core::smtp::client::{Accepted, Outgoing, Sent};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Attempt, Change, Destination, Relayed, Route};
 use basin_outbound::{Feed, HopFacts, is_tls_optional};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::runner::Carrier;
@@ -198,8 +199,25 @@ impl Drop for LeaseFeed {
         if let Some(visit) = self.visit.take() {
             self.carrier.queue.close(visit, VisitEnd::Reached);
         }
+        let is_broken = std::thread::panicking();
         for lease in self.first.take().into_iter().chain(in_hand) {
-            self.carrier.queue.give_back(lease);
+            match Handle::try_current() {
+                // Code of this server gave up over this very message. Given back, it would be due now and do it again at
+                // once; as an attempt that failed it waits longer each time and ends like any other.
+                Ok(runtime) if is_broken => {
+                    let carrier = self.carrier.clone();
+                    runtime.spawn(async move { carrier.fail(lease, &broken(), &[], None).await });
+                }
+                _ => self.carrier.queue.give_back(lease),
+            }
         }
     }
 }
+
+fn broken() -> Reply {
+    Reply::with(451, 3, 0, "a fault of this server ended the attempt; its log says more")
+}
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

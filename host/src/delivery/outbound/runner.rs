@@ -113,8 +113,8 @@ impl Carrier {
         self.fail(lease, &reply, &visited.hops, again).await;
     }
 
-    // Nobody took the message in hand: all its recipients there have the same result.
-    async fn fail(&self, lease: Lease, reply: &Reply, hops: &[HopAttempt], again: Option<Timestamp>) {
+    /// Nobody took the message in hand: all its recipients there have the same result.
+    pub(super) async fn fail(&self, lease: Lease, reply: &Reply, hops: &[HopAttempt], again: Option<Timestamp>) {
         let Some(taken) = self.queue.outgoing(&lease).await else { return self.queue.reconsider(lease).await };
         let (message, destination) = (&taken.outgoing.id, lease.destination());
         for HopAttempt { host, address, tls, error, took, .. } in hops {

@@ -1,0 +1,77 @@
+use basin_core::addr::Address;
+use basin_core::mail::{Arrival, Body, Envelope, Message, MessageId, Origin};
+use basin_core::queue::Next;
+use basin_core::transport::State;
+use basin_outbound::{Outbound, OutboundOptions};
+
+use super::*;
+use crate::harness::Harness;
+
+fn carrier(harness: &Harness) -> Carrier {
+    let outbound = Outbound::new(OutboundOptions::default()).expect("the defaults are right");
+    Carrier {
+        queue: harness.services.queue.clone(),
+        outbound: Arc::new(arc_swap::ArcSwap::from_pointee(outbound)),
+        metrics: harness.services.metrics.clone(),
+        tracking: harness.services.tracking.clone(),
+    }
+}
+
+async fn store(harness: &Harness) {
+    let arrival = Arrival {
+        origin: Origin::Smtp,
+        at: now(),
+        listener: "inbound".into(),
+        client: None,
+        server: None,
+        helo: None,
+        is_esmtp: true,
+        session: None,
+        depth: 0,
+    };
+    let mut envelope = Envelope::new(Address::parse("alice@basin.example").ok());
+    envelope.add(Address::parse("carol@elsewhere.example").expect("valid"), "carol@elsewhere.example".to_owned());
+    let mut message = Message::new(MessageId::new(now(), 1), arrival, envelope);
+    message.body = Body::from_bytes(&b"text\r\n"[..]);
+    let (done, result) = tokio::sync::oneshot::channel();
+    let stored = State::default();
+    harness.services.spool.commit(message.clone(), stored.clone(), move |it| drop(done.send(it.map(drop))));
+    result.await.expect("answered").expect("stored");
+    harness.services.queue.stored(message, stored);
+}
+
+async fn begun(carrier: &Carrier) -> (Visit, Lease) {
+    let reached = async {
+        loop {
+            match carrier.queue.next_remote() {
+                Next::Visit(visit, lease) => return (visit, lease),
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(core::time::Duration::from_secs(20), reached).await.expect("a visit begins")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_over_which_a_visit_breaks_waits_for_its_next_attempt() {
+    let harness = Harness::start();
+    let stop = harness.services.stopper.subscribe();
+    let _workers = harness.services.queue.run(&stop);
+    let carrier = carrier(&harness);
+    store(&harness).await;
+    let (visit, lease) = begun(&carrier).await;
+    let mut feed = LeaseFeed::new(carrier.clone(), visit, lease, stop);
+    let broken = tokio::spawn(async move {
+        feed.next().await.expect("the message");
+        panic!("a fault for this test");
+    });
+    assert!(broken.await.expect_err("it broke").is_panic());
+    let reached = async {
+        while harness.services.spool.list().first().is_none_or(|summary| summary.attempts == 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(core::time::Duration::from_secs(20), reached).await.expect("the attempt is written down");
+    let next = carrier.queue.next_remote();
+    assert!(matches!(next, Next::Wait(at) if at > now()), "{next:?}");
+}
