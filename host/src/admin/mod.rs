@@ -20,6 +20,8 @@ use crate::services::Services;
 use crate::shutdown::Phase;
 use crate::telemetry::metrics::raise_to;
 
+mod serve;
+
 const OK: &str = "ok";
 const DEGRADED: &str = "degraded";
 
@@ -102,10 +104,9 @@ pub struct RegistryHealth {
 pub async fn serve(admin: Admin, socket: std::net::TcpListener, mut stop: watch::Receiver<Phase>) -> io::Result<()> {
     let router =
         Router::new().route("/metrics", get(metrics)).route("/health", get(health)).with_state(Arc::new(admin));
-    let socket = tokio::net::TcpListener::from_std(socket)?;
     // Up to the last phase: how the drain goes on is what somebody wants to see.
     let stopped = async move { drop(stop.wait_for(|phase| *phase >= Phase::Ending).await) };
-    axum::serve(socket, router).with_graceful_shutdown(stopped).await
+    serve::serve(socket, router, stopped).await
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
