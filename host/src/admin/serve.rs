@@ -35,6 +35,15 @@ pub(super) async fn serve(
     router: Router,
     stopped: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    serve_patiently(socket, router, HEADER_TIME, stopped).await
+}
+
+async fn serve_patiently(
+    socket: std::net::TcpListener,
+    router: Router,
+    header_time: Duration,
+    stopped: impl Future<Output = ()>,
+) -> io::Result<()> {
     let socket = TcpListener::from_std(socket)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let open = GracefulShutdown::new();
@@ -53,7 +62,7 @@ pub(super) async fn serve(
         let service = TowerToHyperService::new(router.clone());
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
+            .header_read_timeout(header_time)
             .serve_connection(TokioIo::new(stream), service);
         let watched = open.watch(connection);
         tokio::spawn(async move {
@@ -75,14 +84,14 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_says_nothing_is_sent_away_and_a_request_is_answered() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         socket.set_nonblocking(true).expect("can be set");
         let address = socket.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
         let router = Router::new().route("/", get(|| async { "a page" }));
-        let served = tokio::spawn(serve(socket, router, async { drop(stopped.await) }));
+        let served = tokio::spawn(serve_patiently(socket, router, Duration::from_secs(1), async { drop(stopped.await) }));
         let mut silent = TcpStream::connect(address).await.expect("connected");
         silent.write_all(b"GET / HT").await.expect("sent");
         let mut asking = TcpStream::connect(address).await.expect("connected");
@@ -91,7 +100,7 @@ mod tests {
         asking.read_to_string(&mut page).await.expect("answered");
         assert!(page.ends_with("a page"), "{page}");
         let mut rest = Vec::new();
-        let ended = tokio::time::timeout(HEADER_TIME * 2, silent.read_to_end(&mut rest)).await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), silent.read_to_end(&mut rest)).await;
         ended.expect("the connection ends").expect("closed in order");
         stop.send(()).expect("it runs");
         served.await.expect("it ends").expect("in order");
