@@ -13,7 +13,7 @@ QUEUE       ?= 100000
 SEEDS       ?= 0..100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short simulate test-peers bench bench-quick bench-queue powercut clean-run
+.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short simulate test-peers bench bench-quick bench-queue fuzz powercut clean-run
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,8 @@ unit: setup guests hostile
 	BASIN_WASM=$(WASM) $(CARGO) test -p basin-core -p basin-spool -p basin-sinks -p basin-outbound -p basin --no-fail-fast
 	@echo "==> a few thousand worlds under a virtual clock"
 	$(CARGO) test -p basin-simulation
+	@echo "==> the session against a model of SMTP, and every seed of the fuzzers"
+	$(CARGO) test -p basin-fuzzing
 
 e2e: server guests hostile
 	@echo "==> tests over the wire, of the contract and of the tree"
@@ -68,6 +70,9 @@ crash: server guests ## 200 cycles of kill -9 under load; nothing acknowledged m
 
 simulate: ## Worlds of the seeds SEEDS=0..1000000: all machines, a disk and servers that fail, a virtual clock (release build)
 	$(CARGO) run --release -q -p basin-simulation --bin simulate -- $(SEEDS)
+
+fuzz: ## Fuzz parsers and sessions, FUZZ_SECONDS=60 for each target
+	fuzz/run.sh
 
 powercut: server guests ## Simulated power cut: file-system shutdown on a loop mount (Linux, root)
 	BASIN_BIN=$(BASIN) $(CARGO) run -q -p basin-tests --bin powercut

@@ -117,7 +117,8 @@ impl HeaderBlock {
             let end = field_end(octets, start);
             let raw = octets.slice(start..end);
             let name_len = raw.iter().position(|&octet| octet == b':').unwrap_or(0);
-            let is_name = raw.get(..name_len).unwrap_or_default().trim_ascii_end().iter().all(u8::is_ascii_graphic);
+            let name = raw.get(..name_len).unwrap_or_default().trim_ascii_end();
+            let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
             fields.push(Field { name_len: if is_name { name_len } else { 0 }, raw });
             start = end;
             if fields.len() > HEADER_FIELDS_MAX {
@@ -275,6 +276,13 @@ mod tests {
         assert_eq!(block.all("X-a").map(Field::value).collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(block.first("this is no field"), None);
         assert_eq!(block.first(""), None, "a line that is no field has no name, not an empty one");
+    }
+
+    #[test]
+    fn white_space_before_a_colon_is_no_name() {
+        let block = HeaderBlock::parse(&Bytes::from_static(b" \t: x\r\n: y\r\nA: b\r\n")).expect("small");
+        assert_eq!(block.first(""), None);
+        assert_eq!(block.fields().iter().map(Field::name).collect::<Vec<_>>(), ["", "", "A"]);
     }
 
     #[test]
