@@ -182,7 +182,7 @@ impl Ask {
         let plan = loaded.registry.plan(event, &facts, question.occasion.now, &firings);
         let observers = loaded.registry.observers(event, &facts, question.occasion.now, &firings);
         drop(facts);
-        let Question { occasion, overlay, can_fail } = question;
+        let Question { occasion, overlay, can_fail, only } = question;
         let mut step = Chain::start(event, plan, overlay, can_fail);
         let decision = loop {
             match step {
@@ -197,7 +197,7 @@ impl Ask {
             }
         };
         if !observers.is_empty() {
-            let question = Question { occasion, overlay: decision.overlay.clone(), can_fail };
+            let question = Question { occasion, overlay: decision.overlay.clone(), can_fail, only };
             self.enqueue(question, observers, loaded);
         }
         decision
@@ -369,6 +369,7 @@ mod tests {
             is_esmtp: true,
             session: None,
             depth: 0,
+            vouched: Default::default(),
         };
         let message = message
             .map(|number| Message::new(MessageId::new(Timestamp::default(), number), arrival, Envelope::new(None)));
@@ -380,9 +381,10 @@ mod tests {
             native_response: None,
             session: None,
             line: Vec::new(),
+            input: Default::default(),
         };
         let overlay = Overlay { message, ..Overlay::default() };
-        Question { occasion: Arc::new(occasion), overlay, can_fail: true }
+        Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None }
     }
 
     #[test]

@@ -235,6 +235,7 @@ impl Pickup {
             is_esmtp: false,
             session: None,
             depth: 0,
+            vouched: Default::default(),
         };
         let recipients_max = self.settings.recipients_max;
         let making = Making { id, arrival, host_name: &self.host_name, recipients_max, is_8bit, now: now() };

@@ -205,6 +205,7 @@ mod tests {
             is_esmtp: true,
             session: None,
             depth: 0,
+            vouched: Default::default(),
         };
         let ours = [Network::parse("192.0.2.0/24").expect("a network")];
         assert_eq!(standing(&arrival(Origin::Smtp, Some("192.0.2.9:1")), &ours), Standing::Submitted);

@@ -43,7 +43,12 @@ fn split(line: &str) -> (&str, &str) {
 fn runs_over_tcp(text: &str) -> bool {
     text.lines().map(split).all(|(mark, rest)| match mark {
         "?" | "!" | "E" => false,
-        "%" => !["events", "idle-commands-max"].iter().any(|key| rest.starts_with(key)) && !is_too_small(rest),
+        "%" => {
+            !["events", "idle-commands-max", "errors-soft", "tls", "auth", "no-accounts", "xclient"]
+                .iter()
+                .any(|key| rest.starts_with(key))
+                && !is_too_small(rest)
+        }
         _ => true,
     })
 }

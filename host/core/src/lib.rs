@@ -14,6 +14,7 @@ pub mod mail;
 pub mod network;
 pub mod queue;
 pub mod reply;
+pub mod secret;
 pub mod smtp;
 pub mod time;
 pub mod transport;

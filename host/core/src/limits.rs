@@ -210,3 +210,50 @@ pub const CLIENT_QUIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time from MAIL to the last octet of content. 25 MiB through 28 kbit/s; without it a server that
 /// answers each of a thousand recipients after four minutes holds a connection for days.
 pub const CLIENT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2 * 3_600);
+
+/// Protocol errors of one session after which the answer to each further one waits (Postfix: 10 soft).
+pub const ERRORS_SOFT: u32 = 10;
+
+/// How much longer the answer to each protocol error beyond the soft limit waits than the one before it.
+pub const ERROR_DELAY: Duration = Duration::from_secs(1);
+
+/// Longest wait before the answer to one protocol error. A client that is only broken must not hold a session for
+/// long either.
+pub const ERROR_DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Longest response of AUTH, in octets, CR LF included (RFC 4954 §4); and longest line that a sink may ask for.
+pub const AUTH_RESPONSE_BYTES_MAX: usize = 12_288;
+
+/// Most octets that a sink may ask for at a time. A session holds them in memory.
+pub const SINK_INPUT_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Failed logins of one session by default. A person mistypes twice; a program that guesses needs many more.
+pub const AUTH_ATTEMPTS_MAX: u32 = 3;
+
+/// How much longer the answer to each failed login waits than the one before it.
+pub const AUTH_FAILURE_DELAY: Duration = Duration::from_secs(1);
+
+/// Longest name of a user and longest password that is made, in octets. A mail address fits.
+pub const USER_BYTES_MAX: usize = 255;
+
+/// Most users in one file. Each takes some 200 octets; more belong into a directory, which a sink asks.
+pub const ACCOUNTS_MAX: usize = 100_000;
+
+/// Iterations of PBKDF2 for a new password. Guessing a stolen file costs so many times more; a login with PLAIN costs
+/// this server, and one with SCRAM the client, some ten milliseconds.
+pub const SCRAM_ITERATIONS_DEFAULT: u32 = 50_000;
+
+/// Fewest iterations that are taken from the file (RFC 7677 §4).
+pub const SCRAM_ITERATIONS_MIN: u32 = 4_096;
+
+/// Most iterations that are taken from the file; beyond this a login is an attack on this server.
+pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
+
+/// Shortest salt that is taken from the file, in octets.
+pub const SCRAM_SALT_BYTES_MIN: usize = 8;
+
+/// Longest salt that is taken from the file, in octets; a challenge has to fit into the line of a reply.
+pub const SCRAM_SALT_BYTES_MAX: usize = 64;
+
+/// Longest nonce of a client, in octets; a challenge repeats it and has to fit into the line of a reply.
+pub const SCRAM_NONCE_BYTES_MAX: usize = 128;

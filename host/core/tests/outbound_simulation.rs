@@ -55,6 +55,7 @@ fn message(number: usize, has_sender: bool, recipients: &BTreeSet<usize>) -> Mes
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut envelope = Envelope::new(has_sender.then(|| address("sender@far.example")));
     for text in recipients.iter().filter_map(|index| RECIPIENTS.get(*index)) {

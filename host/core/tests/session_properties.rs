@@ -8,7 +8,7 @@ use basin_core::addr::Address;
 use basin_core::event::{Decision, EventSet, Verdict};
 use basin_core::mail::{Content, MessageId};
 use basin_core::reply::Reply;
-use basin_core::smtp::{Connection, ListenerPolicy, Outbox, ProofOfStorage, Session, Step};
+use basin_core::smtp::{Connection, ListenerPolicy, Outbox, ProofOfStorage, Session, Step, Wanted};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Directory, Tables};
 use bytes::Bytes;
@@ -49,18 +49,37 @@ struct Outcome {
     is_closed: bool,
 }
 
-/// Plays a whole input that arrives in chunks; sinks answer in turn from `verdicts`.
-fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) -> Outcome {
-    let connection = Connection {
+/// What a sink asked for, and where it ends.
+fn more(input: &[u8], wanted: Wanted) -> Option<(&[u8], usize)> {
+    match wanted {
+        Wanted::Line { .. } => {
+            let len = input.windows(2).position(|pair| pair == b"\r\n")?;
+            Some((&input[..len], len + 2))
+        }
+        Wanted::Octets(count) => {
+            let count = usize::try_from(count).expect("small");
+            Some((input.get(..count)?, count))
+        }
+    }
+}
+
+fn connection() -> Connection {
+    Connection {
         id: "s".into(),
         client: "192.0.2.7:4".parse().expect("an address"),
         server: "192.0.2.1:25".parse().expect("an address"),
         started: NOW,
         random: 1,
-    };
+        client_name: None,
+        tls: None,
+    }
+}
+
+/// Plays a whole input that arrives in chunks; sinks answer in turn from `verdicts`.
+fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) -> Outcome {
     let (mut outbox, mut outcome) = (Outbox::new(), Outcome::default());
     let (mut at, mut arrived, mut draft) = (0, 0, Vec::new());
-    let mut step = Session::start(policy(), connection, interest, &mut outbox);
+    let mut step = Session::start(policy(), connection(), interest, &mut outbox);
     loop {
         step = match step {
             Step::Read(session) => match input[at..arrived].windows(2).position(|pair| pair == b"\r\n") {
@@ -79,7 +98,8 @@ fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) ->
                 let verdict = verdicts.get(outcome.questions % verdicts.len().max(1)).cloned().unwrap_or(Verdict::Next);
                 assert!(question.occasion.session.is_some());
                 outcome.questions += 1;
-                let decision = Decision { verdict, by: None, overlay: question.overlay, failures: Vec::new() };
+                let by = Some("a".to_owned());
+                let decision = Decision { verdict, by, overlay: question.overlay, failures: Vec::new() };
                 paused.resume(decision, NOW, &mut outbox)
             }
             Step::Receive(mut receiving) => {
@@ -97,6 +117,16 @@ fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) ->
                     break;
                 }
             }
+            // Neither TLS nor a password file is there; sinks ask for more all the same.
+            Step::StartTls(_) | Step::Verify(..) => panic!("nothing of this is offered"),
+            Step::Input(awaiting, wanted) => match more(&input[at..], wanted) {
+                Some((octets, end)) => {
+                    at += end;
+                    arrived = arrived.max(at);
+                    awaiting.input(octets, NOW, interest, &mut outbox)
+                }
+                None => break,
+            },
             Step::Store(storing, message, _) => {
                 let body = message.body.read(0, usize::MAX).expect("memory");
                 outcome.stored.push([message.header.to_bytes(), message.separator().to_vec(), body].concat());
@@ -197,6 +227,9 @@ fn verdicts() -> impl Strategy<Value = Vec<Verdict>> {
         Verdict::DropSession(reply(554)),
         Verdict::Discard,
         Verdict::AwaitInput(reply(334)),
+        Verdict::AwaitInput(reply(250)),
+        Verdict::AwaitOctets(reply(334), 7),
+        Verdict::AwaitOctets(reply(334), 0),
         Verdict::Hold("look".into()),
         Verdict::WaiveUpTo(9),
         Verdict::BadMail("bad".into()),

@@ -78,6 +78,7 @@ fn message(has_sender: bool, recipients: &BTreeSet<usize>) -> Message {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut envelope = Envelope::new(has_sender.then(|| address("sender")));
     for name in recipients.iter().filter_map(|index| NAMES.get(*index)) {

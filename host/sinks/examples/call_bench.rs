@@ -72,6 +72,7 @@ impl Scene {
             native_response: Some(Reply::with(250, 0, 0, "taken")),
             session: Some(self.session.clone()),
             line: Vec::new(),
+            input: Default::default(),
         });
         let overlay = Box::new(Overlay { message: Some(self.message.clone()), ..Overlay::default() });
         let request = CallRequest {
@@ -162,6 +163,7 @@ fn scene(path: &PathBuf) -> Result<Scene, Box<dyn Error + Send + Sync>> {
         messages: 0,
         errors: 0,
         end_reason: None,
+        vouched: Default::default(),
     };
     let arrival = Arrival {
         origin: Origin::Smtp,
@@ -173,6 +175,7 @@ fn scene(path: &PathBuf) -> Result<Scene, Box<dyn Error + Send + Sync>> {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut envelope = Envelope::new(Some(Address::parse("a@client.example")?));
     envelope.add(Address::parse("b@basin.example")?, "b@basin.example".into());

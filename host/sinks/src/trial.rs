@@ -96,6 +96,7 @@ fn state(budget: Budget) -> State {
         native_response: None,
         session: None,
         line: Vec::new(),
+        input: Default::default(),
     };
     let overlay = Box::<Overlay>::default();
     State::new(Arc::new(sink), Arc::new(binding), Arc::new(occasion), overlay, Arc::new(Nobody), budget)

@@ -44,6 +44,7 @@ fn message(number: u64, body: &Body) -> Finished<(Message, State)> {
         is_esmtp: true,
         session: Some("00060a24186a8b40-0000000000000005".into()),
         depth: 0,
+        vouched: Default::default(),
     };
     let mut envelope = Envelope::new(Some(Address::parse(&format!("user{}@client.example", number % 997))?));
     let to = format!("recipient{number}@domain{}.example", number % 1_009);

@@ -128,6 +128,7 @@ fn message(number: u64, body: &Bytes) -> Outcome<Message> {
         is_esmtp: true,
         session: Some("00060a24186a8b40-0000000000000005".into()),
         depth: 0,
+        vouched: Default::default(),
     };
     let mut envelope = Envelope::new(Some(Address::parse("sender@client.example")?));
     envelope.add(Address::parse("recipient@basin.example")?, "recipient@basin.example".into());

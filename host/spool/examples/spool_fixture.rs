@@ -29,6 +29,7 @@ fn message(number: u64, body: &[u8]) -> Result<Message, Failed> {
         is_esmtp: true,
         session: Some(format!("session-{number}")),
         depth: 0,
+        vouched: Default::default(),
     };
     let sender = if number == 5 { None } else { Address::parse("sender@client.example").ok() };
     let mut envelope = Envelope::new(sender);

@@ -23,6 +23,7 @@ fn message(body: &str) -> Message {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let sender = Address::parse("bob@client.example").expect("valid");
     let id = MessageId::new(Timestamp::from_seconds(1_700_000_000), 7);

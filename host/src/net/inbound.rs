@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use basin_core::mail::Message;
 use basin_core::smtp::{
-    Connection, Disposition, Ended, ListenerPolicy, Outbox, Receiving, Refusal, Session, Step, Storing,
+    Awaiting, Connection, Disposition, Ended, ListenerPolicy, Login, Outbox, Receiving, Refusal, Session, Step,
+    Storing, Verified, Verifying, Wanted,
 };
 use basin_spool::{Draft, SpoolFault};
 use tokio::net::TcpStream;
@@ -76,6 +77,10 @@ impl Inbound {
                     let decision = self.services.ask.decide(*question, &mut self.sink_time).await;
                     paused.resume(decision, now(), &mut self.outbox)
                 }
+                // No listener has TLS of its own yet: the client hears that, and goes on as it is.
+                Step::StartTls(securing) => securing.unavailable(now(), &mut self.outbox),
+                Step::Verify(verifying, login) => self.verify(verifying, login).await,
+                Step::Input(awaiting, wanted) => self.input(awaiting, wanted).await,
                 Step::Receive(receiving) => self.receive(receiving).await,
                 Step::Store(storing, message, disposition) => self.store(storing, message, disposition).await,
                 Step::Close(ended) => return ended,
@@ -109,6 +114,49 @@ impl Inbound {
             Line::TooLong => session.line_too_long(now(), &mut self.outbox),
             Line::None(pause) => pause_session(session, pause, &mut self.outbox),
         }
+    }
+
+    /// Compares a password, where nobody else has to wait for it.
+    async fn verify(&mut self, verifying: Verifying, login: Login) -> Step {
+        let accounts = self.policy.auth.as_ref().map(|auth| auth.accounts.clone());
+        let compare = move || accounts.map_or(Verified::Unavailable, |accounts| accounts.verify(&login));
+        let verified = tokio::task::spawn_blocking(compare).await.unwrap_or(Verified::Unavailable);
+        verifying.verified(verified, now(), &mut self.outbox)
+    }
+
+    /// Asks for more of a command and reads it.
+    async fn input(&mut self, awaiting: Awaiting, wanted: Wanted) -> Step {
+        // Before the 3yz is sent: what has arrived by now was sent without having read it.
+        if self.wire.has_input() {
+            return awaiting.early(now(), &mut self.outbox);
+        }
+        if let Err(pause) = self.wire.send(&mut self.outbox).await {
+            return pause_awaiting(awaiting, pause, &mut self.outbox);
+        }
+        let deadline = Instant::now() + awaiting.patience();
+        let mut left = match wanted {
+            Wanted::Line { .. } => match self.wire.line(awaiting.patience(), Phase::Draining).await {
+                Line::Complete(line) => {
+                    return awaiting.input(line, now(), self.services.ask.interest(), &mut self.outbox);
+                }
+                Line::TooLong => return awaiting.too_long(now(), &mut self.outbox),
+                Line::None(pause) => return pause_awaiting(awaiting, pause, &mut self.outbox),
+            },
+            Wanted::Octets(count) => usize::try_from(count).unwrap_or(usize::MAX),
+        };
+        let mut gathered = Vec::new();
+        while left > 0 {
+            let octets = match self.wire.octets(deadline, Phase::Draining).await {
+                Ok(octets) => octets,
+                Err(pause) => return pause_awaiting(awaiting, pause, &mut self.outbox),
+            };
+            let octets = octets.get(..left).unwrap_or(octets);
+            gathered.extend_from_slice(octets);
+            let count = octets.len();
+            left -= count;
+            self.wire.consume(count);
+        }
+        awaiting.input(&gathered, now(), self.services.ask.interest(), &mut self.outbox)
     }
 
     /// Takes the text of a message into a draft.
@@ -254,6 +302,14 @@ fn pause_session(session: Session, pause: Pause, outbox: &mut Outbox) -> Step {
         Pause::TimedOut => session.timed_out(now(), outbox),
         Pause::Closed => session.peer_closed(now()),
         Pause::Stopped => session.shut_down(now(), outbox),
+    }
+}
+
+fn pause_awaiting(awaiting: Awaiting, pause: Pause, outbox: &mut Outbox) -> Step {
+    match pause {
+        Pause::TimedOut => awaiting.timed_out(now(), outbox),
+        Pause::Closed => awaiting.peer_closed(now()),
+        Pause::Stopped => awaiting.shut_down(now(), outbox),
     }
 }
 

@@ -12,7 +12,15 @@ async fn connect(harness: &Harness) -> (TcpStream, JoinHandle<()>) {
     let address = listener.local_addr().expect("an address");
     let client = TcpStream::connect(address).await.expect("connects");
     let (stream, peer) = listener.accept().await.expect("accepts");
-    let connection = Connection { id: "s1".to_owned(), client: peer, server: address, started: now(), random: 42 };
+    let connection = Connection {
+        id: "s1".to_owned(),
+        client: peer,
+        server: address,
+        started: now(),
+        random: 42,
+        client_name: None,
+        tls: None,
+    };
     let session = Inbound::serve(harness.services.clone(), harness.policy.clone(), stream, connection);
     (client, tokio::spawn(session))
 }

@@ -219,7 +219,15 @@ fn connect(services: &Services, stream: &TcpStream, client: SocketAddr) -> io::R
     // A dual-stack socket shows IPv4 clients as mapped addresses; rules and logs have them as they are.
     let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let server = plain(stream.local_addr()?);
-    Ok(Connection { id: format!("{id:016x}"), client: plain(client), server, started: now(), random })
+    Ok(Connection {
+        id: format!("{id:016x}"),
+        client: plain(client),
+        server,
+        started: now(),
+        random,
+        client_name: None,
+        tls: None,
+    })
 }
 
 fn refuse(stream: &TcpStream, policy: &ListenerPolicy, limit: &str) {

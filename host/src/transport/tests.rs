@@ -16,6 +16,7 @@ async fn store(harness: &Harness, recipients: &[&str]) -> (Message, State) {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut envelope = Envelope::new(Address::parse("alice@basin.example").ok());
     for recipient in recipients {

@@ -14,6 +14,7 @@ pub(crate) fn message(number: u64, size: usize) -> Message {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let id = MessageId::new(Timestamp::from_seconds(0), number);
     let mut message = Message::new(id, arrival, Envelope::new(None));

@@ -31,6 +31,7 @@ fn message(number: u64, sender: &str, recipients: &[&str]) -> Message {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut message = Message::new(MessageId::new(CAME, number), arrival, envelope);
     let header = HeaderBlock::parse(&bytes::Bytes::from_static(b"Subject: hello\r\n"));

@@ -6,7 +6,9 @@ use basin_core::event::{Decision, EventSet, Question};
 use basin_core::mail::{Content, Message, MessageId};
 use basin_core::reply::Reply;
 use basin_core::smtp::client::{self, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reported, Sent};
-use basin_core::smtp::{Connection, Disposition, ListenerPolicy, Outbox, ProofOfStorage, Receiving, Session, Step};
+use basin_core::smtp::{
+    Connection, Disposition, ListenerPolicy, Outbox, ProofOfStorage, Receiving, Session, Step, Verified,
+};
 use basin_core::time::Timestamp;
 use basin_spool::Receipt;
 use bytes::Bytes;
@@ -99,6 +101,8 @@ impl Link {
             server: core::net::SocketAddr::from(([127, 0, 0, 1], 25)),
             started: now,
             random: dice.next(),
+            client_name: None,
+            tls: None,
         };
         let mut outbox = Outbox::new();
         let server = Session::start(listener.clone(), connection, acceptor.interest(), &mut outbox);
@@ -272,6 +276,10 @@ impl Link {
                 }
             }
             Step::Receive(receiving) => self.receive(receiving, now, dice),
+            // Nobody in these worlds encrypts, logs in or is asked for more.
+            Step::StartTls(securing) => (securing.failed(now), true),
+            Step::Verify(verifying, _) => (verifying.verified(Verified::Unavailable, now, outbox), true),
+            Step::Input(awaiting, _) => (awaiting.timed_out(now, outbox), true),
             Step::Ask(paused, question) => (paused.resume(acceptor.decide(*question, dice), now, outbox), true),
             Step::Store(storing, message, disposition) => {
                 let step = match acceptor.store(message, disposition) {

@@ -34,7 +34,8 @@ pub enum ChainStep {
 pub struct Decision {
     /// The verdict; `Next` where nobody objected.
     pub verdict: Verdict,
-    /// Name of the binding that gave it; `None` where nobody objected.
+    /// Name of the binding that gave it; `None` where nobody objected. After `AwaitInput` and `AwaitOctets` the
+    /// session gives it back with the input ([`Question::only`](crate::event::Question)).
     pub by: Option<String>,
     /// The accepted effects. After `Refuse`, `DropSession` and `Defer` only those that concern the reply
     /// are left: the edits are gone.

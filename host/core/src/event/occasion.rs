@@ -1,13 +1,16 @@
 //! What a sink is told at an event, and what it may change.
 
+use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::{EventKind, Facts};
-use crate::mail::{Bag, Message, RecipientId};
+use crate::mail::{Auth, Bag, Message, RecipientId, Vouched};
 use crate::reply::Reply;
+use crate::secret::Secret;
+use crate::smtp::command::without_secrets;
 use crate::time::Timestamp;
 
 /// What is known of a client's session when an event is raised.
@@ -33,10 +36,15 @@ pub struct SessionFacts {
     pub errors: u32,
     /// Why it ended, at `on-disconnect`: "quit", "dropped", "timeout", "error", "refused", "shutdown".
     pub end_reason: Option<&'static str>,
+    /// What is known of the client beyond its own word: name, TLS, who it proved to be.
+    pub vouched: Vouched,
 }
 
 /// A command that was parsed and checked and is not carried out yet.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+///
+/// Of AUTH, argument and line may hold a password (RFC 4954 §4, initial response): who has no grant
+/// `authenticate` is shown the mechanism alone, and so is whoever prints a command.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Command {
     /// Verb in upper case.
     pub keyword: String,
@@ -48,6 +56,16 @@ pub struct Command {
     pub path: Option<String>,
     /// ESMTP parameters by keyword in upper case; the empty string where one has no value.
     pub parameters: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("line", &String::from_utf8_lossy(without_secrets(&self.line)))
+            .field("path", &self.path)
+            .field("parameters", &self.parameters)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The occasion of a chain of calls: the facts that no sink changes.
@@ -67,6 +85,9 @@ pub struct Occasion {
     pub session: Option<Arc<SessionFacts>>,
     /// The refused line, at `on-reject`, without line end.
     pub line: Vec<u8>,
+    /// What the client sent after `await-input` or `await-octets`, at `on-inbound-input`: a line without its
+    /// line end, or the octets that were asked for. It may be a password.
+    pub input: Secret,
 }
 
 /// What a chain may change. Each sink works on a clone; a call that fails leaves no trace.
@@ -91,6 +112,10 @@ pub struct Overlay {
     pub delay: Duration,
     /// Whether the command counts as a protocol error of the client.
     pub is_protocol_error: bool,
+    /// Who the client is, as a sink with the grant `authenticate` says: `set-authenticated` at
+    /// `on-inbound-command` and `on-inbound-input` of AUTH. It holds with the verdict `consume` of a 235 and is
+    /// forgotten with any other.
+    pub authenticated: Option<Auth>,
 }
 
 impl Overlay {
@@ -113,6 +138,10 @@ pub struct Question {
     pub overlay: Overlay,
     /// False at QUIT, RSET and NOOP: a sink that fails is skipped there whatever its policy.
     pub can_fail: bool,
+    /// The one binding that is asked, by name, at `on-inbound-input`: the one whose sink said `await-input`
+    /// ([`Decision::by`](crate::event::Decision)). It is bound to `on-inbound-command`, and its rule is not looked
+    /// at again. Where the registry in force has none of this name, the call has failed.
+    pub only: Option<String>,
 }
 
 impl Question {

@@ -133,6 +133,7 @@ impl Maker<'_> {
             is_esmtp: false,
             session: None,
             depth: original.arrival.depth.saturating_add(1),
+            vouched: Default::default(),
         }
     }
 

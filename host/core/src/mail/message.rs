@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mail::vouched::Vouched;
 use crate::mail::{Bag, Body, Envelope, HeaderBlock};
 use crate::time::Timestamp;
 
@@ -115,6 +116,9 @@ pub struct Arrival {
     /// How many messages led to this one: a notification or a sink's message is one deeper than its cause.
     #[serde(default)]
     pub depth: u32,
+    /// What was known of the client beyond its own word. Records of older versions do without.
+    #[serde(default, skip_serializing_if = "Vouched::is_empty")]
+    pub vouched: Vouched,
 }
 
 /// Memory of an empty message with its arrival and lists, in octets; a round number above what it measures.
@@ -214,6 +218,7 @@ mod tests {
             is_esmtp: false,
             session: None,
             depth: 0,
+            vouched: Default::default(),
         };
         let mut message = Message::new(id, arrival, Envelope::new(None));
         assert_eq!((message.separator(), message.size()), (&b"\r\n"[..], 2));

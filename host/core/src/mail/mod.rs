@@ -8,9 +8,11 @@ pub mod message;
 pub mod pickup;
 pub mod properties;
 pub mod trace;
+pub mod vouched;
 
 pub use body::{Body, Content, ReadAt};
 pub use envelope::{Envelope, Handover, Last, Outcome, Recipient, RecipientId};
 pub use header::{Field, FieldError, HeaderBlock};
 pub use message::{Arrival, Message, MessageId, Origin};
 pub use properties::{Bag, BagError, Scope};
+pub use vouched::{Auth, TlsFacts, Vouched};

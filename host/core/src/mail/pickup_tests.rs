@@ -20,6 +20,7 @@ fn take(file: &str) -> Result<Message, PickupError> {
         is_esmtp: false,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let id = MessageId::parse("1-2").expect("an id");
     let now = Timestamp::from_seconds(0);

@@ -69,6 +69,7 @@ mod tests {
             is_esmtp: true,
             session: None,
             depth: 0,
+            vouched: Default::default(),
         };
         let recipient = recipient.map(|text| Address::parse(text).expect("valid"));
         let id = MessageId::parse("1-2").expect("an id");

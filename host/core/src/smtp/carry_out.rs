@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::Overlay;
+use crate::limits::{ERROR_DELAY, ERROR_DELAY_MAX};
 use crate::reply::{Class, Enhanced, Reply};
 use crate::smtp::extension;
 use crate::smtp::intent::{Action, Intent, Tally, no_recipients};
@@ -85,7 +86,11 @@ impl Live {
             Action::Reset => self.transaction = None,
             Action::Quit => return self.close(reply, EndReason::Quit, line, now, outbox),
             Action::Receive => return self.receive(&reply, line, now, outbox),
-            Action::Nothing | Action::Noop => {}
+            Action::StartTls => return self.start_tls(&reply, outbox),
+            Action::Auth { own: Some(mechanism), initial } => {
+                return self.begin_auth(mechanism, initial.as_ref(), now, outbox);
+            }
+            Action::Auth { own: None, .. } | Action::Nothing | Action::Noop => {}
         }
         self.answer(Answer { reply, tally: tally(native_tally), line, must_close: false }, now, outbox)
     }
@@ -123,6 +128,8 @@ impl Live {
             Tally::Fault => {
                 let facts = self.facts_mut();
                 facts.errors = facts.errors.saturating_add(1);
+                let beyond = facts.errors.saturating_sub(self.policy.errors_soft);
+                outbox.wait(ERROR_DELAY.saturating_mul(beyond).min(ERROR_DELAY_MAX));
             }
         }
         if self.facts.errors > self.policy.errors_max {
@@ -173,7 +180,7 @@ fn is_group_boundary(action: &Action) -> bool {
 }
 
 // The server's reply with what sinks changed about it.
-fn shape(native: Reply, overlay: Option<&Overlay>) -> Reply {
+pub(super) fn shape(native: Reply, overlay: Option<&Overlay>) -> Reply {
     let Some(overlay) = overlay else { return native };
     // The class is the server's: a sink that wants another one says so by its verdict.
     let mut reply = match overlay.response.as_ref().filter(|wanted| wanted.class() == native.class()) {

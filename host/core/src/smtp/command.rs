@@ -10,6 +10,8 @@ use crate::addr::{Address, AddressError, check_domain};
 use crate::event;
 use crate::limits::{DOMAIN_BYTES_MAX, PATH_BYTES_MAX, VERB_BYTES_MAX};
 use crate::reply::Reply;
+use crate::secret::Secret;
+use crate::smtp::auth;
 use crate::smtp::parameters::{self, Parameters};
 
 /// A command of the right form.
@@ -37,6 +39,15 @@ pub enum Request {
     Vrfy,
     /// EXPN with an argument.
     Expn,
+    /// STARTTLS.
+    StartTls,
+    /// AUTH: a mechanism in upper case, and the response that came with it, decoded.
+    Auth {
+        /// The mechanism.
+        mechanism: String,
+        /// The initial response.
+        initial: Option<Secret>,
+    },
     /// A request of HTTP: somebody talks past us.
     Http,
     /// Any other verb, in upper case.
@@ -79,6 +90,9 @@ pub enum CommandError {
     /// The value of that parameter is wrong.
     #[error("bad value of {0}")]
     ParameterValue(&'static str),
+    /// The initial response of AUTH is not base64.
+    #[error("cannot read the response behind the mechanism")]
+    InitialResponse,
     /// A parameter of an extension that is not offered.
     #[error("parameter not recognised")]
     UnknownParameter,
@@ -91,6 +105,7 @@ impl CommandError {
             Self::LineTooLong | Self::BareLineEnd | Self::Control | Self::NoVerb => false,
             Self::Greeting | Self::Argument(_) | Self::NoArgument | Self::Sender(_) | Self::Recipient(_) => true,
             Self::DuplicateParameter | Self::ParameterValue(_) | Self::UnknownParameter => true,
+            Self::InitialResponse => true,
         }
     }
 
@@ -105,6 +120,8 @@ impl CommandError {
             Self::Sender(_) => (501, 1, 7),
             Self::Recipient(_) => (501, 1, 3),
             Self::UnknownParameter => (555, 5, 4),
+            // RFC 4954 §4.
+            Self::InitialResponse => (501, 5, 2),
             Self::Argument(_) | Self::NoArgument | Self::DuplicateParameter | Self::ParameterValue(_) => (501, 5, 4),
         };
         Reply::with(code, subject, detail, self.to_string())
@@ -157,6 +174,11 @@ impl Request {
             with_argument(argument, Self::Vrfy)
         } else if is("EXPN") {
             with_argument(argument, Self::Expn)
+        } else if is("STARTTLS") {
+            // RFC 3207 §4: 501 with a parameter.
+            without_argument(argument, Self::StartTls)
+        } else if is("AUTH") {
+            auth::command::parse(argument)
         } else if HTTP_METHODS.iter().any(|method| is(method)) {
             Ok(Self::Http)
         } else {
@@ -178,6 +200,8 @@ impl Request {
             Self::Help => "HELP",
             Self::Vrfy => "VRFY",
             Self::Expn => "EXPN",
+            Self::StartTls => "STARTTLS",
+            Self::Auth { .. } => "AUTH",
             Self::Http => "HTTP",
             Self::Unknown(verb) => verb,
         }

@@ -1,20 +1,23 @@
 //! EHLO: what this server offers, and what sinks add to it.
 
 use crate::reply::Reply;
+use crate::smtp::live::Live;
 use crate::smtp::parameters::is_keyword;
-use crate::smtp::policy::ListenerPolicy;
 
 /// The answer to EHLO (RFC 5321 §4.1.1.1).
-pub(super) fn ehlo_reply(policy: &ListenerPolicy) -> Reply {
-    let lines = vec![
+pub(super) fn ehlo_reply(live: &Live) -> Reply {
+    let policy = &live.policy;
+    let mut lines = vec![
         policy.host_name.clone(),
         "PIPELINING".to_owned(),
         format!("SIZE {}", policy.message_bytes_max),
         "8BITMIME".to_owned(),
         "DSN".to_owned(),
         "ENHANCEDSTATUSCODES".to_owned(),
-        "HELP".to_owned(),
     ];
+    lines.extend(live.starttls_keyword());
+    lines.extend(live.auth_keyword());
+    lines.push("HELP".to_owned());
     // RFC 2034 §3: neither the greeting nor the answers to HELO and EHLO carry enhanced codes.
     Reply::multi_line(250, None, lines)
 }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use crate::addr::Address;
 use crate::mail::{Envelope, Message};
 use crate::reply::Reply;
+use crate::secret::Secret;
+use crate::smtp::auth::Mechanism;
 use crate::smtp::command::Request;
 use crate::smtp::extension;
 use crate::smtp::live::{Live, Transaction};
@@ -33,6 +35,10 @@ pub(super) enum Action {
     Quit,
     /// The answer is all there is.
     Nothing,
+    /// STARTTLS.
+    StartTls,
+    /// AUTH: the mechanism where it is one of ours, and the response that came with it.
+    Auth { own: Option<Mechanism>, initial: Option<Secret> },
     /// NOOP: the same, and no sink's failure may stand in its way.
     Noop,
 }
@@ -65,7 +71,7 @@ pub(super) struct OutOfSequence {
 }
 
 impl OutOfSequence {
-    fn fault(text: &str) -> Self {
+    pub(super) fn fault(text: &str) -> Self {
         Self { reply: Reply::with(503, 5, 1, text), tally: Tally::Fault }
     }
 }
@@ -81,7 +87,7 @@ pub(super) struct Intent {
 }
 
 impl Intent {
-    fn of(action: Action, reply: Reply, tally: Tally) -> Self {
+    pub(super) fn of(action: Action, reply: Reply, tally: Tally) -> Self {
         Self { action, reply, tally, refusal: None }
     }
 
@@ -107,13 +113,16 @@ impl Live {
     /// # Errors
     /// The command is out of sequence.
     pub(super) fn intend(&mut self, request: Request, now: Timestamp) -> Result<Intent, OutOfSequence> {
+        if self.tls_is_missing(&request) {
+            return Err(OutOfSequence { reply: Reply::with(530, 7, 0, "send STARTTLS first"), tally: Tally::Idle });
+        }
         Ok(match request {
             Request::Helo(name) => {
                 let reply = Reply::new(250, None, self.policy.host_name.clone());
                 Intent::of(Action::Greet { name, is_esmtp: false }, reply, self.greeting_tally())
             }
             Request::Ehlo(name) => {
-                let reply = extension::ehlo_reply(&self.policy);
+                let reply = extension::ehlo_reply(self);
                 Intent::of(Action::Greet { name, is_esmtp: true }, reply, self.greeting_tally())
             }
             Request::Mail(sender, parameters) => self.intend_mail(sender, parameters, now)?,
@@ -135,6 +144,8 @@ impl Live {
                 Tally::Idle,
             ),
             Request::Expn => refused(Reply::with(502, 5, 1, "lists are not shown"), Tally::Idle),
+            Request::StartTls => self.intend_start_tls()?,
+            Request::Auth { mechanism, initial } => self.intend_auth(mechanism, initial)?,
             Request::Http | Request::Unknown(_) => {
                 refused(Reply::with(500, 5, 1, "command not recognised"), Tally::Fault)
             }
@@ -224,6 +235,10 @@ impl Live {
     }
 
     fn may_relay(&self) -> bool {
+        // RFC 4954 §1: who proved who it is may send through this server.
+        if self.facts.vouched.auth.is_some() {
+            return true;
+        }
         let client = self.facts.client.ip();
         self.policy.relay_clients.iter().any(|network| network.has(client))
     }
@@ -249,7 +264,8 @@ pub(super) fn too_large() -> Reply {
     Reply::with(552, 3, 4, "message is larger than this server takes")
 }
 
-fn refused(reply: Reply, tally: Tally) -> Intent {
+/// A command that the server does not carry out, whoever asks; a sink may handle it.
+pub(super) fn refused(reply: Reply, tally: Tally) -> Intent {
     let refusal = Refusal { reply: reply.clone(), tally, is_policy: false };
     Intent { action: Action::Nothing, reply, tally, refusal: Some(refusal) }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::event::{EventKind, EventSet, Occasion, Overlay, Question, SessionFacts};
-use crate::mail::{Arrival, Bag, Message, MessageId, Origin};
+use crate::mail::{Arrival, Bag, Message, MessageId, Origin, Vouched};
 use crate::reply::Reply;
 use crate::smtp::policy::{Connection, ListenerPolicy};
+use crate::smtp::starttls::{Channel, Secured};
 use crate::time::Timestamp;
 
 /// The memory of a session; boxed, because the states hand it on from step to step.
@@ -24,6 +25,10 @@ pub(super) struct Live {
     pub(super) has_refused_data: bool,
     /// The queue has no room for another message.
     pub(super) is_queue_full: bool,
+    /// What SCRAM binds a login to, where the connection is encrypted.
+    pub(super) channel: Channel,
+    /// Logins that failed; they stay counted whatever else is forgotten.
+    pub(super) auth_failures: u32,
     random: u64,
 }
 
@@ -61,6 +66,10 @@ impl EndReason {
 
 impl Live {
     pub(super) fn new(policy: Arc<ListenerPolicy>, connection: Connection, interest: EventSet) -> Self {
+        let (tls, channel) = match connection.tls {
+            Some(Secured { facts, channel }) => (Some(facts), channel),
+            None => (None, Channel::default()),
+        };
         let facts = SessionFacts {
             id: connection.id,
             listener: policy.name.clone(),
@@ -72,6 +81,7 @@ impl Live {
             messages: 0,
             errors: 0,
             end_reason: None,
+            vouched: Vouched { client_name: connection.client_name, tls, auth: None },
         };
         Self {
             policy,
@@ -83,6 +93,8 @@ impl Live {
             idle: 0,
             has_refused_data: false,
             is_queue_full: false,
+            channel,
+            auth_failures: 0,
             random: connection.random,
         }
     }
@@ -109,6 +121,7 @@ impl Live {
             is_esmtp: self.facts.is_esmtp,
             session: Some(self.facts.id.clone()),
             depth: 0,
+            vouched: self.facts.vouched.clone(),
         }
     }
 
@@ -133,7 +146,8 @@ impl Live {
             native_response,
             session: Some(self.facts.clone()),
             line: Vec::new(),
+            input: Default::default(),
         };
-        Question { occasion: Arc::new(occasion), overlay, can_fail: true }
+        Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None }
     }
 }

@@ -8,6 +8,8 @@
 //! and answer) -> `paused` (sinks) -> `carry_out`. The way of a text: [`data`] -> [`receiving`] -> `paused`
 //! (sinks) -> [`storing`]. The other direction, mail that leaves, is [`client`].
 
+pub mod auth;
+pub mod awaiting;
 mod carry_out;
 pub mod client;
 pub mod command;
@@ -21,14 +23,18 @@ pub mod paused;
 pub mod policy;
 pub mod receiving;
 pub mod session;
+pub mod starttls;
 pub mod storing;
 
+pub use auth::{Accounts, AuthPolicy, Login, Mechanism, StoredKeys, Verified, Verifying};
+pub use awaiting::{Awaiting, Wanted};
 pub use command::{CommandError, Request};
 pub use data::{DataDecoder, Faults, Fed, TextLimits};
 pub use outbox::{Outbox, Refusal};
 pub use parameters::Parameters;
 pub use paused::Paused;
-pub use policy::{Connection, ListenerPolicy};
+pub use policy::{Connection, ListenerPolicy, TlsPolicy};
 pub use receiving::Receiving;
 pub use session::{Ended, Session, Step};
+pub use starttls::{Channel, Secured, Securing};
 pub use storing::{Disposition, ProofOfStorage, Storing};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::event::{Command, Decision, Overlay, Verdict};
 use crate::mail::{Body, Message};
 use crate::reply::{Class, Reply};
+use crate::smtp::auth::{Ended, Failed};
+use crate::smtp::awaiting::{Dialogue, Purpose, wanted};
 use crate::smtp::carry_out::{Answer, Consent, answer_of_sink, out_of_order, refusal_of_sink};
 use crate::smtp::command::{CommandError, check_rewritten_mail, check_rewritten_rcpt};
 use crate::smtp::intent::{Action, Intent, Tally, no_recipients};
@@ -36,23 +38,34 @@ pub(super) enum Waiting {
         /// The answer once the message is stored.
         reply: Reply,
     },
+    Authenticated(Box<Ended>),
+}
+
+// A command that sinks have decided about.
+struct Asked {
+    intent: Intent,
+    command: Arc<Command>,
+    /// The binding that gave the verdict.
+    by: Option<String>,
 }
 
 impl Paused {
     /// Goes on with what the sinks decided.
     pub fn resume(self, decision: Decision, now: Timestamp, outbox: &mut Outbox) -> Step {
         let Self { mut live, waiting } = self;
-        let Decision { verdict, overlay, .. } = decision;
+        let Decision { verdict, by, overlay, .. } = decision;
         live.bag = overlay.session_bag.clone();
         outbox.wait(overlay.delay);
         match waiting {
             Waiting::Connect => live.resume_connect(verdict, overlay, now, outbox),
             Waiting::Command { intent, command } => {
-                live.resume_command(intent, &command, verdict, overlay, now, outbox)
+                let asked = Asked { intent, command, by };
+                live.resume_command(asked, verdict, overlay, now, outbox)
             }
             Waiting::EndOfData { message, reply } => {
                 live.resume_end_of_data(message, reply, verdict, overlay, now, outbox)
             }
+            Waiting::Authenticated(ended) => live.resume_authenticated(*ended, verdict, &overlay, now, outbox),
         }
     }
 }
@@ -91,27 +104,34 @@ impl Live {
 
     fn resume_command(
         mut self: Box<Self>,
-        mut intent: Intent,
-        command: &Command,
+        asked: Asked,
         verdict: Verdict,
         mut overlay: Overlay,
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Step {
+        let Asked { mut intent, command, by } = asked;
+        let is_auth = matches!(intent.action, Action::Auth { .. });
         let line = command.line.as_slice();
         let refused_tally = if overlay.is_protocol_error { Tally::Fault } else { Tally::Work };
         let refuse = |reply, must_close| Answer { reply, tally: refused_tally, line, must_close };
         let answer = match verdict {
             Verdict::Next | Verdict::SkipRemaining | Verdict::Accept => {
                 self.take_message(&mut intent, overlay.message.take());
-                if let Some(rewritten) = overlay.command.take().filter(|rewritten| **rewritten != *command)
-                    && self.rewrite(&mut intent, command, &rewritten).is_err()
+                if let Some(rewritten) = overlay.command.take().filter(|rewritten| *rewritten != command)
+                    && self.rewrite(&mut intent, &command, &rewritten).is_err()
                 {
                     // The client's command was right; what the sink made of it is not the client's fault.
                     return self.answer_for_sink(&intent.action, refuse(out_of_order(), false), now, outbox);
                 }
                 let accepts = verdict == Verdict::Accept;
                 return self.carry_out(intent, Some(Consent { overlay, accepts }), line, now, outbox);
+            }
+            Verdict::Consume(reply) if is_auth => {
+                return self.auth_consumed(overlay.authenticated, reply, line, now, outbox);
+            }
+            Verdict::Refuse(reply) if is_auth => {
+                return self.auth_failed(Failed::BySink(refusal_of_sink(reply)), line, now, outbox);
             }
             Verdict::Consume(reply) => {
                 // The sink has handled the command; what it changed about the message is part of that.
@@ -122,9 +142,15 @@ impl Live {
             Verdict::Refuse(reply) => refuse(refusal_of_sink(reply), false),
             Verdict::DropSession(reply) => refuse(refusal_of_sink(reply), true),
             Verdict::Defer(later) => refuse(refusal_of_sink(later.reply), false),
-            // `on-inbound-input` is not raised by this version: the 3yz reply must not be sent when nobody
-            // would read what follows it.
-            Verdict::AwaitInput(_) | Verdict::AwaitOctets(..) => refuse(out_of_order(), false),
+            Verdict::AwaitInput(_) | Verdict::AwaitOctets(..) => match (wanted(&verdict, &intent.action), by) {
+                (Some((reply, wanted)), Some(by)) => {
+                    self.take_message(&mut intent, overlay.message.take());
+                    let rewritten = overlay.command.take();
+                    let dialogue = Dialogue { intent, command, rewritten, by, wanted };
+                    return self.await_input(&reply, Purpose::Sink(Box::new(dialogue)), wanted, outbox);
+                }
+                (_, _) => refuse(out_of_order(), false),
+            },
             Verdict::Discard | Verdict::Hold(_) | Verdict::BadMail(_) | Verdict::WaiveUpTo(_) => {
                 refuse(out_of_order(), false)
             }
@@ -214,6 +240,7 @@ impl Live {
             }
             // These have neither path nor parameters; what a sink writes there means nothing.
             Action::Greet { .. } | Action::Receive | Action::Reset | Action::Quit | Action::Nothing | Action::Noop => {}
+            Action::StartTls | Action::Auth { .. } => {}
         }
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::limits;
 use crate::network::Network;
+use crate::smtp::auth::AuthPolicy;
+use crate::smtp::starttls::Secured;
 use crate::time::Timestamp;
 use crate::transport::Directory;
 
@@ -36,9 +38,30 @@ pub struct ListenerPolicy {
     pub data_total: Duration,
     /// Whose mail is taken.
     pub directory: Arc<Directory>,
-    /// Clients that may send mail to any other domain. Nobody else may: a server that anybody sends through is
-    /// an open relay.
+    /// Clients that may send mail to any other domain, and so may who is logged in. Nobody else may: a server that
+    /// anybody sends through is an open relay.
     pub relay_clients: Vec<Network>,
+    /// Protocol errors after which the answer to each further one waits, longer each time.
+    pub errors_soft: u32,
+    /// STARTTLS; `None` where the listener has no TLS.
+    pub tls: Option<TlsPolicy>,
+    /// The handshake comes before the banner (RFC 8314 §3.3). The shell does it and says what came of it in
+    /// [`Connection::tls`].
+    pub is_implicit_tls: bool,
+    /// AUTH; `None` where the server itself has no users. A sink may answer AUTH all the same.
+    pub auth: Option<AuthPolicy>,
+    /// Clients are mail programs that submit (RFC 6409).
+    pub is_submission: bool,
+    /// Who may say with XCLIENT for whom it speaks: proxies, which could say anything.
+    pub xclient_from: Vec<Network>,
+}
+
+/// STARTTLS (RFC 3207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsPolicy {
+    /// No mail is taken and nothing is told on a plain connection. Not for a server that takes mail from everybody
+    /// (RFC 3207 §4).
+    pub is_required: bool,
 }
 
 impl ListenerPolicy {
@@ -57,6 +80,12 @@ impl ListenerPolicy {
             data_total: limits::DATA_TOTAL_DEFAULT,
             directory,
             relay_clients: Vec::new(),
+            errors_soft: limits::ERRORS_SOFT,
+            tls: None,
+            is_implicit_tls: false,
+            auth: None,
+            is_submission: false,
+            xclient_from: Vec::new(),
         }
     }
 }
@@ -74,4 +103,8 @@ pub struct Connection {
     pub started: Timestamp,
     /// Random bits; the ids of the session's messages are made from them.
     pub random: u64,
+    /// Name that the client's address resolves to and back, where the shell looked.
+    pub client_name: Option<String>,
+    /// What the handshake came to, on a listener with implicit TLS.
+    pub tls: Option<Secured>,
 }

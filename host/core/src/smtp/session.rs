@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::event::{EventKind, EventSet, Overlay, Question, SessionFacts};
 use crate::mail::Message;
 use crate::reply::Reply;
+use crate::smtp::auth::{Login, Verifying};
+use crate::smtp::awaiting::{Awaiting, Wanted};
 use crate::smtp::carry_out::Answer;
 use crate::smtp::command::{CommandError, Request, without_secrets};
 use crate::smtp::intent::{OutOfSequence, Tally};
@@ -14,6 +16,7 @@ use crate::smtp::outbox::{Outbox, Refusal};
 use crate::smtp::paused::{Paused, Waiting};
 use crate::smtp::policy::{Connection, ListenerPolicy};
 use crate::smtp::receiving::Receiving;
+use crate::smtp::starttls::Securing;
 use crate::smtp::storing::{Disposition, Storing};
 use crate::time::Timestamp;
 
@@ -24,6 +27,15 @@ pub enum Step {
     Read(Session),
     /// Ask the sinks of the question's event, call [`Paused::resume`].
     Ask(Paused, Box<Question>),
+    /// STARTTLS was taken: where input lies there already, call [`Securing::injected`]; else send what is in the outbox,
+    /// shake hands, and call [`Securing::secured`] or [`Securing::failed`].
+    StartTls(Securing),
+    /// Compare a password with `AuthPolicy::accounts` of the listener, where it keeps nobody waiting, and call
+    /// [`Verifying::verified`]. The users are asked with [`Accounts::verify`](crate::smtp::Accounts::verify).
+    Verify(Verifying, Login),
+    /// Where input lies there already, call [`Awaiting::early`]; else send what is in the outbox, read what is wanted,
+    /// and call [`Awaiting::input`].
+    Input(Awaiting, Wanted),
     /// Message text follows: feed it to [`Receiving::feed`] up to its end, call [`Receiving::finish`].
     Receive(Receiving),
     /// Store the message with [`Disposition::state`], then call [`Storing::stored`] or

@@ -120,6 +120,8 @@ mod tests {
             server: "192.0.2.1:25".parse().expect("an address"),
             started: NOW,
             random: 0,
+            client_name: None,
+            tls: None,
         };
         let policy = ListenerPolicy::new("mx", "basin.example", Arc::default());
         let live = Box::new(Live::new(Arc::new(policy), connection, EventSet::default()));

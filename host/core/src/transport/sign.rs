@@ -84,6 +84,7 @@ mod tests {
             is_esmtp: false,
             session: None,
             depth: 0,
+            vouched: Default::default(),
         };
         let mut envelope = Envelope::new(Address::parse("a@here.example").ok());
         envelope.add(Address::parse("b@far.example").expect("valid"), "b@far.example".into());

@@ -29,9 +29,10 @@ impl Transport {
             native_response: None,
             session: None,
             line: Vec::new(),
+            input: Default::default(),
         };
         let overlay = Overlay { message: Some(self.message.clone()), ..Overlay::default() };
-        let question = Question { occasion: Arc::new(occasion), overlay, can_fail: true };
+        let question = Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None };
         Work::Ask(Waiting { transport: self }, Box::new(question))
     }
 

@@ -43,6 +43,7 @@ fn message(sender: Option<&str>, recipients: &[&str]) -> Message {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut envelope = Envelope::new(sender.map(address));
     for text in recipients {

@@ -79,6 +79,7 @@ pub(crate) fn outgoing_to(recipients: &[String], header: &[u8], body: Arc<dyn Re
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut message = Message::new(MessageId::parse("m1").expect("valid"), arrival, envelope);
     message.header = Arc::new(HeaderBlock::parse(&Bytes::copy_from_slice(header)).expect("fits"));

@@ -48,6 +48,8 @@ impl Server {
             server: "192.0.2.1:25".parse().expect("an address"),
             started: NOW,
             random: 1,
+            client_name: None,
+            tls: None,
         };
         let mut outbox = Outbox::new();
         let step = Session::start(Arc::new(policy), connection, EventSet::default(), &mut outbox);
@@ -87,6 +89,7 @@ impl Server {
                 (storing.stored(&Stored(message.id.clone()), NOW, &mut self.outbox), true)
             }
             Some(Step::Ask(..)) => panic!("nobody is bound to anything"),
+            Some(Step::StartTls(_) | Step::Verify(..) | Step::Input(..)) => panic!("nothing of this is offered"),
             Some(Step::Close(_)) | None => return false,
         };
         self.step = Some(step);

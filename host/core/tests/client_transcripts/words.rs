@@ -97,6 +97,7 @@ impl Draft {
             is_esmtp: true,
             session: None,
             depth: 0,
+            vouched: Default::default(),
         };
         let mut message = Message::new(MessageId::parse("m1")?, arrival, envelope);
         message.header = Arc::new(HeaderBlock::parse(&Bytes::from(self.header)).ok()?);

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use basin_core::event::{EventSet, Overlay, Question, Verdict};
 use basin_core::limits::COMMAND_LINE_BYTES_MAX;
 use basin_core::mail::{Content, Message, MessageId};
+use basin_core::network::Network;
 use basin_core::reply::Reply;
 use basin_core::smtp::{
-    Connection, Disposition, ListenerPolicy, Outbox, Paused, ProofOfStorage, Receiving, Session, Step,
+    Accounts, AuthPolicy, Awaiting, Connection, Disposition, ListenerPolicy, Outbox, Paused, ProofOfStorage, Receiving,
+    Session, Step, TlsPolicy, Wanted,
 };
 use basin_core::time::Timestamp;
 use bytes::Bytes;
 
 use crate::script::{Line, Numbered, fits};
-use crate::words::{asked, decision, describe, directory, edit, verdict};
+use crate::words::{accounts, asked, decision, describe, directory, edit, secured, verdict};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -31,6 +33,7 @@ impl ProofOfStorage for Stored {
 /// The shell's memory between two lines of a transcript.
 struct Player {
     interest: EventSet,
+    accounts: Arc<Accounts>,
     outbox: Outbox,
     step: Option<Step>,
     input: VecDeque<u8>,
@@ -95,6 +98,7 @@ pub(crate) fn play(script: &[Numbered], chunk: usize) -> Result<(), String> {
 impl Player {
     fn new(script: &[Numbered], chunk: usize) -> Result<Self, String> {
         let mut policy = ListenerPolicy::new("mx", "basin.example", Arc::new(directory()));
+        let mut accounts = accounts();
         let mut interest = EventSet::default();
         for (number, line) in script {
             let small = |value: &u64| u32::try_from(*value).map_err(|_| format!("{number}: too large"));
@@ -105,6 +109,14 @@ impl Player {
                     "message-bytes-max" => policy.message_bytes_max = *value,
                     "recipients-max" => policy.recipients_max = small(value)? as usize,
                     "errors-max" => policy.errors_max = small(value)?,
+                    "errors-soft" => policy.errors_soft = small(value)?,
+                    "tls" => policy.tls = Some(TlsPolicy { is_required: *value > 0 }),
+                    "auth" => {
+                        let auth = AuthPolicy::new(accounts.clone());
+                        policy.auth = Some(AuthPolicy { needs_tls: *value > 0, ..auth });
+                    }
+                    "no-accounts" => accounts = Arc::new(Accounts::unavailable()),
+                    "xclient" => policy.xclient_from = Network::parse("192.0.2.7").into_iter().collect(),
                     "idle-commands-max" => policy.idle_commands_max = small(value)?,
                     _ => return Err(format!("{number}: no such limit")),
                 }
@@ -116,11 +128,14 @@ impl Player {
             server: "192.0.2.1:25".parse().expect("an address"),
             started: NOW,
             random: 7,
+            client_name: None,
+            tls: None,
         };
         let mut outbox = Outbox::new();
         let step = Session::start(Arc::new(policy), connection, interest, &mut outbox);
         Ok(Self {
             interest,
+            accounts,
             outbox,
             step: Some(step),
             input: VecDeque::new(),
@@ -158,6 +173,15 @@ impl Player {
                 };
                 (step, true)
             }
+            Step::StartTls(securing) if self.input.is_empty() => (Step::StartTls(securing), false),
+            Step::StartTls(securing) => {
+                self.input.clear();
+                (securing.injected(NOW, &mut self.outbox), true)
+            }
+            Step::Verify(verifying, login) => {
+                (verifying.verified(self.accounts.verify(&login), NOW, &mut self.outbox), true)
+            }
+            Step::Input(awaiting, wanted) => self.more(awaiting, wanted),
             Step::Close(ended) => (Step::Close(ended), false),
         };
         self.step = Some(step);
@@ -175,6 +199,31 @@ impl Player {
             return (session.line_too_long(NOW, &mut self.outbox), true);
         }
         (session.line(&input[..len], NOW, self.interest, &mut self.outbox), true)
+    }
+
+    fn more(&mut self, awaiting: Awaiting, wanted: Wanted) -> (Step, bool) {
+        let input = self.input.make_contiguous();
+        let (len, end) = match wanted {
+            Wanted::Line { .. } => match input.windows(2).position(|pair| pair == b"\r\n") {
+                Some(len) => (len, len + 2),
+                None => return (Step::Input(awaiting, wanted), false),
+            },
+            Wanted::Octets(count) => {
+                let count = usize::try_from(count).expect("small");
+                if input.len() < count {
+                    return (Step::Input(awaiting, wanted), false);
+                }
+                (count, count)
+            }
+        };
+        let octets = input[..len].to_vec();
+        self.input.drain(..end);
+        match wanted {
+            Wanted::Line { bytes_max } if end > bytes_max => (awaiting.too_long(NOW, &mut self.outbox), true),
+            Wanted::Line { .. } | Wanted::Octets(_) => {
+                (awaiting.input(&octets, NOW, self.interest, &mut self.outbox), true)
+            }
+        }
     }
 
     fn receive(&mut self, mut receiving: Receiving) -> (Step, bool) {
@@ -205,6 +254,10 @@ impl Player {
             Some(Step::Read(session)) if session.forbids_early_input() && !self.input.is_empty() => {
                 self.input.clear();
                 Some(session.early_input(NOW, &mut self.outbox))
+            }
+            Some(Step::Input(awaiting, _)) if !self.input.is_empty() => {
+                self.input.clear();
+                Some(awaiting.early(NOW, &mut self.outbox))
             }
             step => step,
         };
@@ -321,6 +374,12 @@ impl Player {
                     (Some(Step::Read(session)), "timeout") => session.timed_out(NOW, outbox),
                     (Some(Step::Read(session)), "shutdown") => session.shut_down(NOW, outbox),
                     (Some(Step::Read(session)), "peer-closed") => session.peer_closed(NOW),
+                    (Some(Step::StartTls(securing)), "secured") => securing.secured(secured()),
+                    (Some(Step::StartTls(securing)), "handshake-failed") => securing.failed(NOW),
+                    (Some(Step::StartTls(securing)), "tls-unavailable") => securing.unavailable(NOW, outbox),
+                    (Some(Step::Input(awaiting, _)), "timeout") => awaiting.timed_out(NOW, outbox),
+                    (Some(Step::Input(awaiting, _)), "shutdown") => awaiting.shut_down(NOW, outbox),
+                    (Some(Step::Input(awaiting, _)), "peer-closed") => awaiting.peer_closed(NOW),
                     (Some(Step::Receive(receiving)), "timeout") => receiving.timed_out(NOW, outbox),
                     (Some(Step::Receive(receiving)), "shutdown") => receiving.shut_down(NOW, outbox),
                     (Some(Step::Receive(receiving)), "peer-closed") => receiving.peer_closed(NOW),

@@ -1,11 +1,12 @@
 //! What the words of a transcript stand for.
 
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use basin_core::addr::Address;
 use basin_core::event::{Decision, EventKind, Later, Overlay, Question, Verdict};
-use basin_core::mail::Field;
+use basin_core::mail::{Auth, Field, Scope, TlsFacts};
+use basin_core::smtp::{Accounts, Channel, Secured, StoredKeys};
 use basin_core::transport::{Directory, Tables};
 
 use crate::script::{reply, seconds};
@@ -23,14 +24,49 @@ pub(crate) fn directory() -> Directory {
     Directory::new(tables).expect("the tables are right")
 }
 
+/// Who may log in: `alice` with the password `rabbit hole`, and `user` with that of RFC 7677 §3, `pencil`.
+pub(crate) fn accounts() -> Arc<Accounts> {
+    static MADE: OnceLock<Arc<Accounts>> = OnceLock::new();
+    MADE.get_or_init(|| Arc::new(make_accounts())).clone()
+}
+
+fn make_accounts() -> Accounts {
+    let line = |user: &str, password: &str, salt: &[u8]| {
+        Accounts::line(user, &StoredKeys::derive(password, salt, 4096).expect("keys")).expect("a line")
+    };
+    let salt = [0x5b, 0x6d, 0x99, 0x68, 0x9d, 0x12, 0x35, 0x8e, 0xec, 0xa0, 0x4b, 0x14, 0x12, 0x36, 0xfa, 0x81];
+    let text = format!("{}\n{}\n", line("alice", "rabbit hole", b"12345678"), line("user", "pencil", &salt));
+    Accounts::parse(&text, [7; 32]).expect("the lines are right")
+}
+
+/// What the handshake comes to.
+pub(crate) fn secured() -> Secured {
+    let facts = TlsFacts {
+        version: "TLSv1.3".into(),
+        cipher: "TLS_AES_128_GCM_SHA256".into(),
+        client_subject: None,
+        server_name: Some("basin.example".into()),
+    };
+    Secured { facts, channel: Channel { exporter: Some(vec![9; 32]), server_end_point: None } }
+}
+
 pub(crate) fn decision(verdict: Verdict, overlay: Overlay) -> Decision {
-    Decision { verdict, by: None, overlay, failures: Vec::new() }
+    Decision { verdict, by: Some("a".into()), overlay, failures: Vec::new() }
 }
 
 pub(crate) fn asked(question: &Question) -> String {
     match (question.occasion.event, &question.overlay.command) {
         (EventKind::OnConnect, _) => "connect".into(),
         (EventKind::OnEndOfData, _) => "end-of-data".into(),
+        (EventKind::OnAuthenticated, _) => {
+            let auth = question.occasion.session.as_ref().and_then(|session| session.vouched.auth.as_ref());
+            let who = auth.map_or_else(|| "nobody".into(), |auth| format!("{} {}", auth.user, auth.mechanism));
+            format!("authenticated {who}")
+        }
+        (EventKind::OnInboundInput, Some(command)) => {
+            let input = String::from_utf8_lossy(question.occasion.input.reveal()).into_owned();
+            format!("input {} {}: {input}", question.only.as_deref().unwrap_or_default(), command.keyword)
+        }
         (EventKind::OnInboundCommand, Some(command)) => {
             let rest = command.path.as_deref().unwrap_or(&command.argument);
             format!("command {} {rest}", command.keyword).trim_end().to_owned()
@@ -59,6 +95,10 @@ pub(crate) fn verdict(text: &str) -> Option<Verdict> {
         "drop-session" => Verdict::DropSession(reply(rest)?),
         "defer" => Verdict::Refuse(reply(&format!("451 {rest}"))?),
         "await" => Verdict::AwaitInput(reply(rest)?),
+        "await-octets" => {
+            let (count, rest) = rest.split_once(' ')?;
+            Verdict::AwaitOctets(reply(rest)?, count.parse().ok()?)
+        }
         "discard" => Verdict::Discard,
         "hold" => Verdict::Hold(rest.into()),
         "later" => Verdict::Defer(Later { reply: reply(rest)?, after: Duration::from_secs(60) }),
@@ -73,6 +113,14 @@ pub(crate) fn edit(overlay: &mut Overlay, change: &str) -> Option<()> {
         "response" => overlay.response = Some(reply(rest)?),
         "banner" => overlay.banner = Some(rest.into()),
         "delay" => overlay.delay += seconds(rest)?,
+        "authenticated" => {
+            let (user, mechanism) = rest.split_once(' ')?;
+            overlay.authenticated = Some(Auth { user: user.into(), mechanism: mechanism.into() });
+        }
+        "property" => {
+            let (name, value) = rest.split_once('=')?;
+            Arc::make_mut(&mut overlay.session_bag).set(Scope("a"), name, value.into()).ok()?;
+        }
         "error" => overlay.is_protocol_error = true,
         "path" => Arc::make_mut(overlay.command.as_mut()?).path = Some(rest.into()),
         "parameter" => {

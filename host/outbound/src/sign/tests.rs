@@ -60,6 +60,7 @@ fn message(header: &str, body: &str) -> Message {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let sender = Address::parse("sender@sender.example").expect("valid");
     let mut message = Message::new(MessageId::parse("1-1").expect("an id"), arrival, Envelope::new(Some(sender)));

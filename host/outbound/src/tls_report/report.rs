@@ -87,6 +87,7 @@ impl ReportMaker {
             is_esmtp: false,
             session: None,
             depth: 0,
+            vouched: Default::default(),
         };
         // Nobody is told where a report cannot be delivered: the domain that asked for it is to blame.
         let mut envelope = Envelope::new(None);

@@ -77,6 +77,7 @@ pub(crate) fn outgoing(number: usize, body: Vec<u8>) -> Outgoing {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let id = MessageId::parse(&format!("m{number}")).expect("an id");
     let mut message = Message::new(id, arrival, envelope);

@@ -98,6 +98,7 @@ pub(crate) fn message(header: &str, body: &str) -> Message {
         is_esmtp: true,
         session: Some("s1".into()),
         depth: 0,
+        vouched: Default::default(),
     };
     let address = |text: &str| Address::parse(text).expect("an address");
     let mut envelope = Envelope::new(Some(address("a@client.example")));
@@ -275,6 +276,7 @@ impl Call {
             messages: 1,
             errors: 2,
             end_reason: (self.event == EventKind::OnDisconnect).then_some("quit"),
+            vouched: Default::default(),
         };
         let occasion = Arc::new(Occasion {
             event: self.event,
@@ -284,6 +286,7 @@ impl Call {
             native_response: self.native,
             session: (!self.event.is_transport()).then(|| Arc::new(session)),
             line: b"FOO bar".to_vec(),
+            input: Default::default(),
         });
         let overlay =
             Box::new(Overlay { message: self.message, command: self.command.map(Arc::new), ..Overlay::default() });

@@ -55,6 +55,7 @@ pub(crate) fn message_with(number: u64, body: Body) -> Message {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut envelope = Envelope::new(Some(Address::parse("a@client.example").expect("valid")));
     let recipient = Address::parse(&format!("r{number}@basin.example")).expect("valid");

@@ -78,9 +78,10 @@ impl SceneArgs {
             native_response: native,
             session,
             line: command.as_ref().map(|command| command.line.clone()).unwrap_or_default(),
+            input: Default::default(),
         };
         let overlay = Overlay { message, command: command.map(Arc::new), ..Overlay::default() };
-        Ok(Question { occasion: Arc::new(occasion), overlay, can_fail: true })
+        Ok(Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None })
     }
 
     /// The same at that listener, unless the operator named one.
@@ -120,6 +121,7 @@ impl SceneArgs {
             messages: 0,
             errors: 0,
             end_reason: (event == EventKind::OnDisconnect).then_some("quit"),
+            vouched: Default::default(),
         }
     }
 
@@ -182,6 +184,7 @@ impl SceneArgs {
             is_esmtp: true,
             session: Some(session.id),
             depth: 0,
+            vouched: Default::default(),
         };
         let mut message = Message::new(MessageId::new(now, 0), arrival, envelope);
         if event.has_content() {

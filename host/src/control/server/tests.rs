@@ -87,6 +87,7 @@ fn message() -> Message {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut message = Message::new(MessageId::new(NOW, 7), arrival, envelope);
     let header = basin_core::mail::HeaderBlock::parse(&bytes::Bytes::from_static(b"Subject: hello\r\n"));

@@ -158,6 +158,7 @@ fn message(uid: &str, envelope: Envelope, body: Vec<u8>, now: Timestamp, random:
         is_esmtp: false,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut header = HeaderBlock::default();
     for (name, value) in [("From", "a@node.example"), ("Subject", "a story"), ("X-Uid", uid)] {

@@ -42,6 +42,7 @@ fn overlay() -> Overlay {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let id = MessageId::parse("m").expect("an id");
     let envelope = Envelope::new(Address::parse("a@b.example").ok());

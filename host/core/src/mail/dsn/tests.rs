@@ -22,6 +22,7 @@ fn original(header: &'static [u8], recipients: &[(&str, Reply)]) -> Message {
         is_esmtp: true,
         session: None,
         depth: 3,
+        vouched: Default::default(),
     };
     let mut envelope = Envelope::new(Some(address("sender@far.example")));
     for (text, reply) in recipients {

@@ -1,0 +1,151 @@
+//! STARTTLS (RFC 3207): between the 220 and the end of the handshake.
+
+use core::fmt;
+use std::sync::Arc;
+
+use crate::mail::{Bag, TlsFacts};
+use crate::reply::Reply;
+use crate::smtp::carry_out::Answer;
+use crate::smtp::command::Request;
+use crate::smtp::intent::{Action, Intent, OutOfSequence, Tally, refused};
+use crate::smtp::live::{EndReason, Live};
+use crate::smtp::outbox::Outbox;
+use crate::smtp::session::{Session, Step};
+use crate::time::Timestamp;
+
+/// An encrypted connection, after its handshake.
+#[derive(Debug, Clone, Default)]
+pub struct Secured {
+    /// What logs, sinks and trace fields say of it.
+    pub facts: TlsFacts,
+    /// What SCRAM binds a login to.
+    pub channel: Channel,
+}
+
+/// Values that only the two ends of one TLS connection have in common (RFC 5056). SCRAM's -PLUS variant puts one
+/// into the proof of the password, so that nobody in the middle can pass a login on.
+///
+/// Where neither is there, SCRAM-SHA-256-PLUS is not offered.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Channel {
+    /// `tls-exporter` (RFC 9266 §2): 32 octets of keying material with the label "EXPORTER-Channel-Binding" and an
+    /// empty context; of TLS 1.3, and of 1.2 with the extended master secret.
+    pub exporter: Option<Vec<u8>>,
+    /// `tls-server-end-point` (RFC 5929 §4): hash of the server's certificate, by the hash of its signature, SHA-256
+    /// where that is MD5 or SHA-1.
+    pub server_end_point: Option<Vec<u8>>,
+}
+
+impl Channel {
+    /// Whether there is nothing to bind to.
+    pub fn is_empty(&self) -> bool {
+        self.exporter.is_none() && self.server_end_point.is_none()
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has = (self.exporter.is_some(), self.server_end_point.is_some());
+        write!(f, "Channel(exporter {}, server end point {})", has.0, has.1)
+    }
+}
+
+/// A session whose client may begin the handshake once it has read the 220 in the outbox.
+///
+/// The shell, in this order: where any input lies there already, [`Securing::injected`], before anything is sent;
+/// where it cannot shake hands now, [`Securing::unavailable`]; else it sends what is in the outbox, shakes hands and
+/// says how it ended. Between the 220 and the handshake nothing is read as commands.
+#[derive(Debug)]
+pub struct Securing {
+    pub(super) live: Box<Live>,
+    /// Octets of the outbox before the 220.
+    pub(super) sent_before: usize,
+}
+
+impl Securing {
+    /// The handshake is done: everything the client said in the open is forgotten (RFC 3207 §4.2).
+    pub fn secured(self, secured: Secured) -> Step {
+        let mut live = self.live;
+        let Secured { facts, channel } = secured;
+        live.forget_dialogue();
+        live.channel = channel;
+        live.facts_mut().vouched.tls = Some(facts);
+        Step::Read(Session(live))
+    }
+
+    /// The handshake failed, or took too long: there is no connection left to say anything on.
+    pub fn failed(self, now: Timestamp) -> Step {
+        self.live.end(EndReason::Error, now)
+    }
+
+    /// The client sent something between STARTTLS and the handshake. Somebody in the middle may have put it there, to
+    /// be taken for what the client says under TLS (CVE-2011-0411), so the connection is closed without the 220.
+    pub fn injected(self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        outbox.bytes.truncate(self.sent_before);
+        self.live.end(EndReason::Error, now)
+    }
+
+    /// TLS is not to be had now (no certificate, too many handshakes): 454 in place of the 220, and the session goes
+    /// on as it is (RFC 3207 §4).
+    pub fn unavailable(self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        outbox.bytes.truncate(self.sent_before);
+        let reply = Reply::with(454, 7, 0, "TLS is not available now");
+        self.live.answer(Answer { reply, tally: Tally::Idle, line: b"STARTTLS", must_close: false }, now, outbox)
+    }
+
+    /// The client closed the connection, or it broke.
+    pub fn peer_closed(self, now: Timestamp) -> Step {
+        self.live.end(EndReason::Dropped, now)
+    }
+}
+
+impl Live {
+    /// The line of EHLO; not on a connection that is encrypted (RFC 3207 §4.2).
+    pub(super) fn starttls_keyword(&self) -> Option<String> {
+        let is_offered = self.policy.tls.is_some() && self.facts.vouched.tls.is_none();
+        is_offered.then(|| "STARTTLS".to_owned())
+    }
+
+    /// Checks whether STARTTLS is to be had.
+    pub(super) fn intend_start_tls(&self) -> Result<Intent, OutOfSequence> {
+        if self.facts.vouched.tls.is_some() {
+            return Err(OutOfSequence::fault("the connection is encrypted already"));
+        }
+        Ok(match self.policy.tls {
+            Some(_) => Intent::of(Action::StartTls, Reply::with(220, 0, 0, "ready to start TLS"), Tally::Work),
+            None => refused(Reply::with(502, 5, 1, "STARTTLS is not offered"), Tally::Fault),
+        })
+    }
+
+    /// Whether this must wait for TLS, where the listener demands it: RFC 3207 §4 lets NOOP, EHLO, STARTTLS and QUIT
+    /// through.
+    pub(super) fn tls_is_missing(&self, request: &Request) -> bool {
+        let is_missing = self.policy.tls.is_some_and(|tls| tls.is_required) && self.facts.vouched.tls.is_none();
+        is_missing
+            && match request {
+                Request::Mail(..) | Request::Rcpt(..) | Request::Data | Request::Vrfy | Request::Expn => true,
+                Request::Auth { .. } => true,
+                Request::Helo(_) | Request::Ehlo(_) | Request::Noop | Request::Quit | Request::StartTls => false,
+                Request::Rset | Request::Help | Request::Http | Request::Unknown(_) => false,
+            }
+    }
+
+    /// Says 220 and hands the connection to the shell.
+    pub(super) fn start_tls(self: Box<Self>, reply: &Reply, outbox: &mut Outbox) -> Step {
+        let sent_before = outbox.bytes.len();
+        outbox.send(reply);
+        Step::StartTls(Securing { live: self, sent_before })
+    }
+
+    /// Forgets what the client said: greeting, transaction, login, and what sinks kept of the session. Addresses,
+    /// times and the counts of faults stay: they are the connection's.
+    pub(super) fn forget_dialogue(&mut self) {
+        self.transaction = None;
+        self.has_refused_data = false;
+        self.bag = Arc::new(Bag::default());
+        let facts = self.facts_mut();
+        facts.helo = None;
+        facts.is_esmtp = false;
+        facts.vouched.auth = None;
+    }
+}
