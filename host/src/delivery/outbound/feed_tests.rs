@@ -28,6 +28,7 @@ async fn store(harness: &Harness) {
         is_esmtp: true,
         session: None,
         depth: 0,
+        vouched: Default::default(),
     };
     let mut envelope = Envelope::new(Address::parse("alice@basin.example").ok());
     envelope.add(Address::parse("carol@elsewhere.example").expect("valid"), "carol@elsewhere.example".to_owned());
