@@ -9,6 +9,8 @@ mod error;
 pub mod events;
 mod glue;
 mod headers;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod log;
 mod message;
 mod outbound;

@@ -250,6 +250,50 @@ verdict! {
     }
 }
 
+/// What a verdict means for the rest of the call, where the server in memory has to know it.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) trait Outcome {
+    /// Whether the edits of the chain are dropped with it.
+    fn drops_edits(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+mod outcomes {
+    use super::*;
+
+    impl Outcome for CommandVerdict {
+        fn drops_edits(&self) -> bool {
+            matches!(self, Self::Refuse(_) | Self::DropSession(_))
+        }
+    }
+    impl Outcome for DataVerdict {
+        fn drops_edits(&self) -> bool {
+            matches!(self, Self::Refuse(_) | Self::DropSession(_))
+        }
+    }
+    impl Outcome for MessageVerdict {
+        fn drops_edits(&self) -> bool {
+            matches!(self, Self::Refuse(_) | Self::Defer(_))
+        }
+    }
+    impl Outcome for ConnectVerdict {
+        fn drops_edits(&self) -> bool {
+            matches!(self, Self::Refuse(_))
+        }
+    }
+    impl Outcome for () {}
+    impl Outcome for SizeVerdict {}
+    impl Outcome for RouteVerdict {}
+    impl Outcome for Resolution {}
+    impl Outcome for DnsVerdict {}
+    impl Outcome for Delivery {}
+    impl Outcome for NotificationVerdict {}
+    impl Outcome for OutVerdict {}
+    impl Outcome for ResponseVerdict {}
+}
+
 /// A verdict that can say no with a reply, for [`refuse`].
 pub trait CanRefuse {
     /// The verdict that says no.

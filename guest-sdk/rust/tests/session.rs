@@ -15,8 +15,8 @@ impl OnInboundCommand for Login {
         call: &Call,
     ) -> Result<CommandVerdict> {
         match command.keyword().as_str() {
-            "XLOGIN" => {
-                session.set_property("user", command.argument())?;
+            "AUTH" => {
+                session.set_property("user", command.argument().replace("XLOGIN ", ""))?;
                 Ok(CommandVerdict::AwaitInput(Reply::new(334, "password")))
             }
             "RCPT" => {
@@ -56,11 +56,20 @@ basin_sink::export!(Login: OnInboundCommand, OnInboundInput);
 #[test]
 fn a_dialogue_goes_over_several_inputs() {
     let mut session = testing::Session::new();
-    assert_eq!(session.command::<Login>("XLOGIN ann"), CommandVerdict::AwaitInput(Reply::new(334, "password")));
+    assert_eq!(session.command::<Login>("AUTH XLOGIN ann"), CommandVerdict::AwaitInput(Reply::new(334, "password")));
     assert_eq!(session.input::<Login>(b"wrong"), refuse(535, "5.7.8", "no"));
     assert_eq!(session.auth_user(), None);
     assert_eq!(session.input::<Login>(b"secret"), CommandVerdict::Consume(Reply::new(235, "welcome").status("2.7.0")));
     assert_eq!(session.auth_user(), Some("ann"));
+}
+
+#[test]
+fn only_auth_can_say_who_the_client_is() {
+    let mut session = testing::Session::new();
+    session.set_session_property("user", "ann");
+    assert_eq!(session.command::<Login>("RSET"), refuse(500, "5.5.2", "what?"));
+    assert!(session.try_input::<Login>(b"secret").is_err());
+    assert_eq!(session.auth_user(), None);
 }
 
 #[test]
@@ -152,20 +161,4 @@ fn an_outbound_command_takes_offered_parameters_alone() {
         OutVerdict::SendFirst("XHELLO".into())
     );
     assert_eq!(message.sent_line(), "MAIL FROM:<a@client.example> SIZE=10");
-}
-
-/// Asks for what the server in memory does not have.
-struct Asker;
-
-impl OnTimer for Asker {
-    fn on_timer(_call: &Call) -> Result<()> {
-        dns::mx("client.example")?;
-        Ok(())
-    }
-}
-
-#[test]
-#[should_panic(expected = "basin_sink::testing has no DNS")]
-fn what_the_server_in_memory_does_not_have_ends_the_test() {
-    testing::Session::new().timer::<Asker>();
 }

@@ -3,11 +3,8 @@
 use super::world::world;
 use crate::bindings::basin::sink::types::{Datetime, Endpoint};
 
-/// The time of every event that a test does not set: 2026-01-01T00:00:00Z, the same on every machine.
-const NOW: Datetime = Datetime { seconds: 1_767_225_600, nanoseconds: 0 };
-
 pub(crate) fn now() -> Datetime {
-    world(|world| world.call.now.unwrap_or(NOW))
+    world(|world| world.now())
 }
 
 pub(crate) fn local_endpoint() -> Endpoint {
@@ -16,7 +13,7 @@ pub(crate) fn local_endpoint() -> Endpoint {
 
 pub(crate) mod inbound {
     use super::super::envelope::{check_address, parameter, set_parameter};
-    use super::super::world::world;
+    use super::super::world::{Access, world};
     use crate::bindings::basin::sink::types::{Datetime, Endpoint, Error};
 
     #[derive(Debug)]
@@ -66,8 +63,13 @@ pub(crate) mod inbound {
             world(|world| Some(world.session.auth.as_ref()?.1.clone()))
         }
         pub(crate) fn set_authenticated(&self, user: &str, mechanism: &str) -> Result<(), Error> {
-            world(|world| world.session.auth = Some((user.to_owned(), mechanism.to_owned())));
-            Ok(())
+            world(|world| {
+                if world.access != Access::NoBody || world.command.keyword != "AUTH" {
+                    return Err(Error::ReadOnly);
+                }
+                world.session.auth = Some((user.to_owned(), mechanism.to_owned()));
+                Ok(())
+            })
         }
         pub(crate) fn message_count(&self) -> u32 {
             world(|world| world.session.message_count)

@@ -2,8 +2,12 @@
 
 use crate::bindings::basin::sink::log::Level;
 use crate::bindings::basin::sink::types::{Datetime, Endpoint, Error, Reply};
+use crate::verdict::Outcome;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The time of every event that a test does not set: 2026-01-01T00:00:00Z, the same on every machine.
+const NOW: Datetime = Datetime { seconds: 1_767_225_600, nanoseconds: 0 };
 
 pub(crate) type Properties = BTreeMap<String, Vec<u8>>;
 
@@ -31,7 +35,16 @@ pub(crate) struct World {
     pub(crate) failures: Vec<(String, Reply)>,
     pub(crate) track_kind: String,
     pub(crate) config: BTreeMap<String, String>,
-    pub(crate) state: BTreeMap<String, Vec<u8>>,
+    pub(crate) state: BTreeMap<String, StateValue>,
+    /// What the call counted in the state, which outlives a refusal and a failure.
+    pub(crate) counted: BTreeMap<String, StateValue>,
+    pub(crate) zone: Zone,
+    pub(crate) auth_results: Vec<AuthState>,
+    pub(crate) auth_unavailable: bool,
+    #[cfg(feature = "http")]
+    pub(crate) answers: BTreeMap<String, crate::http::Answer>,
+    #[cfg(feature = "http")]
+    pub(crate) requests: Vec<super::http::SentRequest>,
     pub(crate) log: Vec<(Level, String)>,
     pub(crate) counters: BTreeMap<String, u64>,
     pub(crate) observations: BTreeMap<String, Vec<f64>>,
@@ -123,7 +136,59 @@ pub(crate) struct RecipientState {
     pub(crate) properties: Properties,
 }
 
+/// A value of the sink's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StateValue {
+    pub(crate) octets: Vec<u8>,
+    /// None is never.
+    pub(crate) ends: Option<Datetime>,
+}
+
+impl StateValue {
+    pub(crate) fn is_alive(&self, now: Datetime) -> bool {
+        self.ends.is_none_or(|end| now < end)
+    }
+}
+
+/// The records of the DNS, by name in lower case.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Zone {
+    pub(crate) addresses: BTreeMap<String, Vec<String>>,
+    pub(crate) mx: BTreeMap<String, Vec<(u16, String)>>,
+    pub(crate) txt: BTreeMap<String, Vec<String>>,
+    pub(crate) ptr: BTreeMap<String, Vec<String>>,
+    pub(crate) failing: BTreeSet<String>,
+    pub(crate) asked: Vec<String>,
+}
+
+impl Zone {
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.addresses.contains_key(name)
+            || self.mx.contains_key(name)
+            || self.txt.contains_key(name)
+            || self.ptr.contains_key(name)
+    }
+}
+
+/// One result of message authentication.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AuthState {
+    pub(crate) method: String,
+    pub(crate) outcome: String,
+    pub(crate) domain: String,
+    pub(crate) properties: Vec<(String, String)>,
+}
+
 impl World {
+    /// The time of the events.
+    pub(crate) fn now(&self) -> Datetime {
+        self.call.now.unwrap_or(NOW)
+    }
+
+    pub(crate) fn set_state(&mut self, key: &str, value: StateValue) {
+        self.state.insert(key.to_owned(), value);
+    }
+
     /// Whether the sink may change the envelope and the header block.
     pub(crate) fn check_edit(&self) -> Result<(), Error> {
         if self.access == Access::ReadOnly { Err(Error::ReadOnly) } else { Ok(()) }
@@ -153,6 +218,14 @@ impl Default for World {
             track_kind: String::new(),
             config: BTreeMap::new(),
             state: BTreeMap::new(),
+            counted: BTreeMap::new(),
+            zone: Zone::default(),
+            auth_results: Vec::new(),
+            auth_unavailable: false,
+            #[cfg(feature = "http")]
+            answers: BTreeMap::new(),
+            #[cfg(feature = "http")]
+            requests: Vec::new(),
             log: Vec::new(),
             counters: BTreeMap::new(),
             observations: BTreeMap::new(),
@@ -176,8 +249,15 @@ pub(crate) fn world<R>(act: impl FnOnce(&mut World) -> R) -> R {
     })
 }
 
-/// Runs a sink in this world. As on the server, a call that fails leaves nothing behind but its log.
-pub(crate) fn run<R>(world: &mut World, access: Access, sink: impl FnOnce() -> crate::Result<R>) -> crate::Result<R> {
+/// Runs a sink in this world.
+///
+/// As on the server, a call that fails leaves nothing behind but its log and what is outside the transaction: sums,
+/// questions and requests. A verdict that drops the edits of the chain drops those of the state.
+pub(crate) fn run<R: Outcome>(
+    world: &mut World,
+    access: Access,
+    sink: impl FnOnce() -> crate::Result<R>,
+) -> crate::Result<R> {
     /// Takes the world away when the call ends, even by a panic.
     struct Ending;
     impl Drop for Ending {
@@ -188,20 +268,33 @@ pub(crate) fn run<R>(world: &mut World, access: Access, sink: impl FnOnce() -> c
 
     let mut inside = world.clone();
     inside.access = access;
+    inside.counted.clear();
     CURRENT.with_borrow_mut(|current| {
         assert!(current.is_none(), "a sink cannot raise an event while it answers one");
         *current = Some(inside);
     });
     let ending = Ending;
     let verdict = sink();
-    let after = CURRENT.with_borrow_mut(Option::take).unwrap_or_default();
+    let mut after = CURRENT.with_borrow_mut(Option::take).unwrap_or_default();
     drop(ending);
     match &verdict {
-        Ok(_) => *world = after,
+        Ok(verdict) => {
+            if verdict.drops_edits() {
+                after.state = std::mem::take(&mut world.state);
+                after.state.append(&mut after.counted);
+            }
+            *world = after;
+        }
         Err(_) => {
+            world.state.append(&mut after.counted);
             world.log = after.log;
             world.counters = after.counters;
             world.observations = after.observations;
+            world.zone.asked = after.zone.asked;
+            #[cfg(feature = "http")]
+            {
+                world.requests = after.requests;
+            }
         }
     }
     verdict

@@ -7,7 +7,9 @@
 //!
 //! Every grant is given, and no budget runs out. Edits at an event that cannot change the message answer
 //! [`Error::ReadOnly`](crate::Error::ReadOnly), wrong names and addresses [`Error::Invalid`](crate::Error::Invalid).
-//! What the server in memory does not have (DNS, message authentication) ends the test with a message that says so.
+//! What others say is what the test told: records of the DNS, results of message authentication, answers over HTTP.
+//! Time stands still until [`Session::advance`] moves it. A verdict that refuses drops what the call set in the
+//! sink's state, and keeps what it counted there.
 //!
 //! ```
 //! use basin_sink::prelude::*;
@@ -29,7 +31,11 @@
 
 mod ask;
 mod message;
+mod services;
 mod session;
 
 pub use message::{Message, Submitted};
+pub use services::AuthResult;
+#[cfg(feature = "http")]
+pub use services::SentRequest;
 pub use session::Session;

@@ -96,11 +96,6 @@ impl Session {
         self.world.call.response = Some(reply);
         self
     }
-    /// Sets a value of the sink's state.
-    pub fn set_state(&mut self, key: &str, value: impl AsRef<[u8]>) -> &mut Self {
-        self.world.state.insert(key.to_owned(), value.as_ref().to_vec());
-        self
-    }
     /// Adds a domain that the server takes mail for.
     pub fn add_local_domain(&mut self, domain: &str) -> &mut Self {
         self.world.local_domains.push(domain.to_owned());
@@ -170,11 +165,6 @@ impl Session {
     #[must_use]
     pub fn sent_line(&self) -> &str {
         &self.world.out.line
-    }
-    /// A value of the sink's state.
-    #[must_use]
-    pub fn state(&self, key: &str) -> Option<&[u8]> {
-        self.world.state.get(key).map(Vec::as_slice)
     }
     /// A counter of the sink.
     #[must_use]
