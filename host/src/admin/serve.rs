@@ -91,7 +91,8 @@ mod tests {
         let address = socket.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
         let router = Router::new().route("/", get(|| async { "a page" }));
-        let served = tokio::spawn(serve_patiently(socket, router, Duration::from_secs(1), async { drop(stopped.await) }));
+        let served =
+            tokio::spawn(serve_patiently(socket, router, Duration::from_secs(1), async { drop(stopped.await) }));
         let mut silent = TcpStream::connect(address).await.expect("connected");
         silent.write_all(b"GET / HT").await.expect("sent");
         let mut asking = TcpStream::connect(address).await.expect("connected");

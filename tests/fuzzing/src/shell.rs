@@ -5,11 +5,14 @@ use std::sync::Arc;
 use basin_core::event::{Decision, EventKind, EventSet, Question, Verdict};
 use basin_core::limits::COMMAND_LINE_BYTES_MAX;
 use basin_core::mail::{Content, Message, MessageId};
-use basin_core::smtp::{Disposition, ListenerPolicy, Outbox, ProofOfStorage, Receiving, Session, Step, Storing};
+use basin_core::smtp::{
+    Awaiting, Disposition, ListenerPolicy, Login, Outbox, ProofOfStorage, Receiving, Securing, Session, Step, Storing,
+    Verified, Wanted,
+};
 use bytes::Bytes;
 
 use crate::wire::{Heard, replies};
-use crate::world::{NOW, connection};
+use crate::world::{NOW, USER, connection, secured};
 
 /// Most octets that one step may say: a reply of every line that there can be.
 const STEP_WIRE_BYTES_MAX: usize = 64 * 512;
@@ -48,6 +51,8 @@ pub struct Outcome {
     pub letters: Vec<Letter>,
     /// The events at which sinks were asked, in order.
     pub asked: Vec<EventKind>,
+    /// Passwords that were right.
+    pub logins: u32,
     /// Why the session ended, where it did.
     pub end_reason: Option<&'static str>,
 }
@@ -71,7 +76,6 @@ pub fn play<'a>(input: &'a [u8], scene: Scene<'a>) -> Outcome {
         arrived: 0,
         turn: 0,
         searched: 0,
-        is_skipping: false,
         outbox: Outbox::new(),
         text: Vec::new(),
         commands: 0,
@@ -99,7 +103,6 @@ struct Shell<'a> {
     turn: usize,
     /// No line end begins before this place; without it a long line that arrives octet by octet takes for ever.
     searched: usize,
-    is_skipping: bool,
     outbox: Outbox,
     text: Vec<u8>,
     /// Commands so far; each has one final reply.
@@ -108,13 +111,14 @@ struct Shell<'a> {
     scene: Scene<'a>,
 }
 
-impl Shell<'_> {
+impl<'a> Shell<'a> {
     fn run(&mut self) {
         let policy = self.scene.policy.clone();
         let mut step = Session::start(policy, connection(), self.scene.interest, &mut self.outbox);
         // The machine is asked for something at every octet at most, and a few times for each command.
         let mut steps_left = 64 + 16 * self.input.len();
         loop {
+            step = self.too_early(step);
             self.after_step();
             assert!(steps_left > 0, "the session goes on without end");
             steps_left -= 1;
@@ -127,9 +131,17 @@ impl Shell<'_> {
                     self.outcome.asked.push(question.occasion.event);
                     assert!(question.occasion.session.is_some(), "a session asks, so the sinks are told which");
                     let verdict = (self.scene.decide)(&mut question);
-                    let decision = Decision { verdict, by: None, overlay: question.overlay, failures: Vec::new() };
+                    let by = Some("a binding".to_owned());
+                    let decision = Decision { verdict, by, overlay: question.overlay, failures: Vec::new() };
                     Some(paused.resume(decision, NOW, &mut self.outbox))
                 }
+                Step::StartTls(securing) => Some(securing.secured(secured())),
+                Step::Verify(verifying, login) => {
+                    let verified = if is_right(&login) { Verified::Right } else { Verified::Wrong };
+                    self.outcome.logins += u32::from(verified == Verified::Right);
+                    Some(verifying.verified(verified, NOW, &mut self.outbox))
+                }
+                Step::Input(awaiting, wanted) => self.more(awaiting, wanted),
                 Step::Receive(receiving) => self.receive(receiving),
                 Step::Store(storing, message, disposition) => Some(self.store(storing, &message, disposition)),
                 Step::Close(ended) => {
@@ -143,6 +155,26 @@ impl Shell<'_> {
                 None => return,
             }
         }
+    }
+
+    /// Input that lies there before a 220 or 3yz is sent was sent by somebody who did not wait for it.
+    fn too_early(&mut self, step: Step) -> Step {
+        if self.there().is_empty() {
+            return step;
+        }
+        match step {
+            Step::StartTls(securing) => self.injected(securing),
+            Step::Input(awaiting, _) => awaiting.early(NOW, &mut self.outbox),
+            Step::Read(_) | Step::Ask(..) | Step::Verify(..) | Step::Receive(_) | Step::Store(..) | Step::Close(_) => {
+                step
+            }
+        }
+    }
+
+    fn injected(&mut self, securing: Securing) -> Step {
+        let step = securing.injected(NOW, &mut self.outbox);
+        assert!(matches!(step, Step::Close(_)), "nobody goes on with what was put in before the handshake");
+        step
     }
 
     /// Lets the next piece of the input arrive; false where there is none.
@@ -165,6 +197,41 @@ impl Shell<'_> {
             self.commands += 1;
             return Some(session.early_input(NOW, &mut self.outbox));
         }
+        let (line, is_too_long) = self.line(COMMAND_LINE_BYTES_MAX)?;
+        self.commands += 1;
+        Some(if is_too_long {
+            session.line_too_long(NOW, &mut self.outbox)
+        } else {
+            session.line(line, NOW, self.scene.interest, &mut self.outbox)
+        })
+    }
+
+    /// Reads what a 3yz asked for.
+    fn more(&mut self, awaiting: Awaiting, wanted: Wanted) -> Option<Step> {
+        let input = match wanted {
+            Wanted::Line { bytes_max } => {
+                let (line, is_too_long) = self.line(bytes_max)?;
+                if is_too_long {
+                    return Some(awaiting.too_long(NOW, &mut self.outbox));
+                }
+                line
+            }
+            Wanted::Octets(count) => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                while self.there().len() < count {
+                    if !self.fill() {
+                        return None;
+                    }
+                }
+                self.at += count;
+                self.input.get(self.at - count..self.at).unwrap_or_default()
+            }
+        };
+        Some(awaiting.input(input, NOW, self.scene.interest, &mut self.outbox))
+    }
+
+    /// The next line without its end, and whether it is longer than it may be.
+    fn line(&mut self, bytes_max: usize) -> Option<(&'a [u8], bool)> {
         loop {
             let from = self.searched.max(self.at);
             let fresh = self.input.get(from..self.arrived).unwrap_or_default();
@@ -172,16 +239,11 @@ impl Shell<'_> {
             self.searched = self.arrived.saturating_sub(1);
             if let Some(len) = line_end {
                 let len = from + len - self.at;
-                let line = self.input.get(self.at..self.at + len).unwrap_or_default();
+                let input: &'a [u8] = self.input;
+                let line = input.get(self.at..self.at + len).unwrap_or_default();
                 self.searched = 0;
                 self.at += len + 2;
-                self.commands += 1;
-                let is_too_long = core::mem::take(&mut self.is_skipping) || len + 2 > COMMAND_LINE_BYTES_MAX;
-                return Some(if is_too_long {
-                    session.line_too_long(NOW, &mut self.outbox)
-                } else {
-                    session.line(line, NOW, self.scene.interest, &mut self.outbox)
-                });
+                return Some((line, len + 2 > bytes_max));
             }
             if !self.fill() {
                 return None;
@@ -230,6 +292,10 @@ impl Shell<'_> {
         let finals = self.outcome.replies.iter().filter(|reply| !reply.is_intermediate()).count();
         assert_eq!(finals, 1 + self.commands, "each command has one reply: {:?}", self.outcome.codes());
     }
+}
+
+fn is_right(login: &Login) -> bool {
+    (login.user.as_bytes(), login.password.reveal()) == (USER.0.as_bytes(), USER.1.as_bytes())
 }
 
 fn letter(message: &Message, disposition: Disposition) -> Letter {

@@ -12,16 +12,20 @@ mod model;
 #[path = "state_machine/words.rs"]
 mod words;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use basin_core::event::{EventSet, Question, Verdict};
+use basin_core::smtp::ListenerPolicy;
 use basin_fuzzing::shell::{Outcome, Scene, play};
-use basin_fuzzing::world::policy;
+use basin_fuzzing::wire::Heard;
+use basin_fuzzing::world::{Offers, policy};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{RngSeed, TestRunner};
 
 use model::predict;
-use words::{inputs, pieces};
+use words::{Wire, cuts, inputs, offers};
 
 /// Cases of each property in `make test`.
 const CASES: u32 = 3_000;
@@ -35,34 +39,44 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases: wanted.unwrap_or(CASES), rng_seed, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn session(input: &[u8], pieces: &[usize], interest: EventSet, errors_max: u32) -> Outcome {
+fn session(input: &[u8], pieces: &[usize], interest: EventSet, policy: ListenerPolicy) -> Outcome {
     let mut decide = |_: &mut Question| Verdict::Next;
-    play(input, Scene { policy: Arc::new(policy(errors_max)), interest, pieces, decide: &mut decide })
+    play(input, Scene { policy: Arc::new(policy), interest, pieces, decide: &mut decide })
 }
 
-/// The input as a person reads it, for the report of a failure.
-fn shown(input: &[u8]) -> String {
-    input.escape_ascii().to_string().replace("\\r\\n", "\\r\\n\n")
+/// Whether STARTTLS and AUTH are offered in each answer to EHLO.
+fn offered(outcome: &Outcome) -> Vec<(bool, bool)> {
+    let is_ehlo = |reply: &&Heard| reply.code == 250 && reply.lines.iter().any(|line| line == "PIPELINING");
+    let has = |reply: &Heard, keyword: &str| reply.lines.iter().any(|line| line.split(' ').next() == Some(keyword));
+    outcome.replies.iter().filter(is_ehlo).map(|reply| (has(reply, "STARTTLS"), has(reply, "AUTH"))).collect()
 }
 
 proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_session_does_what_the_model_says(input in inputs(), pieces in pieces(), is_asked in any::<bool>()) {
+    fn a_session_does_what_the_model_says(
+        Wire(input) in inputs(),
+        cut in cuts(),
+        offers in offers(),
+        is_asked in any::<bool>(),
+    ) {
+        let pieces = cut.pieces(&input);
         let interest = if is_asked { EventSet::ALL } else { EventSet::default() };
-        let outcome = session(&input, &pieces, interest, MANY);
-        let predicted = predict(&input, &pieces);
-        prop_assert_eq!(outcome.codes(), predicted.codes, "\n{}", shown(&input));
+        let outcome = session(&input, &pieces, interest, policy(offers, MANY));
+        let predicted = predict(&input, &pieces, offers);
+        prop_assert_eq!(outcome.codes(), predicted.codes);
+        prop_assert_eq!(offered(&outcome), predicted.offered);
         let letters: Vec<_> = outcome.letters.into_iter().map(|it| (it.sender, it.recipients, it.text)).collect();
-        prop_assert_eq!(letters, predicted.letters, "\n{}", shown(&input));
-        prop_assert_eq!(outcome.end_reason.is_some(), predicted.is_closed, "\n{}", shown(&input));
+        prop_assert_eq!(letters, predicted.letters);
+        prop_assert_eq!(outcome.end_reason.is_some(), predicted.is_closed);
     }
 
     #[test]
-    fn errors_end_a_session_and_nothing_else_changes(input in inputs(), pieces in pieces(), errors_max in 0..12u32) {
-        let free = session(&input, &pieces, EventSet::default(), MANY).codes();
-        let bounded = session(&input, &pieces, EventSet::default(), errors_max).codes();
+    fn errors_end_a_session_and_nothing_else_changes(Wire(input) in inputs(), cut in cuts(), errors_max in 0..12u32) {
+        let pieces = cut.pieces(&input);
+        let free = session(&input, &pieces, EventSet::default(), policy(Offers::ALL, MANY)).codes();
+        let bounded = session(&input, &pieces, EventSet::default(), policy(Offers::ALL, errors_max)).codes();
         if bounded != free {
             let (last, before) = bounded.split_last().expect("a banner");
             prop_assert_eq!(*last, 421);
@@ -71,4 +85,21 @@ proptest! {
             prop_assert!(before.len() > errors_max as usize, "{:?}", bounded);
         }
     }
+}
+
+#[test]
+fn the_inputs_reach_every_answer() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = (inputs(), cuts(), offers());
+    let (mut codes, mut letters) = (BTreeSet::new(), 0);
+    for _ in 0..CASES {
+        let (Wire(input), cut, offers) = strategy.new_tree(&mut runner).expect("an input").current();
+        let predicted = predict(&input, &cut.pieces(&input), offers);
+        codes.extend(predicted.codes);
+        letters += predicted.letters.len();
+    }
+    let wanted =
+        [214, 220, 221, 235, 250, 252, 334, 354, 421, 452, 500, 501, 502, 503, 504, 530, 535, 538, 550, 552, 554, 555];
+    assert_eq!(codes, BTreeSet::from(wanted));
+    assert!(letters > 200, "{letters} messages");
 }

@@ -1,6 +1,7 @@
 //! The targets: each takes any octets and fails where a property does not hold.
 
 mod address;
+mod auth;
 mod command;
 mod data;
 mod header;
@@ -18,6 +19,7 @@ pub struct Target {
 /// All targets.
 pub const ALL: &[Target] = &[
     Target { name: "address", run: address::run },
+    Target { name: "auth", run: auth::run },
     Target { name: "command", run: command::run },
     Target { name: "data", run: data::run },
     Target { name: "header", run: header::run },

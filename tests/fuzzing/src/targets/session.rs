@@ -9,7 +9,7 @@ use basin_core::reply::Reply;
 
 use crate::random::Random;
 use crate::shell::{Outcome, Scene, play};
-use crate::world::policy;
+use crate::world::{Offers, policy};
 
 /// Errors that the session may make before it is closed.
 const ERRORS_MAX: u32 = 12;
@@ -38,7 +38,7 @@ fn directed(wire: &[u8], pieces: &[usize], interest: EventSet, script: &[u8]) ->
         turn += 1;
         verdict(word, question)
     };
-    play(wire, Scene { policy: Arc::new(policy(ERRORS_MAX)), interest, pieces, decide: &mut decide })
+    play(wire, Scene { policy: Arc::new(policy(Offers::ALL, ERRORS_MAX)), interest, pieces, decide: &mut decide })
 }
 
 /// What a sink says, and what it changes before that: the low half of the octet and the high one.

@@ -1,12 +1,13 @@
 //! RFC 5321 in the small: which replies an input gets, and which messages come of it.
 
-use crate::words::{Word, word};
+use basin_fuzzing::world::{ATTEMPTS_MAX, MESSAGE_BYTES_MAX, Offers, RECIPIENTS_MAX, USER};
 
-/// Largest message and most recipients: those of the listener in `world`.
-const MESSAGE_BYTES_MAX: usize = 200;
-const RECIPIENTS_MAX: usize = 3;
+use crate::words::{Greeting, Sasl, Word, word};
+
 /// Longest command line, CR LF included.
 const LINE_BYTES_MAX: usize = 2_048;
+/// Longest response to a challenge of AUTH, CR LF included (RFC 4954 §4).
+const RESPONSE_BYTES_MAX: usize = 12_288;
 
 /// What a session has to come to.
 #[derive(Debug, Default)]
@@ -15,6 +16,8 @@ pub(crate) struct Predicted {
     pub(crate) codes: Vec<u16>,
     /// Sender, recipients and text of the stored messages in order.
     pub(crate) letters: Vec<(String, Vec<String>, Vec<u8>)>,
+    /// Whether STARTTLS and AUTH are offered in each answer to EHLO.
+    pub(crate) offered: Vec<(bool, bool)>,
     /// Whether the server closes the connection.
     pub(crate) is_closed: bool,
 }
@@ -32,7 +35,12 @@ struct Model<'a> {
     at: usize,
     arrived: usize,
     turn: usize,
-    has_greeted: bool,
+    offers: Offers,
+    greeting: Option<Greeting>,
+    has_tls: bool,
+    is_logged_in: bool,
+    /// Logins that failed.
+    failures: u32,
     transaction: Option<Transaction>,
     /// DATA was refused just now: what follows unseen is the text of a message, not commands.
     is_after_refused_data: bool,
@@ -40,14 +48,18 @@ struct Model<'a> {
 }
 
 /// Says what has to come of an input that arrives in such pieces.
-pub(crate) fn predict(input: &[u8], pieces: &[usize]) -> Predicted {
+pub(crate) fn predict(input: &[u8], pieces: &[usize], offers: Offers) -> Predicted {
     let mut model = Model {
         input,
         pieces,
         at: 0,
         arrived: 0,
         turn: 0,
-        has_greeted: false,
+        offers,
+        greeting: None,
+        has_tls: false,
+        is_logged_in: false,
+        failures: 0,
         transaction: None,
         is_after_refused_data: false,
         predicted: Predicted::default(),
@@ -98,14 +110,15 @@ impl<'a> Model<'a> {
             return self.close(554);
         }
         self.is_after_refused_data = false;
+        if self.must_wait_for_tls(word) {
+            self.is_after_refused_data = matches!(word, Word::Data);
+            return self.say(530);
+        }
         match word {
-            Word::Greet => {
-                self.has_greeted = true;
-                self.transaction = None;
-                self.say(250);
-            }
+            Word::Greet(greeting) => self.greet(greeting),
             Word::Mail(sender, refused) => self.mail(sender, refused),
             Word::Rcpt(address, refused) => self.rcpt(address, refused),
+            Word::Far(address) => self.rcpt(address, (!self.is_logged_in).then_some(550)),
             Word::Data => self.data(),
             Word::DataWrong => {
                 self.is_after_refused_data = true;
@@ -116,14 +129,122 @@ impl<'a> Model<'a> {
                 self.say(250);
             }
             Word::Quit => self.close(221),
-            Word::Answer(code) => self.say(code),
+            Word::Answer(code) | Word::Told(code) => self.say(code),
+            Word::StartTls => self.start_tls(),
+            Word::Auth(mechanism, initial) => self.auth(mechanism, initial),
             Word::Http => self.close(502),
             Word::Nothing => self.say(500),
         }
     }
 
+    // RFC 3207 §4: who demands TLS lets only what leads to it through. What has the wrong form is told so before.
+    fn must_wait_for_tls(&self, word: Word) -> bool {
+        let is_barred = match word {
+            Word::Mail(..) | Word::Rcpt(..) | Word::Far(_) | Word::Data | Word::Told(_) | Word::Auth(..) => true,
+            Word::Greet(_) | Word::DataWrong | Word::Rset | Word::Quit | Word::Answer(_) => false,
+            Word::StartTls | Word::Http | Word::Nothing => false,
+        };
+        is_barred && self.offers.has_tls && self.offers.needs_tls && !self.has_tls
+    }
+
+    fn greet(&mut self, greeting: Greeting) {
+        self.greeting = Some(greeting);
+        self.transaction = None;
+        self.say(250);
+        if greeting == Greeting::Ehlo {
+            let has_tls = self.offers.has_tls && !self.has_tls;
+            let has_auth = self.offers.has_auth && (self.has_tls || !self.offers.auth_needs_tls);
+            self.predicted.offered.push((has_tls, has_auth));
+        }
+    }
+
+    // RFC 3207 §4.2: what was said in the open is forgotten, and what came before the handshake is not taken for
+    // what comes after it.
+    fn start_tls(&mut self) {
+        if !self.offers.has_tls || self.has_tls {
+            return self.say(if self.has_tls { 503 } else { 502 });
+        }
+        if self.arrived > self.at {
+            self.predicted.is_closed = true;
+            return;
+        }
+        self.say(220);
+        self.has_tls = true;
+        self.greeting = None;
+        self.is_logged_in = false;
+        self.transaction = None;
+    }
+
+    // RFC 4954 §4.
+    fn auth(&mut self, mechanism: Sasl, initial: Option<&'static str>) {
+        if self.failures >= ATTEMPTS_MAX && self.offers.has_auth {
+            return self.close(421);
+        }
+        if self.greeting != Some(Greeting::Ehlo) || self.is_logged_in || self.transaction.is_some() {
+            return self.say(503);
+        }
+        if !self.offers.has_auth {
+            return self.say(502);
+        }
+        if self.offers.auth_needs_tls && !self.has_tls {
+            return self.say(538);
+        }
+        let end = match mechanism {
+            Sasl::Unknown => Some(504),
+            Sasl::Plain => self.plain(initial),
+            Sasl::Login => self.login(initial),
+        };
+        // No end: the input was over, or the server hung up.
+        let Some(code) = end else { return };
+        self.is_logged_in = code == 235;
+        self.failures += u32::from(code == 535);
+        self.say(code);
+    }
+
+    fn plain(&mut self, initial: Option<&'static str>) -> Option<u16> {
+        let response = match self.response(initial)? {
+            Ok(response) => response,
+            Err(code) => return Some(code),
+        };
+        let parts: Vec<&[u8]> = response.split(|octet| *octet == 0).collect();
+        let [authorize_as, user, password] = parts.as_slice() else { return Some(501) };
+        let is_self = authorize_as.is_empty() || authorize_as == user;
+        Some(if is_self && (*user, *password) == right() { 235 } else { 535 })
+    }
+
+    fn login(&mut self, initial: Option<&'static str>) -> Option<u16> {
+        let user = match self.response(initial)? {
+            Ok(user) => user,
+            Err(code) => return Some(code),
+        };
+        // What can be no user's name is told at once.
+        let is_name =
+            core::str::from_utf8(&user).is_ok_and(|name| !name.is_empty() && !name.contains(char::is_control));
+        if !is_name {
+            return Some(535);
+        }
+        match self.response(None)? {
+            Ok(password) => Some(if (user.as_slice(), password.as_slice()) == right() { 235 } else { 535 }),
+            Err(code) => Some(code),
+        }
+    }
+
+    /// The response to a challenge, decoded; `None` where there is none, an error where it is not to be read.
+    fn response(&mut self, initial: Option<&'static str>) -> Option<Result<Vec<u8>, u16>> {
+        if let Some(initial) = initial {
+            return Some(Ok(base64(initial.as_bytes()).unwrap_or_default()));
+        }
+        if self.arrived > self.at {
+            self.close(503);
+            return None;
+        }
+        self.say(334);
+        let line = self.line()?;
+        Some(if line.len() + 2 > RESPONSE_BYTES_MAX { Err(500) } else { base64(line).ok_or(501) })
+    }
+
     fn mail(&mut self, sender: &'static str, refused: Option<u16>) {
-        if !self.has_greeted || self.transaction.is_some() {
+        if self.greeting.is_none() || self.transaction.is_some() {
             return self.say(503);
         }
         if refused.is_none() {
@@ -185,7 +306,7 @@ impl<'a> Model<'a> {
         }
         Some(if is_broken {
             Err(550)
-        } else if text.len() > MESSAGE_BYTES_MAX {
+        } else if text.len() as u64 > MESSAGE_BYTES_MAX {
             Err(552)
         } else {
             Ok(text)
@@ -200,4 +321,28 @@ fn is_same(one: &str, other: &str) -> bool {
         (local.trim_matches('"').to_owned(), domain.to_ascii_lowercase())
     };
     plain(one) == plain(other)
+}
+
+fn right() -> (&'static [u8], &'static [u8]) {
+    (USER.0.as_bytes(), USER.1.as_bytes())
+}
+
+// RFC 4648 §4, strictly: whole groups, padding at the end alone, no bits left over.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let padding = text.iter().rev().take_while(|octet| **octet == b'=').count();
+    if !text.len().is_multiple_of(4) || padding > 2 {
+        return None;
+    }
+    let (mut octets, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for octet in text.get(..text.len() - padding)? {
+        let value = ALPHABET.iter().position(|known| known == octet)?;
+        bits = bits << 6 | u32::try_from(value).ok()?;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            octets.push(u8::try_from(bits >> count & 0xff).ok()?);
+        }
+    }
+    (bits & ((1 << count) - 1) == 0).then_some(octets)
 }

@@ -1,16 +1,36 @@
 //! What a client may say, and what the rules make of it.
 
+use core::fmt;
+
+use basin_fuzzing::world::Offers;
 use proptest::prelude::*;
+
+/// How a client greets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    Helo,
+    Ehlo,
+}
+
+/// Mechanisms of AUTH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sasl {
+    Plain,
+    Login,
+    Unknown,
+}
 
 /// What a line means, whatever the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Word {
     /// HELO or EHLO.
-    Greet,
+    Greet(Greeting),
     /// MAIL with this sender; a code where policy refuses it.
     Mail(&'static str, Option<u16>),
     /// RCPT with this recipient; a code where policy refuses it.
     Rcpt(&'static str, Option<u16>),
+    /// RCPT with a recipient elsewhere: only for who is logged in.
+    Far(&'static str),
     /// DATA.
     Data,
     /// DATA with something behind it.
@@ -21,6 +41,12 @@ pub(crate) enum Word {
     Quit,
     /// A command that has one answer in every state.
     Answer(u16),
+    /// The same, and not before TLS where that is demanded.
+    Told(u16),
+    /// STARTTLS.
+    StartTls,
+    /// AUTH with that mechanism, and a response that came with it, in base64.
+    Auth(Sasl, Option<&'static str>),
     /// A request of HTTP, after which the server hangs up.
     Http,
     /// No command.
@@ -29,13 +55,14 @@ pub(crate) enum Word {
 
 /// Lines and their meaning. A line that is not here is no command.
 pub(crate) const WORDS: &[(&[u8], Word)] = &[
-    (b"EHLO client.example", Word::Greet),
-    (b"ehlo [192.0.2.7]", Word::Greet),
-    (b"HELO client.example", Word::Greet),
+    (b"EHLO client.example", Word::Greet(Greeting::Ehlo)),
+    (b"ehlo [192.0.2.7]", Word::Greet(Greeting::Ehlo)),
+    (b"HELO client.example", Word::Greet(Greeting::Helo)),
     (b"EHLO", Word::Answer(501)),
     (b"HELO a b", Word::Answer(501)),
     (b"MAIL FROM:<a@b.example>", Word::Mail("a@b.example", None)),
     (b"mail from:<\"a b\"@[IPv6:2001:db8::1]> ", Word::Mail("\"a b\"@[IPv6:2001:db8::1]", None)),
+    (b"MAIL FROM:<>", Word::Mail("", None)),
     (b"MAIL FROM:<> SIZE=200 BODY=8BITMIME", Word::Mail("", None)),
     (b"MAIL FROM:<a@b.example> SIZE=201", Word::Mail("a@b.example", Some(552))),
     (b"MAIL FROM:<a@b.example> SIZE=99999999999999999999", Word::Mail("a@b.example", Some(552))),
@@ -52,7 +79,7 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"RCPT TO:<@a.example,@b.example:alice@basin.example>", Word::Rcpt("alice@basin.example", None)),
     (b"RCPT TO:<\"alice\"@basin.example> NOTIFY=NEVER", Word::Rcpt("\"alice\"@basin.example", None)),
     (b"RCPT TO:<nobody@basin.example>", Word::Rcpt("", Some(550))),
-    (b"RCPT TO:<x@far.example>", Word::Rcpt("", Some(550))),
+    (b"RCPT TO:<x@far.example>", Word::Far("x@far.example")),
     (b"RCPT TO:<x%far.example@basin.example>", Word::Rcpt("", Some(550))),
     (b"RCPT TO:<>", Word::Answer(501)),
     (b"RCPT TO:<alice@basin.example> NOTIFY=X", Word::Answer(501)),
@@ -64,12 +91,35 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"RSET x", Word::Answer(501)),
     (b"NOOP", Word::Answer(250)),
     (b"NOOP and more", Word::Answer(250)),
-    (b"VRFY alice", Word::Answer(252)),
+    (b"VRFY alice", Word::Told(252)),
     (b"VRFY", Word::Answer(501)),
-    (b"EXPN list", Word::Answer(502)),
+    (b"EXPN list", Word::Told(502)),
     (b"HELP", Word::Answer(214)),
     (b"QUIT", Word::Quit),
     (b"QUIT now", Word::Answer(501)),
+    (b"STARTTLS", Word::StartTls),
+    (b"starttls", Word::StartTls),
+    (b"STARTTLS now", Word::Answer(501)),
+    (b"AUTH PLAIN AGFsaWNlAHJhYmJpdCBob2xl", Word::Auth(Sasl::Plain, Some("AGFsaWNlAHJhYmJpdCBob2xl"))),
+    (b"AUTH PLAIN AGFsaWNlAHdyb25n", Word::Auth(Sasl::Plain, Some("AGFsaWNlAHdyb25n"))),
+    (
+        b"AUTH PLAIN bWFsbG9yeQBhbGljZQByYWJiaXQgaG9sZQ==",
+        Word::Auth(Sasl::Plain, Some("bWFsbG9yeQBhbGljZQByYWJiaXQgaG9sZQ==")),
+    ),
+    (b"AUTH PLAIN =", Word::Auth(Sasl::Plain, Some(""))),
+    (b"AUTH PLAIN", Word::Auth(Sasl::Plain, None)),
+    (b"auth login", Word::Auth(Sasl::Login, None)),
+    (b"AUTH LOGIN", Word::Auth(Sasl::Login, None)),
+    (b"AUTH LOGIN YWxpY2U=", Word::Auth(Sasl::Login, Some("YWxpY2U="))),
+    (b"AUTH X-OWN", Word::Auth(Sasl::Unknown, None)),
+    (b"AUTH", Word::Answer(501)),
+    (b"AUTH PLAIN !", Word::Answer(501)),
+    (b"AUTH PLAIN AGEAYg== x", Word::Answer(501)),
+    // Responses to challenges; as commands they are nothing.
+    (b"AGFsaWNlAHJhYmJpdCBob2xl", Word::Nothing),
+    (b"YWxpY2U=", Word::Nothing),
+    (b"cmFiYml0IGhvbGU=", Word::Nothing),
+    (b"*", Word::Nothing),
     (b"GET / HTTP/1.1", Word::Http),
     (b"FLY", Word::Nothing),
     (b"X-OWN a b", Word::Nothing),
@@ -97,6 +147,21 @@ fn lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let text = prop::sample::select(vec![&b"Subject: x"[..], b"", b"text", b"..dots", b".", b"QUIT", b"a\nb", b"a\0b"]);
     let message = prop::collection::vec(text, 0..6)
         .prop_map(move |text| begun.iter().copied().chain(text).chain([&b"."[..]]).map(<[u8]>::to_vec).collect());
+    let login = prop::sample::select(vec![
+        vec![&b"STARTTLS"[..], b"EHLO client.example", b"AUTH PLAIN AGFsaWNlAHJhYmJpdCBob2xl"],
+        vec![b"STARTTLS", b"EHLO client.example"],
+        vec![b"AUTH LOGIN", b"YWxpY2U=", b"cmFiYml0IGhvbGU="],
+        vec![b"AUTH PLAIN", b"AGFsaWNlAHJhYmJpdCBob2xl"],
+        vec![b"MAIL FROM:<>", b"RCPT TO:<x@far.example>", b"DATA", b"."],
+        vec![b"AUTH LOGIN", b"YWxpY2U=", b"*"],
+        [vec![&b"STARTTLS"[..], b"EHLO client.example"], vec![&b"AUTH PLAIN AGFsaWNlAHdyb25n"[..]; 4]].concat(),
+        [
+            vec![&b"MAIL FROM:<>"[..], b"RCPT TO:<alice@basin.example>", b"RCPT TO:<bob@BASIN.example>"],
+            vec![b"rcpt to:<Postmaster>", b"RCPT TO:<nobody@basin.example>"],
+        ]
+        .concat(),
+    ]);
+    let login = login.prop_map(|lines| lines.into_iter().map(<[u8]>::to_vec).collect());
     prop_oneof![
         20 => any,
         2 => one(b"MAIL FROM:<a@b.example>"),
@@ -104,13 +169,24 @@ fn lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
         2 => one(b"DATA"),
         3 => one(b"."),
         4 => message,
+        3 => login,
         1 => Just(vec![vec![b'x'; 3_000]]),
         1 => Just(vec![vec![b'y'; 120]]),
     ]
 }
 
+/// What a client sends; a report shows it as a person reads it.
+#[derive(Clone)]
+pub(crate) struct Wire(pub(crate) Vec<u8>);
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n{}", self.0.escape_ascii().to_string().replace("\\r\\n", "\\r\\n\n"))
+    }
+}
+
 /// Inputs: mostly a greeting first, then anything.
-pub(crate) fn inputs() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn inputs() -> impl Strategy<Value = Wire> {
     let greeting = prop::sample::select(vec![&b"EHLO client.example\r\n"[..], b"EHLO client.example\r\n", b""]);
     (greeting, prop::collection::vec(lines(), 0..25)).prop_map(|(greeting, groups)| {
         let mut input = greeting.to_vec();
@@ -118,16 +194,56 @@ pub(crate) fn inputs() -> impl Strategy<Value = Vec<u8>> {
             input.extend(line);
             input.extend(b"\r\n");
         }
-        input
+        Wire(input)
     })
 }
 
-/// Lengths of the pieces in which an input arrives: all at once, a few octets, or about a segment.
-pub(crate) fn pieces() -> impl Strategy<Value = Vec<usize>> {
+/// How an input arrives.
+#[derive(Debug, Clone)]
+pub(crate) enum Cut {
+    /// Line by line, as from a client that waits for each reply.
+    Lines,
+    /// In pieces of these lengths, over and over; all at once where there are none.
+    Pieces(Vec<usize>),
+}
+
+impl Cut {
+    /// The lengths of the pieces of an input.
+    pub(crate) fn pieces(&self, input: &[u8]) -> Vec<usize> {
+        match self {
+            Self::Pieces(pieces) => pieces.clone(),
+            Self::Lines => {
+                let ends = input.windows(2).enumerate().filter(|(_, pair)| *pair == b"\r\n").map(|(at, _)| at + 2);
+                let ends: Vec<usize> = ends.collect();
+                let starts = [0].into_iter().chain(ends.iter().copied());
+                starts.zip(&ends).map(|(start, end)| end - start).collect()
+            }
+        }
+    }
+}
+
+/// Ways in which an input may arrive: line by line, all at once, octet by octet, in segments.
+pub(crate) fn cuts() -> impl Strategy<Value = Cut> {
     prop_oneof![
-        Just(Vec::new()),
-        Just(vec![1]),
-        prop::collection::vec(1..60usize, 1..6),
-        prop::collection::vec(prop_oneof![1..4usize, 100..1500usize], 1..6),
+        3 => Just(Cut::Lines),
+        1 => Just(Cut::Pieces(Vec::new())),
+        1 => Just(Cut::Pieces(vec![1])),
+        1 => prop::collection::vec(1..60usize, 1..6).prop_map(Cut::Pieces),
+        1 => prop::collection::vec(prop_oneof![1..4usize, 100..1500usize], 1..6).prop_map(Cut::Pieces),
     ]
+}
+
+/// What a listener may offer.
+pub(crate) fn offers() -> impl Strategy<Value = Offers> {
+    let one = |has_tls, needs_tls, has_auth, auth_needs_tls| Offers { has_tls, needs_tls, has_auth, auth_needs_tls };
+    prop::sample::select(vec![
+        Offers::ALL,
+        Offers::ALL,
+        one(false, false, false, false),
+        one(true, true, true, true),
+        one(true, false, true, false),
+        one(false, false, true, false),
+        one(false, false, true, true),
+        one(true, true, false, false),
+    ])
 }

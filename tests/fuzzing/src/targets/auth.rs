@@ -1,0 +1,55 @@
+//! AUTH: nobody is let in without the password, whatever is said and in whatever form.
+//!
+//! The first octet of the input says whether it is preceded by STARTTLS; each line of the rest arrives alone, because
+//! an exchange in which the client does not wait is refused.
+
+use std::sync::Arc;
+
+use basin_core::event::{EventSet, Question, Verdict};
+
+use crate::shell::{Scene, play};
+use crate::world::{ATTEMPTS_MAX, Offers, USER, policy};
+
+/// Errors that the session may make: more than there are failed logins.
+const ERRORS_MAX: u32 = 20;
+
+/// Plays a session of lines that arrive one by one.
+pub(super) fn run(octets: &[u8]) {
+    let (first, lines) = octets.split_first().unwrap_or((&0, &[]));
+    let offers = Offers { auth_needs_tls: first & 1 == 1, ..Offers::ALL };
+    let mut input = Vec::new();
+    if first & 2 == 2 {
+        input.extend(b"STARTTLS\r\n");
+    }
+    input.extend(b"EHLO client.example\r\n");
+    input.extend_from_slice(lines);
+    let is_asked = first & 4 == 4;
+    let outcome = outcome(&input, offers, is_asked);
+    let count = |code: u16| outcome.replies.iter().filter(|reply| reply.code == code).count();
+    assert_eq!(count(235), outcome.logins as usize, "235 is earned by a password that is right");
+    assert!(count(535) <= ATTEMPTS_MAX as usize, "guesses are counted");
+    assert!(outcome.logins <= 1 || input.windows(8).any(|it| it.eq_ignore_ascii_case(b"STARTTLS")), "one login");
+    for reply in &outcome.replies {
+        let text = reply.lines.concat();
+        assert!(!text.contains(USER.1), "no reply has the password in it: {text:?}");
+        let is_base64 = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'=');
+        assert!(reply.code != 334 || text.bytes().all(is_base64), "a challenge is base64: {text:?}");
+    }
+}
+
+fn outcome(input: &[u8], offers: Offers, is_asked: bool) -> crate::shell::Outcome {
+    let mut ends: Vec<usize> =
+        input.windows(2).enumerate().filter(|(_, pair)| *pair == b"\r\n").map(|(at, _)| at + 2).collect();
+    ends.push(input.len());
+    let starts = [0].into_iter().chain(ends.iter().copied());
+    let pieces: Vec<usize> = starts.zip(&ends).map(|(start, end)| (end - start).max(1)).collect();
+    let interest = if is_asked { EventSet::ALL } else { EventSet::default() };
+    let mut decide = |question: &mut Question| {
+        if let Some(command) = &question.overlay.command {
+            let shown = String::from_utf8_lossy(&command.line).into_owned();
+            assert!(!shown.contains(USER.1), "a line that sinks are shown");
+        }
+        Verdict::Next
+    };
+    play(input, Scene { policy: Arc::new(policy(offers, ERRORS_MAX)), interest, pieces: &pieces, decide: &mut decide })
+}
