@@ -35,6 +35,7 @@ fn policy() -> Arc<ListenerPolicy> {
     let directory = Directory::new(tables).expect("the tables are right");
     let mut policy = ListenerPolicy::new("mx", "basin.example", Arc::new(directory));
     policy.message_bytes_max = 200;
+    policy.message_bytes_hard_max = Some(250);
     policy.recipients_max = 3;
     policy.errors_max = 12;
     Arc::new(policy)
@@ -103,12 +104,18 @@ fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) ->
                 paused.resume(decision, NOW, &mut outbox)
             }
             Step::Receive(mut receiving) => {
+                if receiving.is_new() {
+                    draft.clear();
+                }
                 let fed = receiving.feed(&input[at..arrived], &mut draft);
                 at += fed.consumed;
-                if fed.is_end {
-                    let octets = Bytes::from(core::mem::take(&mut draft));
-                    let content = Content { len: octets.len() as u64, octets: Arc::new(octets) };
-                    let content = (!receiving.is_refused()).then_some(content);
+                if fed.is_paused {
+                    receiving.pause(NOW)
+                } else if fed.is_end {
+                    let content = (receiving.is_last() && !receiving.is_refused()).then(|| {
+                        let octets = Bytes::from(core::mem::take(&mut draft));
+                        Content { len: octets.len() as u64, octets: Arc::new(octets) }
+                    });
                     receiving.finish(content, NOW, &mut outbox)
                 } else if arrived < input.len() {
                     arrived = arrived.saturating_add(chunk).min(input.len());
@@ -180,6 +187,12 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
         "EXPN x",
         "BOGUS",
         "BDAT 5",
+        "BDAT 0",
+        "BDAT 12 LAST",
+        "BDAT 0 LAST",
+        "BDAT 300",
+        "BDAT 0x5",
+        "MAIL FROM:<a@b.example> BODY=BINARYMIME",
         ".",
         ".",
         "",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use basin_core::mail::Message;
 use basin_core::smtp::{
     Awaiting, Connection, Disposition, Ended, ListenerPolicy, Login, Outbox, Receiving, Refusal, Session, Step,
-    Storing, Verified, Verifying, Wanted,
+    Storing, Verified, Verifying, Wanted, Wants,
 };
 use basin_spool::{Draft, SpoolFault};
 use tokio::net::TcpStream;
@@ -39,6 +39,8 @@ pub(crate) struct Inbound {
     wire: Wire,
     outbox: Outbox,
     sink_time: SinkTime,
+    /// The message that arrives, over all its chunks.
+    draft: Option<Draft>,
     /// Decoded text on its way into the draft; kept, so that its memory serves all messages of the session.
     text: Vec<u8>,
 }
@@ -57,6 +59,7 @@ impl Inbound {
             wire: Wire::new(stream, services.stopper.subscribe()),
             sink_time: SinkTime::new(services.ask.transaction_time()),
             outbox: Outbox::new(),
+            draft: None,
             text: Vec::new(),
             session: connection.id.clone(),
             policy,
@@ -90,6 +93,9 @@ impl Inbound {
 
     /// Sends what is due and reads a line.
     async fn read(&mut self, mut session: Session) -> Step {
+        if !session.keeps_draft() {
+            self.draft = None;
+        }
         // Replies to a pipelined group leave together; with no input left they must not be kept (RFC 2920 §3.2).
         let is_due = self.outbox.flush_now
             || !self.outbox.delay.is_zero()
@@ -159,46 +165,56 @@ impl Inbound {
         awaiting.input(&gathered, now(), self.services.ask.interest(), &mut self.outbox)
     }
 
-    /// Takes the text of a message into a draft.
+    /// Takes the text of a message, or a chunk of it, into the draft.
     async fn receive(&mut self, mut receiving: Receiving) -> Step {
         if let Err(pause) = self.wire.send(&mut self.outbox).await {
             return pause_receiving(receiving, pause, &mut self.outbox);
         }
-        let end_of_patience = Instant::now() + receiving.patience_in_all();
-        let mut draft = Some(self.services.spool.draft());
-        self.text.clear();
+        let end_of_patience = Instant::now() + receiving.patience_in_all(now());
+        if receiving.is_new() {
+            self.draft = Some(self.services.spool.draft());
+            self.text.clear();
+        }
         loop {
-            let deadline = end_of_patience.min(Instant::now() + receiving.patience());
-            let octets = match self.wire.octets(deadline, Phase::Ending).await {
-                Ok(octets) => octets,
-                Err(pause) => return pause_receiving(receiving, pause, &mut self.outbox),
+            let octets = if receiving.wants() == Wants::Octets(0) {
+                &[]
+            } else {
+                let deadline = end_of_patience.min(Instant::now() + receiving.patience());
+                match self.wire.octets(deadline, Phase::Ending).await {
+                    Ok(octets) => octets,
+                    Err(pause) => return pause_receiving(receiving, pause, &mut self.outbox),
+                }
             };
             let fed = receiving.feed(octets, &mut self.text);
             self.wire.consume(fed.consumed);
             if receiving.is_refused() {
-                // Nobody will read it, so it need not lie on the disk until the dot comes.
-                draft = None;
+                // Nobody will read it, so it need not lie on the disk until its end comes.
+                self.draft = None;
                 self.text.clear();
             }
-            if let Some(open) = &mut draft
+            if let Some(open) = &mut self.draft
                 && let Err(fault) = self.services.write_draft(open, &mut self.text, fed.is_end)
             {
-                self.storage_failed(receiving.message_id().as_str(), &fault);
+                self.storage_failed(receiving.message_id(), &fault);
                 receiving.storage_failed(fault.reply());
-                draft = None;
+                self.draft = None;
             }
             if fed.is_end {
                 self.text.shrink_to(TEXT_KEPT_BYTES);
-                return self.finish(receiving, draft);
+                return self.finish(receiving);
+            }
+            if fed.is_paused {
+                return receiving.pause(now());
             }
         }
     }
 
-    fn finish(&mut self, mut receiving: Receiving, draft: Option<Draft>) -> Step {
+    fn finish(&mut self, mut receiving: Receiving) -> Step {
+        let draft = if receiving.is_last() { self.draft.take() } else { None };
         let content = match draft.map(Draft::finish) {
             Some(Ok(content)) => Some(content),
             Some(Err(fault)) => {
-                self.storage_failed(receiving.message_id().as_str(), &fault);
+                self.storage_failed(receiving.message_id(), &fault);
                 receiving.storage_failed(fault.reply());
                 None
             }

@@ -9,7 +9,6 @@ use crate::smtp::extension;
 use crate::smtp::intent::{Action, Intent, Tally, no_recipients};
 use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::Outbox;
-use crate::smtp::receiving::Receiving;
 use crate::smtp::session::{Session, Step};
 use crate::time::Timestamp;
 
@@ -90,6 +89,10 @@ impl Live {
             Action::Auth { own: Some(mechanism), initial } => {
                 return self.begin_auth(mechanism, initial.as_ref(), now, outbox);
             }
+            Action::Chunk(octets, is_last) => {
+                self.idle = self.idle.saturating_add(u32::from(native_tally == Tally::Idle));
+                return self.receive_chunk(octets, is_last, line, now, outbox);
+            }
             Action::Auth { own: None, .. } | Action::Nothing | Action::Noop => {}
         }
         self.answer(Answer { reply, tally: tally(native_tally), line, must_close: false }, now, outbox)
@@ -112,6 +115,11 @@ impl Live {
             return self.refuse_text(answer.line, now, outbox);
         }
         self.remember_refusal(action);
+        if let Action::Chunk(octets, _) = action {
+            // Without this chunk the message would come out as another one.
+            self.transaction = None;
+            return self.skip_chunk(*octets, answer, now, outbox);
+        }
         if matches!(action, Action::Quit) {
             // RFC 5321 §4.1.1.10: after QUIT the connection closes; no sink can keep a client in.
             return self.close(answer.reply, EndReason::Quit, answer.line, now, outbox);
@@ -152,7 +160,7 @@ impl Live {
         match self.transaction.take() {
             Some(transaction) if !transaction.message.envelope.recipients.is_empty() => {
                 outbox.send(reply);
-                Step::Receive(Receiving::new(self, transaction))
+                self.receive_text(transaction, now)
             }
             // DATA has an intent only where there are recipients; sinks took them away since.
             transaction => {
@@ -174,9 +182,9 @@ impl Live {
 }
 
 // RFC 2920 §3.2, items 2 to 4: replies to MAIL, RCPT and RSET may wait for those of the commands behind them,
-// all others may not; a verb of a sink is one of the others.
+// all others may not; a verb of a sink is one of the others. RFC 3030 §2 lets chunks be pipelined.
 fn is_group_boundary(action: &Action) -> bool {
-    !matches!(action, Action::Begin(_) | Action::Add(..) | Action::Reset)
+    !matches!(action, Action::Begin(_) | Action::Add(..) | Action::Reset | Action::Chunk(..))
 }
 
 // The server's reply with what sinks changed about it.

@@ -27,6 +27,8 @@ pub enum Request {
     Rcpt(Address, Parameters),
     /// DATA.
     Data,
+    /// BDAT: octets that follow the line, and whether they are the last ones of the message.
+    Bdat(u64, bool),
     /// RSET.
     Rset,
     /// NOOP, with any argument.
@@ -96,6 +98,10 @@ pub enum CommandError {
     /// A parameter of an extension that is not offered.
     #[error("parameter not recognised")]
     UnknownParameter,
+    /// BDAT of another form, or over 64 bits. Nobody knows how much of what follows is text, so the connection
+    /// closes.
+    #[error("BDAT with a size and perhaps LAST is required; closing")]
+    Chunk,
 }
 
 impl CommandError {
@@ -104,7 +110,7 @@ impl CommandError {
         match self {
             Self::LineTooLong | Self::BareLineEnd | Self::Control | Self::NoVerb => false,
             Self::Greeting | Self::Argument(_) | Self::NoArgument | Self::Sender(_) | Self::Recipient(_) => true,
-            Self::DuplicateParameter | Self::ParameterValue(_) | Self::UnknownParameter => true,
+            Self::DuplicateParameter | Self::ParameterValue(_) | Self::UnknownParameter | Self::Chunk => true,
             Self::InitialResponse => true,
         }
     }
@@ -122,11 +128,16 @@ impl CommandError {
             Self::UnknownParameter => (555, 5, 4),
             // RFC 4954 §4.
             Self::InitialResponse => (501, 5, 2),
-            Self::Argument(_) | Self::NoArgument | Self::DuplicateParameter | Self::ParameterValue(_) => (501, 5, 4),
+            Self::Argument(_) | Self::NoArgument | Self::DuplicateParameter | Self::ParameterValue(_) | Self::Chunk => {
+                (501, 5, 4)
+            }
         };
         Reply::with(code, subject, detail, self.to_string())
     }
 }
+
+/// Most digits of the size in BDAT: those of the largest number of 64 bits.
+const CHUNK_DIGITS_MAX: usize = 20;
 
 impl Request {
     /// Reads a line without its CR LF.
@@ -158,6 +169,8 @@ impl Request {
             Ok(Self::Rcpt(recipient, parameters))
         } else if is("DATA") {
             without_argument(argument, Self::Data)
+        } else if is("BDAT") {
+            chunk(argument)
         } else if is("EHLO") {
             client_name(text()).map(Self::Ehlo)
         } else if is("HELO") {
@@ -194,6 +207,7 @@ impl Request {
             Self::Mail(..) => "MAIL",
             Self::Rcpt(..) => "RCPT",
             Self::Data => "DATA",
+            Self::Bdat(..) => "BDAT",
             Self::Rset => "RSET",
             Self::Noop => "NOOP",
             Self::Quit => "QUIT",
@@ -271,6 +285,17 @@ fn split_verb(line: &[u8]) -> (&[u8], &[u8]) {
 
 fn without_argument(argument: &[u8], request: Request) -> Result<Request, CommandError> {
     if argument.is_empty() { Ok(request) } else { Err(CommandError::NoArgument) }
+}
+
+// RFC 3030 §2: `BDAT chunk-size [LAST]`. The size is digits alone: a sign or another base makes the size another
+// one for the next server, and what was text for one are commands for the other.
+fn chunk(argument: &[u8]) -> Result<Request, CommandError> {
+    let (size, rest) = split_verb(argument);
+    let is_last = rest.eq_ignore_ascii_case(b"LAST");
+    let is_size = (1..=CHUNK_DIGITS_MAX).contains(&size.len()) && size.iter().all(u8::is_ascii_digit);
+    let text = core::str::from_utf8(size).ok().filter(|_| is_size && (is_last || rest.is_empty()));
+    let octets = text.and_then(|text| text.parse().ok()).ok_or(CommandError::Chunk)?;
+    Ok(Request::Bdat(octets, is_last))
 }
 
 fn with_argument(argument: &[u8], request: Request) -> Result<Request, CommandError> {
@@ -367,6 +392,35 @@ mod tests {
         assert_eq!(path("rcpt to:<PostMaster>  \t"), Ok("PostMaster".into()));
         assert_eq!(Request::parse(b"data"), Ok(Request::Data));
         assert_eq!(Request::parse(b"x-Own arg"), Ok(Request::Unknown("X-OWN".into())));
+    }
+
+    #[test]
+    fn the_size_of_a_chunk_is_digits() {
+        let parse = |line: &str| Request::parse(line.as_bytes());
+        assert_eq!(parse("bdat 0 last"), Ok(Request::Bdat(0, true)));
+        assert_eq!(parse("BDAT 0010 "), Ok(Request::Bdat(10, false)));
+        assert_eq!(parse("BDAT 18446744073709551615"), Ok(Request::Bdat(u64::MAX, false)));
+        for bad in [
+            "",
+            " ",
+            " +5",
+            " -1",
+            " 0x10",
+            " 5.0",
+            " 5a",
+            " 18446744073709551616",
+            " 000000000000000000005",
+            " 5  LAST",
+            "  5",
+            " 5 LASTS",
+            " 5 LAST x",
+            " LAST",
+            " \u{663}",
+            " 5\tLAST",
+        ] {
+            let error = parse(&format!("BDAT{bad}"));
+            assert!(matches!(error, Err(CommandError::Chunk | CommandError::Control)), "{bad:?}: {error:?}");
+        }
     }
 
     #[test]

@@ -55,8 +55,10 @@ impl Faults {
 pub struct Fed {
     /// Octets used; the rest belongs to the next command.
     pub consumed: usize,
-    /// Whether the end of the text was among them.
+    /// Whether the end of the text, or of the chunk, was among them.
     pub is_end: bool,
+    /// Sinks are to be asked before more is read: call `Receiving::pause`.
+    pub is_paused: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +94,12 @@ impl DataDecoder {
     /// Puts nothing out from now on; the text is read to its end all the same.
     pub fn drop_text(&mut self) {
         self.is_dropping = true;
+    }
+
+    /// Sets another limit for the message.
+    pub fn limit(&mut self, message_bytes_max: u64) {
+        self.limits.message_bytes_max = message_bytes_max;
+        self.faults.is_too_large = self.text_len > message_bytes_max;
     }
 
     /// Reads a chunk and appends its text to `text`, up to the first fault.
@@ -143,7 +151,7 @@ impl DataDecoder {
         }
         self.put(input.get(start..at), text);
         self.check_line();
-        Fed { consumed: at, is_end: self.state == State::End }
+        Fed { consumed: at, is_end: self.state == State::End, is_paused: false }
     }
 
     // One octet inside a line, or at its start where it is no dot.

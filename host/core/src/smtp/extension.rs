@@ -17,6 +17,12 @@ pub(super) fn ehlo_reply(live: &Live) -> Reply {
     ];
     lines.extend(live.starttls_keyword());
     lines.extend(live.auth_keyword());
+    if policy.extensions.chunking {
+        lines.push("CHUNKING".to_owned());
+        if policy.extensions.binarymime {
+            lines.push("BINARYMIME".to_owned());
+        }
+    }
     lines.push("HELP".to_owned());
     // RFC 2034 §3: neither the greeting nor the answers to HELO and EHLO carry enhanced codes.
     Reply::multi_line(250, None, lines)

@@ -29,6 +29,8 @@ pub(super) enum Action {
     Add(Address, Wishes),
     /// DATA.
     Receive,
+    /// BDAT: octets that follow, and whether they are the last.
+    Chunk(u64, bool),
     /// RSET.
     Reset,
     /// QUIT.
@@ -128,12 +130,13 @@ impl Live {
             Request::Mail(sender, parameters) => self.intend_mail(sender, parameters, now)?,
             Request::Rcpt(recipient, parameters) => self.intend_rcpt(recipient, &parameters)?,
             Request::Data => self.intend_data()?,
+            Request::Bdat(octets, is_last) => self.intend_chunk(octets, is_last, now)?,
             Request::Rset => Intent::of(Action::Reset, Reply::with(250, 0, 0, "ok"), Tally::Idle),
             Request::Noop => Intent::of(Action::Noop, Reply::with(250, 0, 0, "ok"), Tally::Idle),
             Request::Quit => Intent::of(Action::Quit, Reply::with(221, 0, 0, "goodbye"), Tally::Work),
             Request::Help => Intent::of(
                 Action::Nothing,
-                Reply::with(214, 0, 0, "HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT"),
+                Reply::with(214, 0, 0, "HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT"),
                 Tally::Idle,
             ),
             // Always the same answer, or it would tell a stranger who lives here; RFC 5321 §3.5.3 has 252
@@ -169,8 +172,7 @@ impl Live {
         let mut envelope = Envelope::new(sender);
         envelope.parameters = parameters;
         let message = Message::new(self.next_id(now), self.arrival(now), envelope);
-        let transaction = Transaction { message, has_refused_recipient: false };
-        let action = Action::Begin(Box::new(transaction));
+        let action = Action::Begin(Box::new(Transaction::new(message)));
         Ok(Intent { refusal, ..Intent::of(action, Reply::with(250, 1, 0, "sender ok"), Tally::Work) })
     }
 
@@ -178,6 +180,9 @@ impl Live {
         let Some(transaction) = &self.transaction else {
             return Err(OutOfSequence::fault("send MAIL first"));
         };
+        if transaction.incoming.is_some() {
+            return Err(OutOfSequence::fault("the text has begun"));
+        }
         let refusal = self.rcpt_refusal(transaction, &recipient);
         let wishes = Wishes::of(parameters, recipient.to_string());
         let action = Action::Add(recipient, wishes);
@@ -185,6 +190,38 @@ impl Live {
     }
 
     fn intend_data(&self) -> Result<Intent, OutOfSequence> {
+        let transaction = self.transaction_to_fill()?;
+        // RFC 3030 §2 and §3: one message comes one way, and binary content has no dot that could end it.
+        if transaction.incoming.is_some() {
+            return Err(OutOfSequence::fault("the message comes with BDAT"));
+        }
+        if transaction.is_binary() {
+            return Err(OutOfSequence::fault("BINARYMIME comes with BDAT"));
+        }
+        let reply = Reply::new(354, None, "end the message with a dot on a line of its own");
+        Ok(Intent::of(Action::Receive, reply, Tally::Work))
+    }
+
+    fn intend_chunk(&self, octets: u64, is_last: bool, now: Timestamp) -> Result<Intent, OutOfSequence> {
+        if !self.policy.extensions.chunking {
+            return Err(OutOfSequence { reply: Reply::with(502, 5, 1, "BDAT is not offered"), tally: Tally::Fault });
+        }
+        if self.has_failed_chunk {
+            // RFC 3030 §2: what the client had sent before it knew is no fault of its.
+            let reply = Reply::with(503, 5, 1, "the message was refused; RSET or MAIL begins another");
+            return Err(OutOfSequence { reply, tally: Tally::Work });
+        }
+        let transaction = self.transaction_to_fill()?;
+        let is_late = |started| now.since(started) > self.policy.data_total;
+        if transaction.incoming.as_ref().is_some_and(|incoming| is_late(incoming.started)) {
+            return Err(OutOfSequence { reply: Reply::with(421, 4, 2, "timeout; closing"), tally: Tally::Work });
+        }
+        // Anything else could be kept up for ever.
+        let tally = if octets == 0 && !is_last { Tally::Idle } else { Tally::Work };
+        Ok(Intent::of(Action::Chunk(octets, is_last), Reply::with(250, 0, 0, "chunk received"), tally))
+    }
+
+    fn transaction_to_fill(&self) -> Result<&Transaction, OutOfSequence> {
         let Some(transaction) = &self.transaction else {
             return Err(OutOfSequence::fault("send MAIL first"));
         };
@@ -197,8 +234,7 @@ impl Live {
                 OutOfSequence::fault("send RCPT first")
             });
         }
-        let reply = Reply::new(354, None, "end the message with a dot on a line of its own");
-        Ok(Intent::of(Action::Receive, reply, Tally::Work))
+        Ok(transaction)
     }
 
     /// Why policy refuses a MAIL with these parameters.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::event::{EventKind, EventSet, Occasion, Overlay, Question, SessionFacts};
 use crate::mail::{Arrival, Bag, Message, MessageId, Origin, Vouched};
 use crate::reply::Reply;
+use crate::smtp::incoming::Incoming;
 use crate::smtp::policy::{Connection, ListenerPolicy};
 use crate::smtp::starttls::{Channel, Secured};
 use crate::time::Timestamp;
@@ -23,6 +24,8 @@ pub(super) struct Live {
     pub(super) idle: u32,
     /// DATA was refused and no command came since: a line that is none is message text.
     pub(super) has_refused_data: bool,
+    /// A chunk of BDAT was refused and nothing else came since: those behind it are dropped likewise.
+    pub(super) has_failed_chunk: bool,
     /// The queue has no room for another message.
     pub(super) is_queue_full: bool,
     /// What SCRAM binds a login to, where the connection is encrypted.
@@ -38,6 +41,22 @@ pub(super) struct Transaction {
     pub(super) message: Message,
     /// Whether a RCPT was refused; tells apart who gave no recipient from who gave bad ones.
     pub(super) has_refused_recipient: bool,
+    /// What came of its text in chunks, between two of them.
+    pub(super) incoming: Option<Box<Incoming>>,
+    /// Octets that sinks let it have at `on-max-msg-size`, in place of the listener's limit.
+    pub(super) waived: Option<u64>,
+}
+
+impl Transaction {
+    pub(super) fn new(message: Message) -> Self {
+        Self { message, has_refused_recipient: false, incoming: None, waived: None }
+    }
+
+    /// Whether its content was declared to be binary (RFC 3030).
+    pub(super) fn is_binary(&self) -> bool {
+        let body = self.message.envelope.parameters.get("BODY");
+        body.is_some_and(|body| body.eq_ignore_ascii_case("BINARYMIME"))
+    }
 }
 
 /// Why a session ended; the words are those of the contract.
@@ -92,6 +111,7 @@ impl Live {
             commands: 0,
             idle: 0,
             has_refused_data: false,
+            has_failed_chunk: false,
             is_queue_full: false,
             channel,
             auth_failures: 0,

@@ -5,16 +5,20 @@
 //! awaited there is no `Session` to give it to; 250 after the final dot needs a [`ProofOfStorage`].
 //!
 //! The way of a command: octets -> [`command`] (form) -> `intent` (sequence, policy: what the server would do
-//! and answer) -> `paused` (sinks) -> `carry_out`. The way of a text: [`data`] -> [`receiving`] -> `paused`
-//! (sinks) -> [`storing`]. The other direction, mail that leaves, is [`client`].
+//! and answer) -> `paused` (sinks) -> `carry_out`. The way of a text: [`data`] or [`chunk`] -> `incoming` ->
+//! [`receiving`] -> `arrived` -> `paused` (sinks) -> [`storing`]. The other direction, mail that leaves, is [`client`].
 
+mod arrived;
+mod assemble;
 pub mod auth;
 pub mod awaiting;
 mod carry_out;
+pub mod chunk;
 pub mod client;
 pub mod command;
 pub mod data;
 mod extension;
+mod incoming;
 mod intent;
 mod live;
 pub mod outbox;
@@ -28,13 +32,14 @@ pub mod storing;
 
 pub use auth::{Accounts, AuthPolicy, Login, Mechanism, StoredKeys, Verified, Verifying};
 pub use awaiting::{Awaiting, Wanted};
+pub use chunk::ChunkDecoder;
 pub use command::{CommandError, Request};
 pub use data::{DataDecoder, Faults, Fed, TextLimits};
 pub use outbox::{Outbox, Refusal};
 pub use parameters::Parameters;
 pub use paused::Paused;
-pub use policy::{Connection, ListenerPolicy, TlsPolicy};
-pub use receiving::Receiving;
+pub use policy::{Connection, Extensions, ListenerPolicy, SenderTable, TlsPolicy};
+pub use receiving::{Receiving, Wants};
 pub use session::{Ended, Session, Step};
 pub use starttls::{Channel, Secured, Securing};
 pub use storing::{Disposition, ProofOfStorage, Storing};

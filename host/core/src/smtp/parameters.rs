@@ -54,7 +54,7 @@ pub(super) fn check_mail(parameters: &Parameters) -> Result<(), CommandError> {
     for (keyword, value) in parameters {
         match keyword.as_str() {
             "SIZE" => drop(parse_size(value)?),
-            "BODY" if ["7BIT", "8BITMIME"].iter().any(|body| value.eq_ignore_ascii_case(body)) => {}
+            "BODY" if ["7BIT", "8BITMIME", "BINARYMIME"].iter().any(|body| value.eq_ignore_ascii_case(body)) => {}
             "BODY" => return Err(CommandError::ParameterValue("BODY")),
             "RET" if ["FULL", "HDRS"].iter().any(|ret| value.eq_ignore_ascii_case(ret)) => {}
             "RET" => return Err(CommandError::ParameterValue("RET")),

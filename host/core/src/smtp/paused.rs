@@ -5,14 +5,17 @@ use std::sync::Arc;
 use crate::event::{Command, Decision, Overlay, Verdict};
 use crate::mail::{Body, Message};
 use crate::reply::{Class, Reply};
+use crate::smtp::arrived::{Finished, success_of_sink};
 use crate::smtp::auth::{Ended, Failed};
 use crate::smtp::awaiting::{Dialogue, Purpose, wanted};
 use crate::smtp::carry_out::{Answer, Consent, answer_of_sink, out_of_order, refusal_of_sink};
 use crate::smtp::command::{CommandError, check_rewritten_mail, check_rewritten_rcpt};
+use crate::smtp::incoming::Due;
 use crate::smtp::intent::{Action, Intent, Tally, no_recipients};
 use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::Outbox;
 use crate::smtp::parameters::Wishes;
+use crate::smtp::receiving::Text;
 use crate::smtp::session::Step;
 use crate::smtp::storing::{Disposition, Storing};
 use crate::time::Timestamp;
@@ -37,6 +40,14 @@ pub(super) enum Waiting {
         message: Message,
         /// The answer once the message is stored.
         reply: Reply,
+        /// What becomes of it if nobody objects.
+        disposition: Disposition,
+    },
+    /// The header block, or the size, of a text that arrives.
+    Text {
+        text: Box<Text>,
+        due: Due,
+        ended: Option<Finished>,
     },
     Authenticated(Box<Ended>),
 }
@@ -62,10 +73,11 @@ impl Paused {
                 let asked = Asked { intent, command, by };
                 live.resume_command(asked, verdict, overlay, now, outbox)
             }
-            Waiting::EndOfData { message, reply } => {
-                live.resume_end_of_data(message, reply, verdict, overlay, now, outbox)
+            Waiting::EndOfData { message, reply, disposition } => {
+                live.resume_end_of_data((message, reply, disposition), verdict, overlay, now, outbox)
             }
             Waiting::Authenticated(ended) => live.resume_authenticated(*ended, verdict, &overlay, now, outbox),
+            Waiting::Text { text, due, ended } => live.resume_text(text, due, ended, (verdict, overlay), now, outbox),
         }
     }
 }
@@ -160,15 +172,14 @@ impl Live {
 
     fn resume_end_of_data(
         self: Box<Self>,
-        message: Message,
-        native: Reply,
+        (message, native, before): (Message, Reply, Disposition),
         verdict: Verdict,
         overlay: Overlay,
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Step {
         let disposition = match verdict {
-            Verdict::Next | Verdict::SkipRemaining => Ok(Disposition::Accept),
+            Verdict::Next | Verdict::SkipRemaining => Ok(before),
             Verdict::Discard => Ok(Disposition::Discard),
             Verdict::Hold(reason) => Ok(Disposition::Hold(reason)),
             Verdict::Refuse(reply) => Err((refusal_of_sink(reply), false)),
@@ -181,32 +192,49 @@ impl Live {
             | Verdict::BadMail(_)
             | Verdict::WaiveUpTo(_) => Err((out_of_order(), false)),
         };
-        let message = overlay.message.unwrap_or(message);
-        // Sinks may take recipients away, but 250 to a message for nobody would lose it without a word.
-        let is_for_nobody = message.envelope.recipients.is_empty();
-        let disposition = match disposition {
-            Ok(Disposition::Accept | Disposition::Hold(_)) if is_for_nobody => Err((no_recipients(), false)),
-            disposition => disposition,
-        };
+        let is_fault = overlay.is_protocol_error;
         match disposition {
             Ok(disposition) => {
-                // Nobody will read the body of what is dropped.
-                let body = if disposition == Disposition::Discard { Body::from_bytes("") } else { message.body };
-                let message = Message { body, ..message };
-                let mut reply = overlay.response.filter(|reply| reply.class() == Class::Success).map_or(native, |it| {
-                    // Clients look for 250 here and for nothing else.
-                    Reply::multi_line(250, it.enhanced().or(native_enhanced()), it.lines().to_vec())
-                });
+                let mut reply = overlay.response.map_or_else(|| native.clone(), |it| success_of_sink(&it, &native));
                 overlay.appended.into_iter().for_each(|line| reply.push_line(line));
-                let storing = Storing::new(self, message.id.clone(), reply);
-                Step::Store(storing, message, disposition)
+                self.take_message_in(overlay.message.unwrap_or(message), disposition, reply, is_fault, now, outbox)
             }
-            Err((reply, must_close)) => {
-                let tally = if overlay.is_protocol_error { Tally::Fault } else { Tally::Work };
-                outbox.flush_now = true;
-                self.answer(Answer { reply, tally, line: b".", must_close }, now, outbox)
-            }
+            Err((reply, must_close)) => self.refuse_message(reply, must_close, is_fault, now, outbox),
         }
+    }
+
+    /// Stores a message, unless there is nobody left whom it is for.
+    pub(super) fn take_message_in(
+        self: Box<Self>,
+        message: Message,
+        disposition: Disposition,
+        reply: Reply,
+        is_fault: bool,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        // Sinks may take recipients away, but 250 to a message for nobody would lose it without a word.
+        if disposition != Disposition::Discard && message.envelope.recipients.is_empty() {
+            return self.refuse_message(no_recipients(), false, is_fault, now, outbox);
+        }
+        // Nobody will read the body of what is dropped.
+        let body = if disposition == Disposition::Discard { Body::from_bytes("") } else { message.body };
+        let message = Message { body, ..message };
+        let storing = Storing::new(self, message.id.clone(), reply);
+        Step::Store(storing, message, disposition)
+    }
+
+    fn refuse_message(
+        self: Box<Self>,
+        reply: Reply,
+        must_close: bool,
+        is_fault: bool,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let tally = if is_fault { Tally::Fault } else { Tally::Work };
+        outbox.flush_now = true;
+        self.answer(Answer { reply, tally, line: b".", must_close }, now, outbox)
     }
 
     // Takes over what sinks changed about the message.
@@ -239,13 +267,16 @@ impl Live {
                     self.transaction.as_ref().and_then(|transaction| self.rcpt_refusal(transaction, recipient));
             }
             // These have neither path nor parameters; what a sink writes there means nothing.
-            Action::Greet { .. } | Action::Receive | Action::Reset | Action::Quit | Action::Nothing | Action::Noop => {}
-            Action::StartTls | Action::Auth { .. } => {}
+            Action::Greet { .. }
+            | Action::Receive
+            | Action::Chunk(..)
+            | Action::Reset
+            | Action::Quit
+            | Action::Nothing
+            | Action::StartTls
+            | Action::Auth { .. }
+            | Action::Noop => {}
         }
         Ok(())
     }
-}
-
-fn native_enhanced() -> Option<crate::reply::Enhanced> {
-    Some(crate::reply::Enhanced::new(0, 0))
 }

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::limits;
@@ -21,8 +22,21 @@ pub struct ListenerPolicy {
     pub host_name: String,
     /// Banner text after the host name.
     pub banner: String,
-    /// Largest message, in octets of text before dot-stuffing.
+    /// Largest message, in octets of text before dot-stuffing; what EHLO says.
     pub message_bytes_max: u64,
+    /// Largest message that a sink may let through at `on-max-msg-size`, in octets; `None` is no more than
+    /// `message_bytes_max`.
+    pub message_bytes_hard_max: Option<u64>,
+    /// What is offered and taken beyond RFC 5321.
+    pub extensions: Extensions,
+    /// Whose addresses a user may send from; of a submission listener.
+    pub senders: Arc<SenderTable>,
+    /// Messages of one session, for MAILMAX (RFC 9422); `None` is any number.
+    pub mails_max: Option<u32>,
+    /// Longest time for which a message may be held back (FUTURERELEASE, RFC 4865); `None` is none at all.
+    pub hold_max: Option<Duration>,
+    /// Shortest time in which a message may be demanded to arrive (DELIVERBY, RFC 2852).
+    pub deliver_by_min: Duration,
     /// Most recipients of one transaction.
     pub recipients_max: usize,
     /// Protocol errors that a session may make; the next one is answered with 421.
@@ -50,7 +64,8 @@ pub struct ListenerPolicy {
     pub is_implicit_tls: bool,
     /// AUTH; `None` where the server itself has no users. A sink may answer AUTH all the same.
     pub auth: Option<AuthPolicy>,
-    /// Clients are mail programs that submit (RFC 6409).
+    /// Clients are mail programs that submit (RFC 6409): only users who logged in send, from addresses that are
+    /// theirs, and what their programs leave out is added.
     pub is_submission: bool,
     /// Who may say with XCLIENT for whom it speaks: proxies, which could say anything.
     pub xclient_from: Vec<Network>,
@@ -72,6 +87,12 @@ impl ListenerPolicy {
             host_name: host_name.into(),
             banner: "ESMTP Basin".to_owned(),
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
+            message_bytes_hard_max: None,
+            extensions: Extensions::default(),
+            senders: Arc::default(),
+            mails_max: None,
+            hold_max: None,
+            deliver_by_min: Duration::ZERO,
             recipients_max: limits::RECIPIENTS_DEFAULT,
             errors_max: limits::ERRORS_MAX,
             idle_commands_max: limits::IDLE_COMMANDS_MAX,
@@ -88,6 +109,60 @@ impl ListenerPolicy {
             xclient_from: Vec::new(),
         }
     }
+}
+
+impl ListenerPolicy {
+    /// Largest message that anything can make this listener take, in octets.
+    pub(super) fn hard_max(&self) -> u64 {
+        self.message_bytes_hard_max.map_or(self.message_bytes_max, |octets| octets.max(self.message_bytes_max))
+    }
+}
+
+/// Extensions that a listener offers; all of them by default. What is off is not offered, and its parameters are
+/// answered with 555. PIPELINING, SIZE, 8BITMIME, DSN, ENHANCEDSTATUSCODES and HELP are always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extensions {
+    /// CHUNKING: BDAT (RFC 3030).
+    pub chunking: bool,
+    /// BINARYMIME (RFC 3030); only with CHUNKING.
+    pub binarymime: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// LIMITS (RFC 9422).
+    pub limits: bool,
+    /// REQUIRETLS (RFC 8689); offered under TLS alone.
+    pub requiretls: bool,
+    /// DELIVERBY (RFC 2852).
+    pub deliverby: bool,
+    /// MT-PRIORITY (RFC 6710).
+    pub mt_priority: bool,
+    /// PRDR: a reply for each recipient after the text.
+    pub prdr: bool,
+}
+
+impl Default for Extensions {
+    fn default() -> Self {
+        Self {
+            chunking: true,
+            binarymime: true,
+            smtputf8: true,
+            limits: true,
+            requiretls: true,
+            deliverby: true,
+            mt_priority: true,
+            prdr: true,
+        }
+    }
+}
+
+/// Which addresses the users of a submission listener may send from (RFC 6409 §6.1).
+///
+/// A user whose name is an address may always send from it; a table without a row for the user lets him send from
+/// every address of the domains here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SenderTable {
+    /// Addresses by the name of the user; `@domain` in place of an address stands for all of a domain.
+    pub rows: BTreeMap<String, Vec<String>>,
 }
 
 /// Facts about a connection that the shell knows when it accepts one.

@@ -1,68 +1,145 @@
 //! A session that receives message text.
 
 use core::time::Duration;
-use std::sync::Arc;
 
-use bytes::Bytes;
-use memchr::memmem;
-
-use crate::event::{EventKind, Overlay};
-use crate::limits::{HEADER_BLOCK_BYTES_MAX, RECEIVED_FIELDS_MAX, TEXT_LINE_BYTES_MAX};
-use crate::mail::{Body, Content, HeaderBlock, Message, MessageId, trace};
+use crate::mail::{Content, MessageId};
 use crate::reply::Reply;
 use crate::smtp::carry_out::Answer;
-use crate::smtp::data::{DataDecoder, Faults, Fed, TextLimits};
-use crate::smtp::intent::{Tally, too_large};
+use crate::smtp::data::Fed;
+use crate::smtp::incoming::{Failed, Incoming};
+use crate::smtp::intent::Tally;
 use crate::smtp::live::{EndReason, Live, Transaction};
 use crate::smtp::outbox::Outbox;
-use crate::smtp::paused::{Paused, Waiting};
 use crate::smtp::session::Step;
-use crate::smtp::storing::{Disposition, Storing};
 use crate::time::Timestamp;
 
-/// Octets read at first to find the end of the header block; most blocks are shorter.
-const HEADER_READ_BYTES: usize = 8 * 1024;
-
-/// A session that receives message text.
+/// A session that receives message text: all of it after DATA, a chunk of it after BDAT.
 ///
-/// The text is read to its end whatever is wrong with it: what stands in it must never be taken for
-/// commands. It is refused at the dot.
+/// The text is read to its end whatever is wrong with it: what stands in it must never be taken for commands. It
+/// is refused at the dot, or at the end of the chunk.
+///
+/// The shell keeps one draft for a message. It begins one where [`Receiving::is_new`] says so, writes what
+/// [`Receiving::feed`] gives, drops it where [`Receiving::is_refused`] says so, and finishes it at the end where
+/// [`Receiving::is_last`] says so. Between chunks [`Session::keeps_draft`](crate::smtp::Session::keeps_draft) says
+/// whether it is still of use.
 #[derive(Debug)]
 pub struct Receiving {
     live: Box<Live>,
-    transaction: Transaction,
-    decoder: DataDecoder,
-    failed: Option<Reply>,
+    what: What,
+}
+
+/// What a session that receives text is to be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// Text of DATA, up to its dot.
+    ToDot,
+    /// So many octets of a chunk; where there are none, [`Receiving::feed`] is called with nothing and without a
+    /// wait.
+    Octets(u64),
+}
+
+/// A message whose text arrives.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) transaction: Transaction,
+    pub(super) incoming: Box<Incoming>,
+}
+
+#[derive(Debug)]
+enum What {
+    Message(Box<Text>),
+    /// A chunk that nobody wants, and the answer to it (RFC 3030 §2: its octets are read and dropped first).
+    Nothing {
+        id: Option<MessageId>,
+        left: u64,
+        reply: Reply,
+        tally: Tally,
+        line: Vec<u8>,
+    },
 }
 
 impl Receiving {
-    pub(super) fn new(live: Box<Live>, transaction: Transaction) -> Self {
-        let limits =
-            TextLimits { message_bytes_max: live.policy.message_bytes_max, line_bytes_max: TEXT_LINE_BYTES_MAX };
-        Self { live, transaction, decoder: DataDecoder::new(limits), failed: None }
+    pub(super) fn of(live: Box<Live>, text: Box<Text>) -> Self {
+        Self { live, what: What::Message(text) }
+    }
+
+    fn skipping(live: Box<Live>, left: u64, reply: Reply, tally: Tally, line: &[u8]) -> Self {
+        let id = live.transaction.as_ref().map(|transaction| transaction.message.id.clone());
+        Self { live, what: What::Nothing { id, left, reply, tally, line: line.to_vec() } }
+    }
+
+    /// What to give next to [`Receiving::feed`].
+    pub fn wants(&self) -> Wants {
+        match &self.what {
+            What::Message(text) => text.incoming.wants(),
+            What::Nothing { left, .. } => Wants::Octets(*left),
+        }
+    }
+
+    /// Whether nothing of the message was read yet, so that the shell begins a draft.
+    pub fn is_new(&self) -> bool {
+        match &self.what {
+            What::Message(text) => !text.incoming.is_begun,
+            What::Nothing { .. } => false,
+        }
+    }
+
+    /// Whether the end that comes next is that of the message; the draft is finished then.
+    pub fn is_last(&self) -> bool {
+        match &self.what {
+            What::Message(text) => text.incoming.is_last(),
+            What::Nothing { .. } => false,
+        }
     }
 
     /// Reads octets of the wire and appends the text in them to `text`, for the draft.
     ///
-    /// Octets after the end are not consumed: they are the next commands.
+    /// Octets after the end are not consumed: they are the next commands. Where the text is paused, the shell calls
+    /// [`Receiving::pause`] and feeds the rest to the `Receiving` that it gets back.
     pub fn feed(&mut self, input: &[u8], text: &mut Vec<u8>) -> Fed {
-        self.decoder.feed(input, text)
+        match &mut self.what {
+            What::Message(message) => message.incoming.feed(input, text),
+            What::Nothing { left, .. } => {
+                let consumed = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+                *left = left.saturating_sub(consumed as u64);
+                Fed { consumed, is_end: *left == 0, is_paused: false }
+            }
+        }
     }
 
-    /// The draft could not be written: the rest is read and dropped, and this is the answer at the dot.
+    /// Asks sinks before more is read, where [`Receiving::feed`] said so.
+    pub fn pause(self, now: Timestamp) -> Step {
+        let Self { live, what } = self;
+        match what {
+            What::Message(text) => match text.incoming.due() {
+                Some(due) => live.ask_about(text, due, None, now),
+                None => Step::Receive(Self::of(live, text)),
+            },
+            What::Nothing { .. } => Step::Receive(Self { live, what }),
+        }
+    }
+
+    /// The draft could not be written: the rest is read and dropped, and this is the answer at the end.
     pub fn storage_failed(&mut self, reply: Reply) {
-        self.decoder.drop_text();
-        self.failed.get_or_insert(reply);
+        if let What::Message(text) = &mut self.what {
+            text.incoming.fail(Failed::with(reply));
+        }
     }
 
-    /// Whether the text is refused already, so that the shell may drop its draft.
+    /// Whether the text is refused or dropped already, so that the shell may drop its draft.
     pub fn is_refused(&self) -> bool {
-        self.failed.is_some() || self.decoder.faults().any()
+        match &self.what {
+            What::Message(text) => text.incoming.is_refused(),
+            What::Nothing { .. } => true,
+        }
     }
 
-    /// Identity of the message, for logs.
-    pub fn message_id(&self) -> &MessageId {
-        &self.transaction.message.id
+    /// Identity of the message, for logs; empty where there is none.
+    pub fn message_id(&self) -> &str {
+        match &self.what {
+            What::Message(text) => text.transaction.message.id.as_str(),
+            What::Nothing { id, .. } => id.as_ref().map_or("", MessageId::as_str),
+        }
     }
 
     /// How long the shell waits for the next octets.
@@ -70,41 +147,25 @@ impl Receiving {
         self.live.policy.data_timeout
     }
 
-    /// How long the whole text may take.
-    pub fn patience_in_all(&self) -> Duration {
-        self.live.policy.data_total
+    /// How long the rest of the text may take; the time between chunks counts.
+    pub fn patience_in_all(&self, now: Timestamp) -> Duration {
+        let total = self.live.policy.data_total;
+        match &self.what {
+            What::Message(text) => total.saturating_sub(now.since(text.incoming.started)),
+            What::Nothing { .. } => total,
+        }
     }
 
-    /// The end of the text was read; `content` is the finished draft, `None` where there is none.
+    /// The end of the text or of the chunk was read; `content` is the finished draft, `None` where there is none
+    /// or the message goes on.
     pub fn finish(self, content: Option<Content>, now: Timestamp, outbox: &mut Outbox) -> Step {
-        // Nobody waits for more than one such answer; the sooner it goes, the fewer clients send the message
-        // again (RFC 1047).
-        outbox.flush_now = true;
-        let Self { mut live, transaction, decoder, failed } = self;
-        let fault = text_refusal(decoder.faults());
-        let tally = fault.as_ref().map_or(Tally::Work, |(_, tally)| *tally);
-        let assembled = match fault.map(|(reply, _)| reply).or(failed) {
-            Some(reply) => Err(reply),
-            None => match content.filter(|content| content.len == decoder.text_len()) {
-                Some(content) => assemble(&live, transaction.message, &content, now),
-                None => Err(cannot_store()),
-            },
-        };
-        let message = match assembled {
-            Ok(message) => message,
-            Err(reply) => {
-                return live.answer(Answer { reply, tally, line: b".", must_close: false }, now, outbox);
+        let Self { live, what } = self;
+        match what {
+            What::Message(text) => live.end_of_text(text, content, now, outbox),
+            What::Nothing { reply, tally, line, .. } => {
+                live.answer(Answer { reply, tally, line: &line, must_close: false }, now, outbox)
             }
-        };
-        live.commands += 1;
-        let reply = Reply::with(250, 0, 0, format!("queued as {}", message.id));
-        if !live.interest.has(EventKind::OnEndOfData) {
-            let storing = Storing::new(live, message.id.clone(), reply);
-            return Step::Store(storing, message, Disposition::Accept);
         }
-        let overlay = Overlay { message: Some(message.clone()), session_bag: live.bag.clone(), ..Overlay::default() };
-        let question = live.question(EventKind::OnEndOfData, Some(reply.clone()), overlay, now);
-        Step::Ask(Paused { live, waiting: Waiting::EndOfData { message, reply } }, Box::new(question))
     }
 
     /// No octets came in [`Receiving::patience`], or the text took longer than
@@ -124,89 +185,25 @@ impl Receiving {
     }
 }
 
-// Why the text is refused, and how that counts. Bare line ends come first: who sends them is misled about
-// where the text ends, whatever else is wrong with it.
-fn text_refusal(faults: Faults) -> Option<(Reply, Tally)> {
-    let refused = |code, subject, detail, text: &str| Reply::with(code, subject, detail, text);
-    if faults.has_bare_line_end {
-        return Some((refused(550, 6, 11, "the message has a bare CR or LF; lines end with CR LF"), Tally::Fault));
-    }
-    if faults.has_nul {
-        return Some((refused(550, 6, 11, "the message has a NUL"), Tally::Fault));
-    }
-    if faults.is_too_large {
-        return Some((too_large(), Tally::Work));
-    }
-    faults.has_long_line.then(|| (refused(554, 6, 0, "the message has a line over 1048576 octets"), Tally::Work))
-}
-
-// Makes the message out of its text: header block with our Received field on top, and body.
-fn assemble(live: &Live, mut message: Message, content: &Content, now: Timestamp) -> Result<Message, Reply> {
-    let (block, is_header_only) = read_header(content)?;
-    // The empty line belongs to neither part.
-    let body_start = if is_header_only { content.len } else { (block.len() as u64 + 2).min(content.len) };
-    // White space at the very start continues a field that is not there, and would continue ours: no client
-    // writes in our name. Such a text has no header block, as in Postfix.
-    let has_header = !matches!(block.first(), Some(b' ' | b'\t'));
-    let (block, body_start) = if has_header { (block, body_start) } else { (Bytes::new(), 0) };
-    let header_too_large = |_| Reply::with(552, 3, 4, "the header block is larger than this server takes");
-    let mut header = HeaderBlock::parse(&block).map_err(header_too_large)?;
-    if trace::hops(&header) > RECEIVED_FIELDS_MAX {
-        return Err(Reply::with(554, 4, 6, "too many hops: the message goes in a circle"));
-    }
-    let only_recipient = match message.envelope.recipients.as_slice() {
-        [recipient] => Some(&recipient.address),
-        _ => None,
-    };
-    let field = trace::received(&message.arrival, &live.policy.host_name, &message.id, only_recipient, now)
-        .map_err(|_| cannot_store())?;
-    // RFC 5321 §4.4: on top, and nothing else is touched.
-    header.insert(0, field).map_err(header_too_large)?;
-    message.header = Arc::new(header);
-    message.body = Body::window(content.octets.clone(), body_start, content.len - body_start);
-    message.is_header_only = is_header_only && has_header;
-    Ok(message)
-}
-
-// The octets before the first empty line, and whether they are all there is: without that line there is no body
-// (RFC 5322 §2.1).
-fn read_header(content: &Content) -> Result<(Bytes, bool), Reply> {
-    let whole = usize::try_from(content.len).unwrap_or(usize::MAX);
-    let mut octets: Vec<u8> = Vec::new();
-    let mut wanted = HEADER_READ_BYTES;
-    loop {
-        // Room for the empty line behind a block of the largest size.
-        let len = wanted.min(whole).min(HEADER_BLOCK_BYTES_MAX + 4);
-        let searched = octets.len().saturating_sub(3);
-        read_up_to(content, &mut octets, len)?;
-        if octets.starts_with(b"\r\n") {
-            return Ok((Bytes::new(), false));
+impl Live {
+    /// Reads a chunk and drops it, then answers.
+    ///
+    /// The transaction goes with it: a message must not come out without the chunk (RFC 3030 §2 has the client
+    /// send none of the others, and those that it pipelined are dropped likewise).
+    pub(super) fn skip_chunk(
+        mut self: Box<Self>,
+        octets: u64,
+        answer: Answer<'_>,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let Answer { reply, tally, line, must_close } = answer;
+        self.has_failed_chunk = true;
+        if must_close || octets > self.policy.hard_max() {
+            // Rather than to read for hours what nobody wants.
+            return self.close(reply, EndReason::Error, line, now, outbox);
         }
-        if let Some(at) = memmem::find(octets.get(searched..).unwrap_or_default(), b"\r\n\r\n") {
-            // A copy, so that the block does not keep the whole buffer alive.
-            let block = Bytes::copy_from_slice(octets.get(..searched + at + 2).unwrap_or_default());
-            return Ok((block, false));
-        }
-        if len == whole || len < wanted {
-            return Ok((octets.into(), true));
-        }
-        wanted *= 4;
+        let receiving = Receiving::skipping(self, octets, reply, tally, line);
+        Step::Receive(receiving)
     }
-}
-
-fn read_up_to(content: &Content, octets: &mut Vec<u8>, len: usize) -> Result<(), Reply> {
-    let mut filled = octets.len();
-    octets.resize(len, 0);
-    while let Some(rest) = octets.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match content.octets.read_at(filled as u64, rest) {
-            Ok(count) if count > 0 => filled += count,
-            // The reason is in the storage's own log; the client can only try again.
-            Ok(_) | Err(_) => return Err(cannot_store()),
-        }
-    }
-    Ok(())
-}
-
-fn cannot_store() -> Reply {
-    Reply::with(451, 3, 0, "the message could not be stored, try again later")
 }

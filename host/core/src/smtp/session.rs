@@ -36,7 +36,8 @@ pub enum Step {
     /// Where input lies there already, call [`Awaiting::early`]; else send what is in the outbox, read what is wanted,
     /// and call [`Awaiting::input`].
     Input(Awaiting, Wanted),
-    /// Message text follows: feed it to [`Receiving::feed`] up to its end, call [`Receiving::finish`].
+    /// Message text follows, all of it or a chunk: feed it to [`Receiving::feed`] up to its end, call
+    /// [`Receiving::finish`].
     Receive(Receiving),
     /// Store the message with [`Disposition::state`], then call [`Storing::stored`] or
     /// [`Storing::not_stored`].
@@ -97,11 +98,20 @@ impl Session {
         // Made only where somebody looks at it.
         let command = is_asked.then(|| Arc::new(request.describe(line)));
         let is_data = request == Request::Data;
+        let chunk = if let Request::Bdat(octets, _) = request { Some(octets) } else { None };
+        live.has_failed_chunk &= chunk.is_some();
         let intent = match live.intend(request, now) {
             Ok(intent) => intent,
             Err(refusal) => {
                 live.has_refused_data = is_data;
                 outbox.flush_now |= is_data;
+                if let Some(octets) = chunk {
+                    let OutOfSequence { reply, tally } = refusal;
+                    // The octets behind a chunk's line are no commands, whatever became of it.
+                    live.transaction = None;
+                    let must_close = reply.code() == 421;
+                    return live.skip_chunk(octets, Answer { reply, tally, line, must_close }, now, outbox);
+                }
                 return live.out_of_sequence(refusal, line, now, outbox);
             }
         };
@@ -160,6 +170,12 @@ impl Session {
         self.0.refuse_text(&[], now, outbox)
     }
 
+    /// Whether the shell still needs the draft of the chunks that came so far. It drops it wherever this says no:
+    /// the transaction ended, by RSET, a refusal, a new EHLO or whatever else.
+    pub fn keeps_draft(&self) -> bool {
+        self.0.transaction.as_ref().is_some_and(|transaction| transaction.incoming.is_some())
+    }
+
     /// How long the shell waits for a command.
     pub fn patience(&self) -> Duration {
         self.0.policy.command_timeout
@@ -203,6 +219,9 @@ impl Live {
     ) -> Step {
         if self.has_refused_data && !error.has_known_verb() {
             return self.refuse_text(line, now, outbox);
+        }
+        if error == CommandError::Chunk {
+            return self.close(error.reply(), EndReason::Error, line, now, outbox);
         }
         self.has_refused_data = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA"));
         let answer = Answer { reply: error.reply(), tally: Tally::Fault, line, must_close: false };

@@ -124,7 +124,7 @@ impl Live {
         is_missing
             && match request {
                 Request::Mail(..) | Request::Rcpt(..) | Request::Data | Request::Vrfy | Request::Expn => true,
-                Request::Auth { .. } => true,
+                Request::Bdat(..) | Request::Auth { .. } => true,
                 Request::Helo(_) | Request::Ehlo(_) | Request::Noop | Request::Quit | Request::StartTls => false,
                 Request::Rset | Request::Help | Request::Http | Request::Unknown(_) => false,
             }
@@ -142,6 +142,7 @@ impl Live {
     pub(super) fn forget_dialogue(&mut self) {
         self.transaction = None;
         self.has_refused_data = false;
+        self.has_failed_chunk = false;
         self.bag = Arc::new(Bag::default());
         let facts = self.facts_mut();
         facts.helo = None;

@@ -77,7 +77,7 @@ impl Server {
                 if fed.is_end {
                     let octets = Bytes::from(core::mem::take(&mut self.draft));
                     let content = Content { len: octets.len() as u64, octets: Arc::new(octets) };
-                    let content = (!receiving.is_refused()).then_some(content);
+                    let content = (receiving.is_last() && !receiving.is_refused()).then_some(content);
                     (receiving.finish(content, NOW, &mut self.outbox), true)
                 } else {
                     (Step::Receive(receiving), false)

@@ -95,6 +95,15 @@ pub(crate) fn play(script: &[Numbered], chunk: usize) -> Result<(), String> {
     player.finish().map_err(|fault| format!("end: {fault}"))
 }
 
+// What the shell makes of its draft at the end of a text or a chunk.
+fn content(receiving: &Receiving, draft: &mut Vec<u8>) -> Option<Content> {
+    if !receiving.is_last() || receiving.is_refused() {
+        return None;
+    }
+    let octets = Bytes::from(mem::take(draft));
+    Some(Content { len: octets.len() as u64, octets: Arc::new(octets) })
+}
+
 impl Player {
     fn new(script: &[Numbered], chunk: usize) -> Result<Self, String> {
         let mut policy = ListenerPolicy::new("mx", "basin.example", Arc::new(directory()));
@@ -230,16 +239,20 @@ impl Player {
         if mem::take(&mut self.is_storage_full) {
             receiving.storage_failed(Reply::with(452, 3, 1, "disk full"));
         }
+        if receiving.is_new() {
+            self.draft.clear();
+        }
         let len = self.chunk.min(self.input.len());
         let input: Vec<u8> = self.input.iter().take(len).copied().collect();
         let fed = receiving.feed(&input, &mut self.draft);
         self.input.drain(..fed.consumed);
+        if fed.is_paused {
+            return (receiving.pause(NOW), true);
+        }
         if !fed.is_end {
             return (Step::Receive(receiving), len > 0);
         }
-        let octets = Bytes::from(mem::take(&mut self.draft));
-        let content = Content { len: octets.len() as u64, octets: Arc::new(octets) };
-        let content = (!receiving.is_refused()).then_some(content);
+        let content = content(&receiving, &mut self.draft);
         (receiving.finish(content, NOW, &mut self.outbox), true)
     }
 
