@@ -176,7 +176,7 @@ impl Inbound {
             self.text.clear();
         }
         loop {
-            let octets = if receiving.wants() == Wants::Octets(0) {
+            let octets: &[u8] = if receiving.wants() == Wants::Octets(0) {
                 &[]
             } else {
                 let deadline = end_of_patience.min(Instant::now() + receiving.patience());

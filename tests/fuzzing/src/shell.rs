@@ -7,7 +7,7 @@ use basin_core::limits::COMMAND_LINE_BYTES_MAX;
 use basin_core::mail::{Content, Message, MessageId};
 use basin_core::smtp::{
     Awaiting, Disposition, ListenerPolicy, Login, Outbox, ProofOfStorage, Receiving, Securing, Session, Step, Storing,
-    Verified, Wanted,
+    Verified, Wanted, Wants,
 };
 use bytes::Bytes;
 
@@ -252,8 +252,11 @@ impl<'a> Shell<'a> {
     }
 
     fn receive(&mut self, mut receiving: Receiving) -> Option<Step> {
-        if self.there().is_empty() && !self.fill() {
+        if receiving.wants() != Wants::Octets(0) && self.there().is_empty() && !self.fill() {
             return None;
+        }
+        if receiving.is_new() {
+            self.text.clear();
         }
         let there = self.input.get(self.at..self.arrived).unwrap_or_default();
         let fed = receiving.feed(there, &mut self.text);
@@ -264,12 +267,16 @@ impl<'a> Shell<'a> {
         if receiving.is_refused() {
             self.text.clear();
         }
+        if fed.is_paused {
+            return Some(receiving.pause(NOW));
+        }
         if !fed.is_end {
             return Some(Step::Receive(receiving));
         }
-        let octets = Bytes::from(core::mem::take(&mut self.text));
-        let content = Content { len: octets.len() as u64, octets: Arc::new(octets) };
-        let content = (!receiving.is_refused()).then_some(content);
+        let content = (receiving.is_last() && !receiving.is_refused()).then(|| {
+            let octets = Bytes::from(core::mem::take(&mut self.text));
+            Content { len: octets.len() as u64, octets: Arc::new(octets) }
+        });
         Some(receiving.finish(content, NOW, &mut self.outbox))
     }
 

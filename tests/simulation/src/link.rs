@@ -7,7 +7,7 @@ use basin_core::mail::{Content, Message, MessageId};
 use basin_core::reply::Reply;
 use basin_core::smtp::client::{self, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reported, Sent};
 use basin_core::smtp::{
-    Connection, Disposition, ListenerPolicy, Outbox, ProofOfStorage, Receiving, Session, Step, Verified,
+    Connection, Disposition, ListenerPolicy, Outbox, ProofOfStorage, Receiving, Session, Step, Verified, Wants,
 };
 use basin_core::time::Timestamp;
 use basin_spool::Receipt;
@@ -299,18 +299,25 @@ impl Link {
     }
 
     fn receive(&mut self, mut receiving: Receiving, now: Timestamp, dice: &mut Dice) -> (Step, bool) {
-        if self.to_server.is_empty() {
+        if receiving.is_new() {
+            self.draft.clear();
+        }
+        if self.to_server.is_empty() && receiving.wants() != Wants::Octets(0) {
             return if self.is_cut { (receiving.peer_closed(now), true) } else { (Step::Receive(receiving), false) };
         }
         let len = dice.length(self.to_server.len());
         let fed = receiving.feed(self.to_server.get(..len).unwrap_or_default(), &mut self.draft);
         self.to_server.drain(..fed.consumed);
+        if fed.is_paused {
+            return (receiving.pause(now), true);
+        }
         if !fed.is_end {
             return (Step::Receive(receiving), true);
         }
-        let octets = Bytes::from(core::mem::take(&mut self.draft));
-        let content = Content { len: octets.len() as u64, octets: Arc::new(octets) };
-        let content = (!receiving.is_refused()).then_some(content);
+        let content = (receiving.is_last() && !receiving.is_refused()).then(|| {
+            let octets = Bytes::from(core::mem::take(&mut self.draft));
+            Content { len: octets.len() as u64, octets: Arc::new(octets) }
+        });
         (receiving.finish(content, now, &mut self.outbox), true)
     }
 
