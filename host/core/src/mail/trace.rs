@@ -22,13 +22,17 @@ pub fn received(
     now: Timestamp,
 ) -> Result<Field, FieldError> {
     let address = arrival.client.map_or_else(|| "unknown".to_owned(), literal);
+    // A name that was looked up stands before the address (RFC 5321 §4.4, TCP-info).
+    let name = arrival.vouched.client_name.as_deref().filter(|name| check_domain(name).is_ok());
+    let client = name.map_or_else(|| address.clone(), |name| format!("{name} {address}"));
     let helo = arrival.helo.as_deref().unwrap_or_default();
     let from = if check_domain(helo).is_ok() {
-        format!("{helo} ({address})")
+        format!("{helo} ({client})")
     } else {
+        // What is behind is a comment already.
         format!("{address} (helo {})", neutral(helo))
     };
-    let with = if arrival.is_esmtp { "ESMTP" } else { "SMTP" };
+    let with = protocol(arrival);
     let recipient = only_recipient.map(|address| format!(" for <{address}>")).unwrap_or_default();
     let date = now.to_rfc5322();
     Field::new("Received", &format!("from {from} by {host_name} with {with} id {id}{recipient}; {date}"))
@@ -37,6 +41,18 @@ pub fn received(
 /// How many hops a message says it has behind it (RFC 5321 §6.3).
 pub fn hops(header: &HeaderBlock) -> usize {
     header.fields().iter().filter(|field| field.is("Received")).count()
+}
+
+// RFC 3848: S for TLS, A for a login; both exist for ESMTP alone.
+fn protocol(arrival: &Arrival) -> &'static str {
+    let has = (arrival.vouched.tls.is_some(), arrival.vouched.auth.is_some());
+    match (arrival.is_esmtp, has) {
+        (false, _) => "SMTP",
+        (true, (false, false)) => "ESMTP",
+        (true, (true, false)) => "ESMTPS",
+        (true, (false, true)) => "ESMTPA",
+        (true, (true, true)) => "ESMTPSA",
+    }
 }
 
 // An address literal (RFC 5321 §4.1.3).

@@ -189,7 +189,7 @@ pub(super) fn wanted(verdict: &Verdict, action: &Action) -> Option<(Reply, Wante
 // Not where the client takes any 3yz for a go-ahead of its own, and not where it leaves.
 fn may_await(action: &Action) -> bool {
     match action {
-        Action::Receive | Action::Chunk(..) | Action::Quit | Action::StartTls => false,
+        Action::Receive | Action::Chunk(..) | Action::Quit | Action::StartTls | Action::Xclient(_) => false,
         Action::Greet { .. } | Action::Begin(_) | Action::Add(..) | Action::Reset => true,
         Action::Nothing | Action::Noop | Action::Auth { .. } => true,
     }

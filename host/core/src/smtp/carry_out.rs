@@ -60,10 +60,15 @@ impl Live {
         let reply = match overlay.as_ref().filter(|_| is_ehlo) {
             Some(overlay) => {
                 let text = overlay.response.as_ref().filter(|wanted| wanted.class() == Class::Success);
-                extension::publish(&extension::greet(&reply, text), &overlay.appended)
+                let added: Vec<_> = overlay.appended.iter().filter(|line| self.may_publish(line)).cloned().collect();
+                extension::publish(&extension::greet(&reply, text), &added)
             }
             None => shape(reply, overlay.as_ref()),
         };
+        if is_fault && matches!(action, Action::StartTls | Action::Auth { .. } | Action::Xclient(_)) {
+            // Their answers come later, and from elsewhere.
+            self.count_error(outbox);
+        }
         match action {
             Action::Greet { name, is_esmtp } => {
                 // RFC 5321 §4.1.4: a second greeting does what RSET does.
@@ -86,6 +91,7 @@ impl Live {
             Action::Quit => return self.close(reply, EndReason::Quit, line, now, outbox),
             Action::Receive => return self.receive(&reply, line, now, outbox),
             Action::StartTls => return self.start_tls(&reply, outbox),
+            Action::Xclient(claims) => return self.take_xclient(*claims, now, outbox),
             Action::Auth { own: Some(mechanism), initial } => {
                 return self.begin_auth(mechanism, initial.as_ref(), now, outbox);
             }
@@ -111,6 +117,10 @@ impl Live {
             answer.reply = Reply::multi_line(answer.reply.code(), None, answer.reply.lines().to_vec());
         }
         outbox.flush_now |= is_group_boundary(action);
+        // After a success the client begins a handshake, or speaks for somebody else: no sink can do that for it.
+        if matches!(action, Action::StartTls | Action::Xclient(_)) && !answer.reply.is_refusal() {
+            answer.reply = out_of_order();
+        }
         if core::mem::take(&mut self.has_refused_data) && answer.reply.is_refusal() {
             return self.refuse_text(answer.line, now, outbox);
         }
@@ -133,12 +143,7 @@ impl Live {
         match tally {
             Tally::Work => {}
             Tally::Idle => self.idle = self.idle.saturating_add(1),
-            Tally::Fault => {
-                let facts = self.facts_mut();
-                facts.errors = facts.errors.saturating_add(1);
-                let beyond = facts.errors.saturating_sub(self.policy.errors_soft);
-                outbox.wait(ERROR_DELAY.saturating_mul(beyond).min(ERROR_DELAY_MAX));
-            }
+            Tally::Fault => self.count_error(outbox),
         }
         if self.facts.errors > self.policy.errors_max {
             let reply = Reply::with(421, 7, 0, "too many errors; closing");
@@ -154,6 +159,15 @@ impl Live {
         }
         self.send(&reply, line, now, outbox);
         Step::Read(Session(self))
+    }
+
+    /// Counts a protocol error. Beyond the soft limit each answer waits longer than the one before it: a person at a
+    /// keyboard does not notice, and a program that tries things out gets nowhere.
+    pub(super) fn count_error(&mut self, outbox: &mut Outbox) {
+        let facts = self.facts_mut();
+        facts.errors = facts.errors.saturating_add(1);
+        let beyond = facts.errors.saturating_sub(self.policy.errors_soft);
+        outbox.wait(ERROR_DELAY.saturating_mul(beyond).min(ERROR_DELAY_MAX));
     }
 
     fn receive(mut self: Box<Self>, reply: &Reply, line: &[u8], now: Timestamp, outbox: &mut Outbox) -> Step {

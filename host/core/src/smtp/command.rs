@@ -13,6 +13,7 @@ use crate::reply::Reply;
 use crate::secret::Secret;
 use crate::smtp::auth;
 use crate::smtp::parameters::{self, Parameters};
+use crate::smtp::xclient::{self, Claims};
 
 /// A command of the right form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub enum Request {
         /// The initial response.
         initial: Option<Secret>,
     },
+    /// XCLIENT, and what it says.
+    Xclient(Box<Claims>),
     /// A request of HTTP: somebody talks past us.
     Http,
     /// Any other verb, in upper case.
@@ -192,6 +195,8 @@ impl Request {
             without_argument(argument, Self::StartTls)
         } else if is("AUTH") {
             auth::command::parse(argument)
+        } else if is("XCLIENT") {
+            xclient::parse(argument)
         } else if HTTP_METHODS.iter().any(|method| is(method)) {
             Ok(Self::Http)
         } else {
@@ -216,6 +221,7 @@ impl Request {
             Self::Expn => "EXPN",
             Self::StartTls => "STARTTLS",
             Self::Auth { .. } => "AUTH",
+            Self::Xclient(_) => "XCLIENT",
             Self::Http => "HTTP",
             Self::Unknown(verb) => verb,
         }

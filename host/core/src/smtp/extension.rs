@@ -17,6 +17,7 @@ pub(super) fn ehlo_reply(live: &Live) -> Reply {
     ];
     lines.extend(live.starttls_keyword());
     lines.extend(live.auth_keyword());
+    lines.extend(live.xclient_keyword());
     if policy.extensions.chunking {
         lines.push("CHUNKING".to_owned());
         if policy.extensions.binarymime {

@@ -15,6 +15,7 @@ use crate::smtp::command::Request;
 use crate::smtp::extension;
 use crate::smtp::live::{Live, Transaction};
 use crate::smtp::parameters::{Parameters, Wishes, declared_size};
+use crate::smtp::xclient::Claims;
 use crate::time::Timestamp;
 use crate::transport::Lookup;
 
@@ -41,6 +42,8 @@ pub(super) enum Action {
     StartTls,
     /// AUTH: the mechanism where it is one of ours, and the response that came with it.
     Auth { own: Option<Mechanism>, initial: Option<Secret> },
+    /// XCLIENT.
+    Xclient(Box<Claims>),
     /// NOOP: the same, and no sink's failure may stand in its way.
     Noop,
 }
@@ -149,6 +152,7 @@ impl Live {
             Request::Expn => refused(Reply::with(502, 5, 1, "lists are not shown"), Tally::Idle),
             Request::StartTls => self.intend_start_tls()?,
             Request::Auth { mechanism, initial } => self.intend_auth(mechanism, initial)?,
+            Request::Xclient(claims) => self.intend_xclient(claims)?,
             Request::Http | Request::Unknown(_) => {
                 refused(Reply::with(500, 5, 1, "command not recognised"), Tally::Fault)
             }
@@ -168,6 +172,7 @@ impl Live {
         if self.transaction.is_some() {
             return Err(OutOfSequence::fault("a transaction is open; RSET ends it"));
         }
+        let parameters = self.vouch_for_sender(parameters)?;
         let refusal = self.mail_refusal(&parameters);
         let mut envelope = Envelope::new(sender);
         envelope.parameters = parameters;

@@ -1,5 +1,6 @@
 //! What a session knows, in whatever state it is.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 
 use crate::event::{EventKind, EventSet, Occasion, Overlay, Question, SessionFacts};
@@ -32,6 +33,8 @@ pub(super) struct Live {
     pub(super) channel: Channel,
     /// Logins that failed; they stay counted whatever else is forgotten.
     pub(super) auth_failures: u32,
+    /// Where the connection came from, whatever XCLIENT says since.
+    pub(super) peer: IpAddr,
     random: u64,
 }
 
@@ -115,6 +118,7 @@ impl Live {
             is_queue_full: false,
             channel,
             auth_failures: 0,
+            peer: connection.client.ip(),
             random: connection.random,
         }
     }

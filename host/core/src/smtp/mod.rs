@@ -29,6 +29,7 @@ pub mod receiving;
 pub mod session;
 pub mod starttls;
 pub mod storing;
+mod xclient;
 
 pub use auth::{Accounts, AuthPolicy, Login, Mechanism, StoredKeys, Verified, Verifying};
 pub use awaiting::{Awaiting, Wanted};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::smtp::auth;
 use crate::smtp::command::CommandError;
 
 /// Parameters by keyword in upper case; the empty string where one has no value.
@@ -49,7 +50,7 @@ fn is_value(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'=')
 }
 
-/// Checks the parameters of MAIL: those of SIZE, 8BITMIME and DSN, and no others.
+/// Checks the parameters of MAIL: those of SIZE, 8BITMIME, DSN and AUTH, and no others.
 pub(super) fn check_mail(parameters: &Parameters) -> Result<(), CommandError> {
     for (keyword, value) in parameters {
         match keyword.as_str() {
@@ -60,6 +61,8 @@ pub(super) fn check_mail(parameters: &Parameters) -> Result<(), CommandError> {
             "RET" => return Err(CommandError::ParameterValue("RET")),
             "ENVID" if (1..=ENVID_BYTES_MAX).contains(&value.len()) && is_xtext(value) => {}
             "ENVID" => return Err(CommandError::ParameterValue("ENVID")),
+            "AUTH" if auth::is_parameter(value) => {}
+            "AUTH" => return Err(CommandError::ParameterValue("AUTH")),
             // RFC 5321 §4.1.1.11: a parameter that was not offered is refused, never ignored.
             _ => return Err(CommandError::UnknownParameter),
         }

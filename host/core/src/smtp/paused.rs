@@ -127,6 +127,12 @@ impl Live {
         let line = command.line.as_slice();
         let refused_tally = if overlay.is_protocol_error { Tally::Fault } else { Tally::Work };
         let refuse = |reply, must_close| Answer { reply, tally: refused_tally, line, must_close };
+        if is_auth
+            && overlay.is_protocol_error
+            && !matches!(verdict, Verdict::Next | Verdict::SkipRemaining | Verdict::Accept)
+        {
+            self.count_error(outbox);
+        }
         let answer = match verdict {
             Verdict::Next | Verdict::SkipRemaining | Verdict::Accept => {
                 self.take_message(&mut intent, overlay.message.take());
@@ -275,6 +281,7 @@ impl Live {
             | Action::Nothing
             | Action::StartTls
             | Action::Auth { .. }
+            | Action::Xclient(_)
             | Action::Noop => {}
         }
         Ok(())

@@ -63,15 +63,7 @@ impl Session {
     /// Starts a session: asks the sinks at `on-connect`, or greets the client.
     pub fn start(policy: Arc<ListenerPolicy>, connection: Connection, interest: EventSet, outbox: &mut Outbox) -> Step {
         let now = connection.started;
-        let live = Box::new(Live::new(policy, connection, interest));
-        let banner = live.policy.banner.clone();
-        if !interest.has(EventKind::OnConnect) {
-            return live.greet(&banner, outbox);
-        }
-        let overlay = Overlay { session_bag: live.bag.clone(), banner: Some(banner.clone()), ..Overlay::default() };
-        let native = Reply::new(220, None, format!("{} {banner}", live.policy.host_name));
-        let question = live.question(EventKind::OnConnect, Some(native), overlay, now);
-        Step::Ask(Paused { live, waiting: Waiting::Connect }, Box::new(question))
+        Box::new(Live::new(policy, connection, interest)).open(now, outbox)
     }
 
     /// Takes a command line without its CR LF.
@@ -200,6 +192,18 @@ impl Ended {
 }
 
 impl Live {
+    /// Asks the sinks at `on-connect`, or greets the client.
+    pub(super) fn open(self: Box<Self>, now: Timestamp, outbox: &mut Outbox) -> Step {
+        let banner = self.policy.banner.clone();
+        if !self.interest.has(EventKind::OnConnect) {
+            return self.greet(&banner, outbox);
+        }
+        let overlay = Overlay { session_bag: self.bag.clone(), banner: Some(banner.clone()), ..Overlay::default() };
+        let native = Reply::new(220, None, format!("{} {banner}", self.policy.host_name));
+        let question = self.question(EventKind::OnConnect, Some(native), overlay, now);
+        Step::Ask(Paused { live: self, waiting: Waiting::Connect }, Box::new(question))
+    }
+
     pub(super) fn greet(self: Box<Self>, banner: &str, outbox: &mut Outbox) -> Step {
         // RFC 5321 §4.2: the greeting begins with the name of the host, whatever a sink put behind it.
         let text = match banner.strip_prefix(self.policy.host_name.as_str()) {

@@ -126,6 +126,7 @@ impl Live {
                 Request::Mail(..) | Request::Rcpt(..) | Request::Data | Request::Vrfy | Request::Expn => true,
                 Request::Bdat(..) | Request::Auth { .. } => true,
                 Request::Helo(_) | Request::Ehlo(_) | Request::Noop | Request::Quit | Request::StartTls => false,
+                Request::Xclient(_) => false,
                 Request::Rset | Request::Help | Request::Http | Request::Unknown(_) => false,
             }
     }

@@ -18,7 +18,7 @@ use basin_core::time::Timestamp;
 use bytes::Bytes;
 
 use crate::script::{Line, Numbered, fits};
-use crate::words::{accounts, asked, decision, describe, directory, edit, secured, verdict};
+use crate::words::{accounts, asked, decision, describe, directory, edit, secured, verdict, verified};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -48,6 +48,7 @@ struct Player {
     notices: VecDeque<String>,
     is_storage_full: bool,
     is_store_broken: bool,
+    is_tls_gone: bool,
     saw_close: bool,
 }
 
@@ -158,6 +159,7 @@ impl Player {
             notices: VecDeque::new(),
             is_storage_full: false,
             is_store_broken: false,
+            is_tls_gone: false,
             saw_close: false,
         })
     }
@@ -182,13 +184,9 @@ impl Player {
                 };
                 (step, true)
             }
-            Step::StartTls(securing) if self.input.is_empty() => (Step::StartTls(securing), false),
-            Step::StartTls(securing) => {
-                self.input.clear();
-                (securing.injected(NOW, &mut self.outbox), true)
-            }
+            Step::StartTls(securing) => (Step::StartTls(securing), false),
             Step::Verify(verifying, login) => {
-                (verifying.verified(self.accounts.verify(&login), NOW, &mut self.outbox), true)
+                (verifying.verified(verified(&self.accounts, login), NOW, &mut self.outbox), true)
             }
             Step::Input(awaiting, wanted) => self.more(awaiting, wanted),
             Step::Close(ended) => (Step::Close(ended), false),
@@ -267,6 +265,13 @@ impl Player {
             Some(Step::Read(session)) if session.forbids_early_input() && !self.input.is_empty() => {
                 self.input.clear();
                 Some(session.early_input(NOW, &mut self.outbox))
+            }
+            Some(Step::StartTls(securing)) if mem::take(&mut self.is_tls_gone) => {
+                Some(securing.unavailable(NOW, &mut self.outbox))
+            }
+            Some(Step::StartTls(securing)) if !self.input.is_empty() => {
+                self.input.clear();
+                Some(securing.injected(NOW, &mut self.outbox))
             }
             Some(Step::Input(awaiting, _)) if !self.input.is_empty() => {
                 self.input.clear();
@@ -379,6 +384,7 @@ impl Player {
     fn happen(&mut self, what: &str) -> Result<(), String> {
         match what {
             "storage-full" => self.is_storage_full = true,
+            "tls-unavailable" => self.is_tls_gone = true,
             "not-stored" => self.is_store_broken = true,
             _ => {
                 while self.advance() {}
@@ -389,7 +395,6 @@ impl Player {
                     (Some(Step::Read(session)), "peer-closed") => session.peer_closed(NOW),
                     (Some(Step::StartTls(securing)), "secured") => securing.secured(secured()),
                     (Some(Step::StartTls(securing)), "handshake-failed") => securing.failed(NOW),
-                    (Some(Step::StartTls(securing)), "tls-unavailable") => securing.unavailable(NOW, outbox),
                     (Some(Step::Input(awaiting, _)), "timeout") => awaiting.timed_out(NOW, outbox),
                     (Some(Step::Input(awaiting, _)), "shutdown") => awaiting.shut_down(NOW, outbox),
                     (Some(Step::Input(awaiting, _)), "peer-closed") => awaiting.peer_closed(NOW),

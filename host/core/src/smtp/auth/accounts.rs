@@ -13,6 +13,7 @@ use crate::limits::{
     ACCOUNTS_MAX, SCRAM_ITERATIONS_DEFAULT, SCRAM_ITERATIONS_MAX, SCRAM_ITERATIONS_MIN, SCRAM_SALT_BYTES_MAX,
     SCRAM_SALT_BYTES_MIN, USER_BYTES_MAX,
 };
+use crate::smtp::auth::pbkdf2::pbkdf2;
 use crate::smtp::auth::verify::{Login, Verified};
 
 /// Octets of SHA-256.
@@ -98,8 +99,7 @@ impl StoredKeys {
     }
 
     fn of(password: &[u8], salt: &[u8], iterations: u32) -> Self {
-        let mut salted = [0; HASH_BYTES];
-        pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut salted);
+        let salted = pbkdf2(password, salt, iterations);
         let client_key = hmac(&salted, &[b"Client Key"]);
         Self {
             iterations,

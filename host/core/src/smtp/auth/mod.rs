@@ -4,13 +4,15 @@
 //! answers the command with `await-input` and ends it with `set-authenticated` and `consume` of a 235. All of them
 //! end in `on-authenticated`, whose refusal takes the identity back before the client hears of it.
 //!
-//! [`exchange`] is the dialogue, [`scram`] the mechanism of that name, [`accounts`] the users and what is kept of
+//! `exchange` is the dialogue, `scram` the mechanism of that name, [`accounts`] the users and what is kept of
 //! their passwords, [`verify`] the one step that takes long and that the shell therefore does elsewhere.
 
 pub mod accounts;
 pub(super) mod command;
 mod ended;
 mod exchange;
+mod parameter;
+mod pbkdf2;
 mod scram;
 pub mod verify;
 
@@ -20,6 +22,7 @@ use std::sync::Arc;
 pub use accounts::{Accounts, AccountsError, BadCredential, StoredKeys};
 pub(super) use ended::{Ended, Failed};
 pub(super) use exchange::Exchange;
+pub(super) use parameter::is_parameter;
 pub use verify::{Login, Verified, Verifying};
 
 use crate::limits::AUTH_ATTEMPTS_MAX;
@@ -96,6 +99,12 @@ impl Live {
     /// Whether AUTH has to wait for TLS, mechanisms of sinks included.
     pub(super) fn auth_needs_tls_first(&self) -> bool {
         self.policy.auth.as_ref().is_some_and(|auth| auth.needs_tls) && self.facts.vouched.tls.is_none()
+    }
+
+    /// Whether a line that a sink adds to EHLO may stand there now: no mechanism before TLS, where AUTH needs it.
+    pub(super) fn may_publish(&self, line: &str) -> bool {
+        let keyword = line.split(' ').next().unwrap_or_default();
+        !(self.auth_needs_tls_first() && keyword.eq_ignore_ascii_case("AUTH"))
     }
 
     fn offered_mechanisms(&self) -> impl Iterator<Item = Mechanism> {
