@@ -27,6 +27,9 @@ struct Transaction {
     sender: &'static str,
     recipients: Vec<&'static str>,
     has_refused: bool,
+    is_binary: bool,
+    /// What came of its text in chunks.
+    chunks: Option<Vec<u8>>,
 }
 
 struct Model<'a> {
@@ -91,13 +94,17 @@ impl<'a> Model<'a> {
     fn up_to(&mut self, mark: &[u8]) -> Option<&'a [u8]> {
         let rest = self.input.get(self.at..)?;
         let len = rest.windows(mark.len()).position(|octets| octets == mark)? + mark.len();
-        while self.arrived < self.at + len {
+        self.arrive(self.at + len);
+        self.at += len;
+        rest.get(..len)
+    }
+
+    fn arrive(&mut self, end: usize) {
+        while self.arrived < end {
             let piece = self.pieces.get(self.turn % self.pieces.len().max(1)).copied().unwrap_or(usize::MAX);
             self.turn += 1;
             self.arrived = self.arrived.saturating_add(piece).min(self.input.len());
         }
-        self.at += len;
-        rest.get(..len)
     }
 
     fn line(&mut self) -> Option<&'a [u8]> {
@@ -116,7 +123,11 @@ impl<'a> Model<'a> {
         }
         match word {
             Word::Greet(greeting) => self.greet(greeting),
-            Word::Mail(sender, refused) => self.mail(sender, refused),
+            Word::Mail(sender, refused) => self.mail(sender, refused, false),
+            Word::BinaryMail(sender) => self.mail(sender, None, true),
+            Word::Bdat(octets, is_last) => self.bdat(octets, is_last),
+            // Nobody knows how much of what follows is text.
+            Word::BdatWrong => self.close(501),
             Word::Rcpt(address, refused) => self.rcpt(address, refused),
             Word::Far(address) => self.rcpt(address, (!self.is_logged_in).then_some(550)),
             Word::Data => self.data(),
@@ -140,11 +151,18 @@ impl<'a> Model<'a> {
     // RFC 3207 §4: who demands TLS lets only what leads to it through. What has the wrong form is told so before.
     fn must_wait_for_tls(&self, word: Word) -> bool {
         let is_barred = match word {
-            Word::Mail(..) | Word::Rcpt(..) | Word::Far(_) | Word::Data | Word::Told(_) | Word::Auth(..) => true,
+            Word::Mail(..) | Word::BinaryMail(_) | Word::Rcpt(..) | Word::Far(_) | Word::Data => true,
+            Word::Told(_) | Word::Auth(..) => true,
+            // Its octets are text all the same; `bdat` sees to that.
+            Word::Bdat(..) | Word::BdatWrong => false,
             Word::Greet(_) | Word::DataWrong | Word::Rset | Word::Quit | Word::Answer(_) => false,
             Word::StartTls | Word::Http | Word::Nothing => false,
         };
-        is_barred && self.offers.has_tls && self.offers.needs_tls && !self.has_tls
+        is_barred && self.is_barred()
+    }
+
+    fn is_barred(&self) -> bool {
+        self.offers.has_tls && self.offers.needs_tls && !self.has_tls
     }
 
     fn greet(&mut self, greeting: Greeting) {
@@ -243,18 +261,21 @@ impl<'a> Model<'a> {
         Some(if line.len() + 2 > RESPONSE_BYTES_MAX { Err(500) } else { base64(line).ok_or(501) })
     }
 
-    fn mail(&mut self, sender: &'static str, refused: Option<u16>) {
+    fn mail(&mut self, sender: &'static str, refused: Option<u16>, is_binary: bool) {
         if self.greeting.is_none() || self.transaction.is_some() {
             return self.say(503);
         }
         if refused.is_none() {
-            self.transaction = Some(Transaction { sender, recipients: Vec::new(), has_refused: false });
+            self.transaction =
+                Some(Transaction { sender, recipients: Vec::new(), has_refused: false, is_binary, chunks: None });
         }
         self.say(refused.unwrap_or(250));
     }
 
     fn rcpt(&mut self, address: &'static str, refused: Option<u16>) {
-        let Some(transaction) = &mut self.transaction else { return self.say(503) };
+        let Some(transaction) = self.transaction.as_mut().filter(|it| it.chunks.is_none()) else {
+            return self.say(503);
+        };
         let refused = if transaction.recipients.len() >= RECIPIENTS_MAX { Some(452) } else { refused };
         match refused {
             Some(_) => transaction.has_refused = true,
@@ -272,6 +293,10 @@ impl<'a> Model<'a> {
             self.is_after_refused_data = true;
             return self.say(if has_refused { 554 } else { 503 });
         }
+        if self.transaction.as_ref().is_some_and(|it| it.is_binary || it.chunks.is_some()) {
+            self.is_after_refused_data = true;
+            return self.say(503);
+        }
         self.say(354);
         let Some(transaction) = self.transaction.take() else { return };
         let Some(text) = self.text() else {
@@ -282,13 +307,69 @@ impl<'a> Model<'a> {
         if let Err(code) = text {
             return self.say(code);
         }
-        let text = text.unwrap_or_default();
+        self.store(&transaction, text.unwrap_or_default());
+    }
+
+    fn store(&mut self, transaction: &Transaction, text: Vec<u8>) {
         let is_folded = text.starts_with(b" ") || text.starts_with(b"\t");
         // White space at the start continues no field: the text has no header, and an empty line shows that.
         let text = if is_folded { [b"\r\n", text.as_slice()].concat() } else { text };
         let recipients = transaction.recipients.iter().map(|address| (*address).to_owned()).collect();
         self.predicted.letters.push((transaction.sender.to_owned(), recipients, text));
         self.say(250);
+    }
+
+    // RFC 3030 §2: the octets behind the line are text, whatever becomes of it, and a message that lost a chunk is
+    // no message.
+    fn bdat(&mut self, octets: usize, is_last: bool) {
+        let transaction = self.transaction.take();
+        let refused = match &transaction {
+            _ if self.is_barred() => Some(530),
+            None => Some(503),
+            Some(transaction) if !transaction.recipients.is_empty() => None,
+            Some(transaction) => Some(if transaction.has_refused { 554 } else { 503 }),
+        };
+        if octets as u64 > MESSAGE_BYTES_MAX {
+            return self.close(refused.unwrap_or(552));
+        }
+        let Some(chunk) = self.octets(octets) else {
+            self.at = self.input.len();
+            return;
+        };
+        let Some(mut transaction) = transaction.filter(|_| refused.is_none()) else {
+            return self.say(refused.unwrap_or(503));
+        };
+        let mut text = transaction.chunks.take().unwrap_or_default();
+        text.extend_from_slice(chunk);
+        // Of content of any octets only the header block has lines.
+        let header_len = match text.windows(4).position(|octets| octets == b"\r\n\r\n") {
+            _ if text.starts_with(b"\r\n") => Some(2),
+            found => found.map(|at| at + 4),
+        };
+        let lines = header_len.filter(|_| transaction.is_binary).and_then(|len| text.get(..len)).unwrap_or(&text);
+        let is_open = !lines.is_empty() && !lines.ends_with(b"\r\n");
+        let bare = bare_line_ends(lines, is_last);
+        if bare || lines.contains(&0) {
+            return self.say(550);
+        }
+        if text.len() as u64 > MESSAGE_BYTES_MAX {
+            return self.say(552);
+        }
+        if is_last {
+            text.extend(if is_open { &b"\r\n"[..] } else { b"" });
+            return self.store(&transaction, text);
+        }
+        transaction.chunks = Some(text);
+        self.transaction = Some(transaction);
+        self.say(250);
+    }
+
+    /// Takes so many octets, once they have arrived.
+    fn octets(&mut self, count: usize) -> Option<&'a [u8]> {
+        let octets = self.input.get(self.at..self.at + count)?;
+        self.arrive(self.at + count);
+        self.at += count;
+        Some(octets)
     }
 
     /// The text up to its end, or the code that refuses it; `None` where it has no end.
@@ -321,6 +402,16 @@ fn is_same(one: &str, other: &str) -> bool {
         (local.trim_matches('"').to_owned(), domain.to_ascii_lowercase())
     };
     plain(one) == plain(other)
+}
+
+// A CR without LF or an LF without CR; a CR at the end waits for what follows, where something does.
+fn bare_line_ends(text: &[u8], is_whole: bool) -> bool {
+    let next = |at: usize| text.get(at + 1).copied();
+    text.iter().enumerate().any(|(at, octet)| match octet {
+        b'\r' => next(at).map_or(is_whole, |next| next != b'\n'),
+        b'\n' => at == 0 || text.get(at - 1) != Some(&b'\r'),
+        _ => false,
+    })
 }
 
 fn right() -> (&'static [u8], &'static [u8]) {

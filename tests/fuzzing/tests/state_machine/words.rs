@@ -27,6 +27,8 @@ pub(crate) enum Word {
     Greet(Greeting),
     /// MAIL with this sender; a code where policy refuses it.
     Mail(&'static str, Option<u16>),
+    /// MAIL of a message with content of any octets.
+    BinaryMail(&'static str),
     /// RCPT with this recipient; a code where policy refuses it.
     Rcpt(&'static str, Option<u16>),
     /// RCPT with a recipient elsewhere: only for who is logged in.
@@ -35,6 +37,10 @@ pub(crate) enum Word {
     Data,
     /// DATA with something behind it.
     DataWrong,
+    /// BDAT: so many octets, and whether they are the last.
+    Bdat(usize, bool),
+    /// BDAT with a size that is none.
+    BdatWrong,
     /// RSET.
     Rset,
     /// QUIT.
@@ -87,6 +93,25 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"DATA", Word::Data),
     (b"data", Word::Data),
     (b"DATA now", Word::DataWrong),
+    (b"BDAT 6", Word::Bdat(6, false)),
+    (b"bdat 6 last", Word::Bdat(6, true)),
+    (b"BDAT 6 LAST", Word::Bdat(6, true)),
+    (b"BDAT 9", Word::Bdat(9, false)),
+    (b"BDAT 9 LAST", Word::Bdat(9, true)),
+    (b"BDAT 5", Word::Bdat(5, false)),
+    (b"BDAT 0", Word::Bdat(0, false)),
+    (b"BDAT 0 LAST", Word::Bdat(0, true)),
+    (b"BDAT 5 LAST", Word::Bdat(5, true)),
+    (b"BDAT 120", Word::Bdat(120, false)),
+    (b"BDAT 200 LAST", Word::Bdat(200, true)),
+    (b"BDAT 201", Word::Bdat(201, false)),
+    (b"BDAT 4294967302 LAST", Word::Bdat(4_294_967_302, true)),
+    (b"BDAT 18446744073709551622", Word::BdatWrong),
+    (b"BDAT -1", Word::BdatWrong),
+    (b"BDAT 0x6", Word::BdatWrong),
+    (b"BDAT", Word::BdatWrong),
+    (b"MAIL FROM:<a@b.example> BODY=BINARYMIME", Word::BinaryMail("a@b.example")),
+    (b"a: b", Word::Nothing),
     (b"RSET", Word::Rset),
     (b"RSET x", Word::Answer(501)),
     (b"NOOP", Word::Answer(250)),
@@ -154,6 +179,18 @@ fn lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
         vec![b"AUTH PLAIN", b"AGFsaWNlAHJhYmJpdCBob2xl"],
         vec![b"MAIL FROM:<>", b"RCPT TO:<x@far.example>", b"DATA", b"."],
         vec![b"AUTH LOGIN", b"YWxpY2U=", b"*"],
+        vec![b"BDAT 6", b"a: b", b"BDAT 6 LAST", b"NOOP"],
+        vec![
+            b"MAIL FROM:<>",
+            b"RCPT TO:<bob@BASIN.example>",
+            b"BDAT 6",
+            b"a: b",
+            b"BDAT 9",
+            b"\r\nx\ny",
+            b"BDAT 0 LAST",
+        ],
+        vec![b"MAIL FROM:<a@b.example> BODY=BINARYMIME", b"RCPT TO:<alice@basin.example>", b"BDAT 6", b"a: b"],
+        vec![b"BDAT 5", b"NOOP", b"BDAT 9 LAST", b"\rQUIT"],
         [vec![&b"STARTTLS"[..], b"EHLO client.example"], vec![&b"AUTH PLAIN AGFsaWNlAHdyb25n"[..]; 4]].concat(),
         [
             vec![&b"MAIL FROM:<>"[..], b"RCPT TO:<alice@basin.example>", b"RCPT TO:<bob@BASIN.example>"],
@@ -169,7 +206,7 @@ fn lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
         2 => one(b"DATA"),
         3 => one(b"."),
         4 => message,
-        3 => login,
+        6 => login,
         1 => Just(vec![vec![b'x'; 3_000]]),
         1 => Just(vec![vec![b'y'; 120]]),
     ]
