@@ -153,7 +153,11 @@ pub fn standing(arrival: &Arrival, relay_clients: &[Network]) -> Standing {
         Origin::Pickup | Origin::Sink(_) | Origin::Notification => Standing::Submitted,
         Origin::Smtp => {
             let is_ours = |client: core::net::SocketAddr| relay_clients.iter().any(|network| network.has(client.ip()));
-            if arrival.client.is_some_and(is_ours) { Standing::Submitted } else { Standing::Foreign }
+            if arrival.vouched.auth.is_some() || arrival.client.is_some_and(is_ours) {
+                Standing::Submitted
+            } else {
+                Standing::Foreign
+            }
         }
     }
 }

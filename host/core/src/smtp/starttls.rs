@@ -142,7 +142,7 @@ impl Live {
     /// times and the counts of faults stay: they are the connection's.
     pub(super) fn forget_dialogue(&mut self) {
         self.transaction = None;
-        self.has_refused_data = false;
+        (self.has_refused_data, self.has_failed_chunk) = (false, false);
         self.has_failed_chunk = false;
         self.bag = Arc::new(Bag::default());
         let facts = self.facts_mut();

@@ -172,3 +172,60 @@ fn unescape(name: &str) -> Result<String, Failed> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RFC 7677 §3.
+    #[test]
+    fn the_example_of_the_standard_is_what_comes_out() {
+        let salt = BASE64_STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64");
+        let keys = StoredKeys::derive("pencil", &salt, 4096).expect("a password");
+        let line = Accounts::line("user", &keys).expect("a name");
+        let accounts = Accounts::parse(&line, [0; HASH_BYTES]).expect("a line");
+        let first = First::parse(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO").expect("a message");
+        let (challenge, expected) = challenge(first, "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0", &accounts);
+        assert_eq!(
+            String::from_utf8_lossy(&challenge),
+            "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+        );
+        let answer = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+                      p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
+        let verifier = expected.check(answer.as_bytes(), &Channel::default()).expect("the proof is right");
+        assert_eq!(String::from_utf8_lossy(&verifier), "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+        let changed = answer.replace("p=dH", "p=dG");
+        assert_eq!(expected.check(changed.as_bytes(), &Channel::default()), Err(Failed::Wrong));
+    }
+
+    #[test]
+    fn names_are_escaped_and_nothing_else_is() {
+        assert_eq!(unescape("a=2Cb=3Dc"), Ok("a,b=c".to_owned()));
+        for bad in ["a=", "a=2", "a=2c", "a=41"] {
+            assert_eq!(unescape(bad), Err(Failed::Malformed), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_first_message_is_refused() {
+        for bad in [
+            "",
+            "n",
+            "n,",
+            "n,,",
+            "n,,n=a",
+            "n,,r=b,n=a",
+            "n,,m=x,n=a,r=b",
+            "n,,n=a,r=",
+            "n,,n=a,r=b c",
+            "x,,n=a,r=b",
+            "n,b=c,n=a,r=b",
+            "p,,n=a,r=b",
+            "n=a,,n=a,r=b",
+        ] {
+            assert_eq!(First::parse(bad.as_bytes()).map(|first| first.user), Err(Failed::Malformed), "{bad}");
+        }
+        let long = format!("n,,n=a,r={}", "x".repeat(SCRAM_NONCE_BYTES_MAX + 1));
+        assert_eq!(First::parse(long.as_bytes()).map(|first| first.user), Err(Failed::Malformed));
+    }
+}
