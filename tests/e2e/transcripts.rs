@@ -44,9 +44,7 @@ fn runs_over_tcp(text: &str) -> bool {
     text.lines().map(split).all(|(mark, rest)| match mark {
         "?" | "!" | "E" => false,
         "%" => {
-            !["events", "idle-commands-max", "errors-soft", "tls", "auth", "no-accounts", "xclient"]
-                .iter()
-                .any(|key| rest.starts_with(key))
+            ["message-bytes-max", "recipients-max", "errors-max"].iter().any(|key| rest.starts_with(key))
                 && !is_too_small(rest)
         }
         _ => true,

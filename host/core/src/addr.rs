@@ -103,6 +103,12 @@ impl Address {
         self.domain.as_deref()
     }
 
+    /// The address of the host, where the domain is a literal (RFC 5321 §4.1.3).
+    pub fn literal(&self) -> Option<core::net::IpAddr> {
+        let literal = self.domain.as_deref()?.strip_prefix('[')?.strip_suffix(']')?;
+        parse_literal(literal).map(|address| address.to_canonical())
+    }
+
     /// Whether both name the same mailbox as far as SMTP can tell: domains without regard to case, local
     /// parts exactly, but `"a"` and `a` are one (RFC 5321 §2.4, §4.1.2).
     pub fn is_same(&self, other: &Self) -> bool {

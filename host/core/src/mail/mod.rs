@@ -1,6 +1,7 @@
 //! Messages: envelope, header block, body, properties.
 
 pub mod body;
+mod deliver_by;
 pub mod dsn;
 pub mod envelope;
 pub mod header;
@@ -11,6 +12,7 @@ pub mod trace;
 pub mod vouched;
 
 pub use body::{Body, Content, ReadAt};
+pub use deliver_by::{DeliverBy, Late};
 pub use envelope::{Envelope, Handover, Last, Outcome, Recipient, RecipientId};
 pub use header::{Field, FieldError, HeaderBlock};
 pub use message::{Arrival, Message, MessageId, Origin};

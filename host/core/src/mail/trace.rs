@@ -19,6 +19,7 @@ pub fn received(
     host_name: &str,
     id: &MessageId,
     only_recipient: Option<&Address>,
+    is_utf8: bool,
     now: Timestamp,
 ) -> Result<Field, FieldError> {
     let address = arrival.client.map_or_else(|| "unknown".to_owned(), literal);
@@ -32,27 +33,26 @@ pub fn received(
         // What is behind is a comment already.
         format!("{address} (helo {})", neutral(helo))
     };
-    let with = protocol(arrival);
+    let with = protocol(arrival, is_utf8);
     let recipient = only_recipient.map(|address| format!(" for <{address}>")).unwrap_or_default();
     let date = now.to_rfc5322();
     Field::new("Received", &format!("from {from} by {host_name} with {with} id {id}{recipient}; {date}"))
 }
 
+// RFC 3848 and RFC 6531 §4.3: S for TLS, A for a login; all of them exist for ESMTP alone.
+fn protocol(arrival: &Arrival, is_utf8: bool) -> String {
+    if !arrival.is_esmtp {
+        return "SMTP".to_owned();
+    }
+    let name = if is_utf8 { "UTF8SMTP" } else { "ESMTP" };
+    let tls = if arrival.vouched.tls.is_some() { "S" } else { "" };
+    let login = if arrival.vouched.auth.is_some() { "A" } else { "" };
+    format!("{name}{tls}{login}")
+}
+
 /// How many hops a message says it has behind it (RFC 5321 §6.3).
 pub fn hops(header: &HeaderBlock) -> usize {
     header.fields().iter().filter(|field| field.is("Received")).count()
-}
-
-// RFC 3848: S for TLS, A for a login; both exist for ESMTP alone.
-fn protocol(arrival: &Arrival) -> &'static str {
-    let has = (arrival.vouched.tls.is_some(), arrival.vouched.auth.is_some());
-    match (arrival.is_esmtp, has) {
-        (false, _) => "SMTP",
-        (true, (false, false)) => "ESMTP",
-        (true, (true, false)) => "ESMTPS",
-        (true, (false, true)) => "ESMTPA",
-        (true, (true, true)) => "ESMTPSA",
-    }
 }
 
 // An address literal (RFC 5321 §4.1.3).
@@ -89,7 +89,7 @@ mod tests {
         };
         let recipient = recipient.map(|text| Address::parse(text).expect("valid"));
         let id = MessageId::parse("1-2").expect("an id");
-        let field = received(&arrival, "basin.example", &id, recipient.as_ref(), Timestamp::default());
+        let field = received(&arrival, "basin.example", &id, recipient.as_ref(), false, Timestamp::default());
         field.expect("valid").value()
     }
 

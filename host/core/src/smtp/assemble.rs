@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memchr::memmem;
 
 use crate::limits::{HEADER_BLOCK_BYTES_MAX, RECEIVED_FIELDS_MAX};
-use crate::mail::{Body, Content, HeaderBlock, Message, trace};
+use crate::mail::{Body, Content, Field, FieldError, HeaderBlock, Message, trace};
 use crate::reply::Reply;
 use crate::smtp::live::Live;
 use crate::time::Timestamp;
@@ -49,12 +49,28 @@ pub(super) fn with_received(
         [recipient] => Some(&recipient.address),
         _ => None,
     };
-    let field = trace::received(&message.arrival, &live.policy.host_name, &message.id, only_recipient, now)
+    let is_utf8 = message.envelope.parameters.contains_key("SMTPUTF8");
+    let field = trace::received(&message.arrival, &live.policy.host_name, &message.id, only_recipient, is_utf8, now)
         .map_err(|_| cannot_store())?;
     let mut header = Arc::unwrap_or_clone(header);
+    if live.policy.is_submission {
+        complete(&mut header, &message, &live.policy.host_name, now).map_err(header_too_large)?;
+    }
     header.insert(0, field).map_err(header_too_large)?;
     message.header = Arc::new(header);
     Ok(message)
+}
+
+// RFC 6409 §8.1 and §8.3: what a mail program left out. Never on the way of mail that others sent.
+fn complete(header: &mut HeaderBlock, message: &Message, host_name: &str, now: Timestamp) -> Result<(), FieldError> {
+    let has = |header: &HeaderBlock, name: &str| header.fields().iter().any(|field| field.is(name));
+    if !has(header, "Message-ID") {
+        header.insert(0, Field::new("Message-ID", &format!("<{}@{host_name}>", message.id))?)?;
+    }
+    if !has(header, "Date") {
+        header.insert(0, Field::new("Date", &now.to_rfc5322())?)?;
+    }
+    Ok(())
 }
 
 /// Whether a text has no header block for what stands at its start. White space there continues a field that is

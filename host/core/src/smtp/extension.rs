@@ -3,9 +3,10 @@
 use crate::reply::Reply;
 use crate::smtp::live::Live;
 use crate::smtp::parameters::is_keyword;
+use crate::time::Timestamp;
 
 /// The answer to EHLO (RFC 5321 §4.1.1.1).
-pub(super) fn ehlo_reply(live: &Live) -> Reply {
+pub(super) fn ehlo_reply(live: &Live, now: Timestamp) -> Reply {
     let policy = &live.policy;
     let mut lines = vec![
         policy.host_name.clone(),
@@ -24,6 +25,7 @@ pub(super) fn ehlo_reply(live: &Live) -> Reply {
             lines.push("BINARYMIME".to_owned());
         }
     }
+    lines.extend(live.mail_keywords(now));
     lines.push("HELP".to_owned());
     // RFC 2034 §3: neither the greeting nor the answers to HELO and EHLO carry enhanced codes.
     Reply::multi_line(250, None, lines)

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 
 use crate::addr::Address;
-use crate::mail::{Envelope, Message};
+use crate::mail::Message;
 use crate::reply::Reply;
 use crate::secret::Secret;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::command::Request;
 use crate::smtp::extension;
 use crate::smtp::live::{Live, Transaction};
-use crate::smtp::parameters::{Parameters, Wishes, declared_size};
+use crate::smtp::parameters::{Parameters, Wishes};
 use crate::smtp::xclient::Claims;
 use crate::time::Timestamp;
 use crate::transport::Lookup;
@@ -66,6 +66,8 @@ pub(super) struct Refusal {
     pub(super) tally: Tally,
     /// Whether it is a matter of policy, so that a sink may accept the command.
     pub(super) is_policy: bool,
+    /// Whether it is the size of the message, so that sinks are asked at `on-max-msg-size`.
+    pub(super) is_size: bool,
 }
 
 /// A command that came at the wrong time; no sink is asked.
@@ -127,7 +129,7 @@ impl Live {
                 Intent::of(Action::Greet { name, is_esmtp: false }, reply, self.greeting_tally())
             }
             Request::Ehlo(name) => {
-                let reply = extension::ehlo_reply(self);
+                let reply = extension::ehlo_reply(self, now);
                 Intent::of(Action::Greet { name, is_esmtp: true }, reply, self.greeting_tally())
             }
             Request::Mail(sender, parameters) => self.intend_mail(sender, parameters, now)?,
@@ -159,28 +161,6 @@ impl Live {
         })
     }
 
-    fn intend_mail(
-        &mut self,
-        sender: Option<Address>,
-        parameters: Parameters,
-        now: Timestamp,
-    ) -> Result<Intent, OutOfSequence> {
-        if self.facts.helo.is_none() {
-            return Err(OutOfSequence::fault("send EHLO first"));
-        }
-        // RFC 5321 §4.1.4: MAIL inside a transaction is out of sequence.
-        if self.transaction.is_some() {
-            return Err(OutOfSequence::fault("a transaction is open; RSET ends it"));
-        }
-        let parameters = self.vouch_for_sender(parameters)?;
-        let refusal = self.mail_refusal(&parameters);
-        let mut envelope = Envelope::new(sender);
-        envelope.parameters = parameters;
-        let message = Message::new(self.next_id(now), self.arrival(now), envelope);
-        let action = Action::Begin(Box::new(Transaction::new(message)));
-        Ok(Intent { refusal, ..Intent::of(action, Reply::with(250, 1, 0, "sender ok"), Tally::Work) })
-    }
-
     fn intend_rcpt(&self, recipient: Address, parameters: &Parameters) -> Result<Intent, OutOfSequence> {
         let Some(transaction) = &self.transaction else {
             return Err(OutOfSequence::fault("send MAIL first"));
@@ -188,6 +168,7 @@ impl Live {
         if transaction.incoming.is_some() {
             return Err(OutOfSequence::fault("the text has begun"));
         }
+        let recipient = self.without_own_literal(recipient);
         let refusal = self.rcpt_refusal(transaction, &recipient);
         let wishes = Wishes::of(parameters, recipient.to_string());
         let action = Action::Add(recipient, wishes);
@@ -242,26 +223,15 @@ impl Live {
         Ok(transaction)
     }
 
-    /// Why policy refuses a MAIL with these parameters.
-    pub(super) fn mail_refusal(&self, parameters: &Parameters) -> Option<Refusal> {
-        if self.is_queue_full {
-            // RFC 5321 §4.2.3: 452, insufficient storage; the client keeps the message and tries later. A limit and no
-            // policy: no sink may lift it.
-            let reply = Reply::with(452, 3, 1, "the queue of this server is full, try again later");
-            return Some(Refusal { reply, tally: Tally::Work, is_policy: false });
-        }
-        // RFC 1870 §6.1: what cannot fit is refused before it is sent.
-        let is_too_large = declared_size(parameters).is_some_and(|size| size > self.policy.message_bytes_max);
-        is_too_large.then(|| Refusal { reply: too_large(), tally: Tally::Work, is_policy: true })
-    }
-
     /// Why policy or a limit refuses this recipient.
     pub(super) fn rcpt_refusal(&self, transaction: &Transaction, recipient: &Address) -> Option<Refusal> {
         // RFC 5321 §4.5.3.1.10: 452, so that the client sends the rest in another transaction. A limit and
         // no policy: no sink may lift it.
-        if transaction.message.envelope.recipients.len() >= self.policy.recipients_max {
+        // After a message about which its recipients differed there is one at a time.
+        let recipients_max = if self.is_one_by_one { 1 } else { self.policy.recipients_max };
+        if transaction.message.envelope.recipients.len() >= recipients_max {
             let reply = Reply::with(452, 5, 3, "too many recipients");
-            return Some(Refusal { reply, tally: Tally::Work, is_policy: false });
+            return Some(Refusal { reply, tally: Tally::Work, is_policy: false, is_size: false });
         }
         let reply = match self.policy.directory.lookup(recipient) {
             Lookup::Mailbox(_) | Lookup::Alias(_) => return None,
@@ -272,10 +242,20 @@ impl Live {
             Lookup::NotLocal => Reply::with(550, 7, 1, "relaying denied"),
         };
         // Idle, so that guessing names ends with 421.
-        Some(Refusal { reply, tally: Tally::Idle, is_policy: true })
+        Some(Refusal { reply, tally: Tally::Idle, is_policy: true, is_size: false })
     }
 
-    fn may_relay(&self) -> bool {
+    // RFC 5321 §4.5.1 and §4.1.3: the postmaster is here too where the host is named by its address.
+    fn without_own_literal(&self, recipient: Address) -> Address {
+        let is_own = recipient.literal().is_some_and(|there| there == self.facts.server.ip().to_canonical());
+        let is_postmaster = recipient.local_unquoted().eq_ignore_ascii_case("postmaster");
+        if !(is_own && is_postmaster) {
+            return recipient;
+        }
+        Address::parse(recipient.local()).unwrap_or(recipient)
+    }
+
+    pub(super) fn may_relay(&self) -> bool {
         // RFC 4954 §1: who proved who it is may send through this server.
         if self.facts.vouched.auth.is_some() {
             return true;
@@ -307,6 +287,6 @@ pub(super) fn too_large() -> Reply {
 
 /// A command that the server does not carry out, whoever asks; a sink may handle it.
 pub(super) fn refused(reply: Reply, tally: Tally) -> Intent {
-    let refusal = Refusal { reply: reply.clone(), tally, is_policy: false };
+    let refusal = Refusal { reply: reply.clone(), tally, is_policy: false, is_size: false };
     Intent { action: Action::Nothing, reply, tally, refusal: Some(refusal) }
 }

@@ -27,6 +27,8 @@ pub(super) struct Live {
     pub(super) has_refused_data: bool,
     /// A chunk of BDAT was refused and nothing else came since: those behind it are dropped likewise.
     pub(super) has_failed_chunk: bool,
+    /// Recipients differed about a message: each gets one of its own from now on.
+    pub(super) is_one_by_one: bool,
     /// The queue has no room for another message.
     pub(super) is_queue_full: bool,
     /// What SCRAM binds a login to, where the connection is encrypted.
@@ -115,6 +117,7 @@ impl Live {
             idle: 0,
             has_refused_data: false,
             has_failed_chunk: false,
+            is_one_by_one: false,
             is_queue_full: false,
             channel,
             auth_failures: 0,

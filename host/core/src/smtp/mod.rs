@@ -21,6 +21,7 @@ mod extension;
 mod incoming;
 mod intent;
 mod live;
+mod mailing;
 pub mod outbox;
 mod parameters;
 pub mod paused;
@@ -29,6 +30,7 @@ pub mod receiving;
 pub mod session;
 pub mod starttls;
 pub mod storing;
+mod verdicts;
 mod xclient;
 
 pub use auth::{Accounts, AuthPolicy, Login, Mechanism, StoredKeys, Verified, Verifying};

@@ -1,15 +1,21 @@
 //! ESMTP parameters of MAIL and RCPT (RFC 5321 §4.1.2, §4.1.1.11).
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
+use crate::mail::DeliverBy;
 use crate::smtp::auth;
 use crate::smtp::command::CommandError;
+use crate::time::Timestamp;
 
 /// Parameters by keyword in upper case; the empty string where one has no value.
 pub type Parameters = BTreeMap<String, String>;
 
 /// Most digits of SIZE= (RFC 1870 §3).
 const SIZE_DIGITS_MAX: usize = 20;
+
+/// Most digits of HOLDFOR= (RFC 4865 §4.1).
+const HOLD_DIGITS_MAX: usize = 9;
 
 /// Longest ENVID, in octets (RFC 3461 §4.4).
 const ENVID_BYTES_MAX: usize = 100;
@@ -50,7 +56,7 @@ fn is_value(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'=')
 }
 
-/// Checks the parameters of MAIL: those of SIZE, 8BITMIME, DSN and AUTH, and no others.
+/// Checks the parameters of MAIL: their form, and that they are some of those that this server knows.
 pub(super) fn check_mail(parameters: &Parameters) -> Result<(), CommandError> {
     for (keyword, value) in parameters {
         match keyword.as_str() {
@@ -63,6 +69,19 @@ pub(super) fn check_mail(parameters: &Parameters) -> Result<(), CommandError> {
             "ENVID" => return Err(CommandError::ParameterValue("ENVID")),
             "AUTH" if auth::is_parameter(value) => {}
             "AUTH" => return Err(CommandError::ParameterValue("AUTH")),
+            "SMTPUTF8" | "REQUIRETLS" | "PRDR" if value.is_empty() => {}
+            "SMTPUTF8" => return Err(CommandError::ParameterValue("SMTPUTF8")),
+            "REQUIRETLS" => return Err(CommandError::ParameterValue("REQUIRETLS")),
+            "PRDR" => return Err(CommandError::ParameterValue("PRDR")),
+            "BY" if DeliverBy::parse(value).is_some() => {}
+            "BY" => return Err(CommandError::ParameterValue("BY")),
+            // RFC 4865 §4.1: one of the two.
+            "HOLDFOR" if parse_hold_for(value).is_some() && !parameters.contains_key("HOLDUNTIL") => {}
+            "HOLDFOR" => return Err(CommandError::ParameterValue("HOLDFOR")),
+            "HOLDUNTIL" if Timestamp::parse_rfc3339(value).is_some() => {}
+            "HOLDUNTIL" => return Err(CommandError::ParameterValue("HOLDUNTIL")),
+            "MT-PRIORITY" if parse_priority(value).is_some() => {}
+            "MT-PRIORITY" => return Err(CommandError::ParameterValue("MT-PRIORITY")),
             // RFC 5321 §4.1.1.11: a parameter that was not offered is refused, never ignored.
             _ => return Err(CommandError::UnknownParameter),
         }
@@ -131,6 +150,29 @@ pub(super) fn declared_size(parameters: &Parameters) -> Option<u64> {
     parameters.get("SIZE").and_then(|value| parse_size(value).ok())
 }
 
+/// The priority that MT-PRIORITY= asks for, where it is there and well formed (RFC 6710 §4).
+pub(super) fn priority(parameters: &Parameters) -> Option<i32> {
+    parameters.get("MT-PRIORITY").and_then(|value| parse_priority(value))
+}
+
+/// The time before which a message is not to be delivered, where HOLDFOR= or HOLDUNTIL= say one (RFC 4865 §4).
+pub(super) fn held_until(parameters: &Parameters, now: Timestamp) -> Option<Timestamp> {
+    let hold_for = || parameters.get("HOLDFOR").and_then(|value| parse_hold_for(value)).map(|wait| now.plus(wait));
+    let hold_until = || parameters.get("HOLDUNTIL").and_then(|value| Timestamp::parse_rfc3339(value));
+    hold_for().or_else(hold_until)
+}
+
+fn parse_hold_for(value: &str) -> Option<Duration> {
+    let is_number = (1..=HOLD_DIGITS_MAX).contains(&value.len()) && value.bytes().all(|octet| octet.is_ascii_digit());
+    value.parse().ok().filter(|_| is_number).map(Duration::from_secs)
+}
+
+fn parse_priority(value: &str) -> Option<i32> {
+    let digit = value.strip_prefix('-').unwrap_or(value);
+    let is_priority = matches!(digit.as_bytes(), [b'0'..=b'9']) && value != "-0";
+    value.parse().ok().filter(|_| is_priority)
+}
+
 fn parse_size(value: &str) -> Result<u64, CommandError> {
     let is_number = (1..=SIZE_DIGITS_MAX).contains(&value.len()) && value.bytes().all(|octet| octet.is_ascii_digit());
     if !is_number {
@@ -159,6 +201,19 @@ mod tests {
     }
 
     #[test]
+    fn times_and_priorities_are_read() {
+        let parameters = parse(" MT-PRIORITY=-4 HOLDFOR=60 BY=100;R SMTPUTF8 PRDR").expect("valid");
+        assert_eq!(check_mail(&parameters), Ok(()));
+        let now = Timestamp::from_seconds(100);
+        assert_eq!(
+            (priority(&parameters), held_until(&parameters, now)),
+            (Some(-4), Some(now.plus(Duration::from_secs(60))))
+        );
+        let parameters = parse(" HOLDUNTIL=1970-01-01T00:05:00Z").expect("valid");
+        assert_eq!(held_until(&parameters, now), Some(Timestamp::from_seconds(300)));
+    }
+
+    #[test]
     fn anything_else_is_refused() {
         let value = |name| Err(CommandError::ParameterValue(name));
         for size in ["SIZE", "SIZE=abc", "SIZE=+5", "SIZE=-1", "SIZE=0x10", "SIZE=100000000000000000000"] {
@@ -167,7 +222,23 @@ mod tests {
         assert_eq!(check(" BODY=9BIT"), value("BODY"));
         assert_eq!(check(" BODY"), value("BODY"));
         assert_eq!(check(" SIZE=1 size=2"), Err(CommandError::DuplicateParameter));
-        assert_eq!(check(" SMTPUTF8"), Err(CommandError::UnknownParameter));
+        assert_eq!(check(" X-OWN=1"), Err(CommandError::UnknownParameter));
+        for (name, bad) in [
+            ("SMTPUTF8", "SMTPUTF8=1"),
+            ("PRDR", "PRDR=yes"),
+            ("REQUIRETLS", "REQUIRETLS=1"),
+            ("BY", "BY=0;R"),
+            ("BY", "BY"),
+            ("HOLDFOR", "HOLDFOR=-1"),
+            ("HOLDFOR", "HOLDFOR=1000000000"),
+            ("HOLDFOR", "HOLDFOR=1 HOLDUNTIL=2030-01-01T00:00:00Z"),
+            ("HOLDUNTIL", "HOLDUNTIL=tomorrow"),
+            ("MT-PRIORITY", "MT-PRIORITY=10"),
+            ("MT-PRIORITY", "MT-PRIORITY=-0"),
+            ("MT-PRIORITY", "MT-PRIORITY=+1"),
+        ] {
+            assert_eq!(check(&format!(" {bad}")), value(name), "{bad}");
+        }
         for (name, ret) in [("RET", "RET=BODY"), ("RET", "RET"), ("ENVID", "ENVID"), ("ENVID", "ENVID=a+b")] {
             assert_eq!(check(&format!(" {ret}")), value(name), "{ret}");
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::{Command, Decision, Overlay, Verdict};
-use crate::mail::{Body, Message};
+use crate::mail::Message;
 use crate::reply::{Class, Reply};
 use crate::smtp::arrived::{Finished, success_of_sink};
 use crate::smtp::auth::{Ended, Failed};
@@ -11,13 +11,13 @@ use crate::smtp::awaiting::{Dialogue, Purpose, wanted};
 use crate::smtp::carry_out::{Answer, Consent, answer_of_sink, out_of_order, refusal_of_sink};
 use crate::smtp::command::{CommandError, check_rewritten_mail, check_rewritten_rcpt};
 use crate::smtp::incoming::Due;
-use crate::smtp::intent::{Action, Intent, Tally, no_recipients};
+use crate::smtp::intent::{Action, Intent, Tally};
 use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::Outbox;
 use crate::smtp::parameters::Wishes;
 use crate::smtp::receiving::Text;
 use crate::smtp::session::Step;
-use crate::smtp::storing::{Disposition, Storing};
+use crate::smtp::storing::Disposition;
 use crate::time::Timestamp;
 
 /// A session that waits for the decision of sinks; the client's next command waits with it.
@@ -42,6 +42,12 @@ pub(super) enum Waiting {
         reply: Reply,
         /// What becomes of it if nobody objects.
         disposition: Disposition,
+    },
+    /// The size that MAIL announced.
+    Size {
+        intent: Intent,
+        command: Option<Arc<Command>>,
+        line: Vec<u8>,
     },
     /// The header block, or the size, of a text that arrives.
     Text {
@@ -77,6 +83,7 @@ impl Paused {
                 live.resume_end_of_data((message, reply, disposition), verdict, overlay, now, outbox)
             }
             Waiting::Authenticated(ended) => live.resume_authenticated(*ended, verdict, &overlay, now, outbox),
+            Waiting::Size { intent, command, line } => live.size_decided(intent, command, &line, &verdict, now, outbox),
             Waiting::Text { text, due, ended } => live.resume_text(text, due, ended, (verdict, overlay), now, outbox),
         }
     }
@@ -209,40 +216,6 @@ impl Live {
         }
     }
 
-    /// Stores a message, unless there is nobody left whom it is for.
-    pub(super) fn take_message_in(
-        self: Box<Self>,
-        message: Message,
-        disposition: Disposition,
-        reply: Reply,
-        is_fault: bool,
-        now: Timestamp,
-        outbox: &mut Outbox,
-    ) -> Step {
-        // Sinks may take recipients away, but 250 to a message for nobody would lose it without a word.
-        if disposition != Disposition::Discard && message.envelope.recipients.is_empty() {
-            return self.refuse_message(no_recipients(), false, is_fault, now, outbox);
-        }
-        // Nobody will read the body of what is dropped.
-        let body = if disposition == Disposition::Discard { Body::from_bytes("") } else { message.body };
-        let message = Message { body, ..message };
-        let storing = Storing::new(self, message.id.clone(), reply);
-        Step::Store(storing, message, disposition)
-    }
-
-    fn refuse_message(
-        self: Box<Self>,
-        reply: Reply,
-        must_close: bool,
-        is_fault: bool,
-        now: Timestamp,
-        outbox: &mut Outbox,
-    ) -> Step {
-        let tally = if is_fault { Tally::Fault } else { Tally::Work };
-        outbox.flush_now = true;
-        self.answer(Answer { reply, tally, line: b".", must_close }, now, outbox)
-    }
-
     // Takes over what sinks changed about the message.
     fn take_message(&mut self, intent: &mut Intent, message: Option<Message>) {
         let Some(message) = message else { return };
@@ -262,8 +235,15 @@ impl Live {
                 if rewritten.path != sent.path {
                     envelope.sender = sender;
                 }
+                let has_new_wishes = envelope.parameters != rewritten.parameters;
                 envelope.parameters.clone_from(&rewritten.parameters);
-                intent.refusal = self.mail_refusal(&rewritten.parameters);
+                if has_new_wishes {
+                    intent.reply = self.take_wishes(&mut transaction.message);
+                }
+                let message = &transaction.message;
+                let sender = message.envelope.sender.as_ref();
+                intent.refusal =
+                    self.mail_refusal(sender, &rewritten.parameters, transaction.waived, message.arrival.at);
             }
             Action::Add(recipient, wishes) => {
                 *recipient = check_rewritten_rcpt(rewritten)?;

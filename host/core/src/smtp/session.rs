@@ -3,16 +3,17 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use crate::event::{EventKind, EventSet, Overlay, Question, SessionFacts};
+use crate::event::{Command, EventKind, EventSet, Overlay, Question, SessionFacts, Verdict};
 use crate::mail::Message;
 use crate::reply::Reply;
 use crate::smtp::auth::{Login, Verifying};
 use crate::smtp::awaiting::{Awaiting, Wanted};
 use crate::smtp::carry_out::Answer;
 use crate::smtp::command::{CommandError, Request, without_secrets};
-use crate::smtp::intent::{OutOfSequence, Tally};
+use crate::smtp::intent::{Action, Intent, OutOfSequence, Tally};
 use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::{Outbox, Refusal};
+use crate::smtp::parameters::declared_size;
 use crate::smtp::paused::{Paused, Waiting};
 use crate::smtp::policy::{Connection, ListenerPolicy};
 use crate::smtp::receiving::Receiving;
@@ -107,18 +108,15 @@ impl Session {
                 return live.out_of_sequence(refusal, line, now, outbox);
             }
         };
-        let Some(command) = command else { return live.carry_out(intent, None, line, now, outbox) };
-        let can_fail = intent.can_fail();
-        let overlay = Overlay {
-            message: intent.message().or_else(|| live.transaction.as_ref().map(|it| &it.message)).cloned(),
-            command: Some(command.clone()),
-            session_bag: live.bag.clone(),
-            ..Overlay::default()
-        };
-        let native = intent.native().clone();
-        let mut question = live.question(EventKind::OnInboundCommand, Some(native), overlay, now);
-        question.can_fail = can_fail;
-        Step::Ask(Paused { live, waiting: Waiting::Command { intent, command } }, Box::new(question))
+        if live.asks_for_size(&intent) {
+            let message = intent.message().cloned();
+            let overlay = Overlay { message, session_bag: live.bag.clone(), ..Overlay::default() };
+            let native = intent.native().clone();
+            let question = live.question(EventKind::OnMaxMsgSize, Some(native), overlay, now);
+            let waiting = Waiting::Size { intent, command, line: line.to_vec() };
+            return Step::Ask(Paused { live, waiting }, Box::new(question));
+        }
+        live.ask_or_carry_out(intent, command, line, now, outbox)
     }
 
     /// Says whether the queue has room; while it has none, MAIL is answered with 452 4.3.1. The shell says it
@@ -202,6 +200,56 @@ impl Live {
         let native = Reply::new(220, None, format!("{} {banner}", self.policy.host_name));
         let question = self.question(EventKind::OnConnect, Some(native), overlay, now);
         Step::Ask(Paused { live: self, waiting: Waiting::Connect }, Box::new(question))
+    }
+
+    // RFC 1870: sinks may let a message pass the limit, but not the hard one.
+    fn asks_for_size(&self, intent: &Intent) -> bool {
+        let is_size = intent.refusal.as_ref().is_some_and(|refusal| refusal.is_size);
+        let parameters = intent.message().map(|message| &message.envelope.parameters);
+        let size = parameters.filter(|_| is_size).and_then(declared_size);
+        self.interest.has(EventKind::OnMaxMsgSize) && size.is_some_and(|size| size <= self.policy.hard_max())
+    }
+
+    /// Goes on with MAIL after sinks were asked about its size.
+    pub(super) fn size_decided(
+        self: Box<Self>,
+        mut intent: Intent,
+        command: Option<Arc<Command>>,
+        line: &[u8],
+        verdict: &Verdict,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        if let (Action::Begin(transaction), Verdict::WaiveUpTo(octets)) = (&mut intent.action, verdict) {
+            let waived = (*octets).clamp(self.policy.message_bytes_max, self.policy.hard_max());
+            transaction.waived = Some(waived);
+            let envelope = &transaction.message.envelope;
+            intent.refusal = self.mail_refusal(envelope.sender.as_ref(), &envelope.parameters, Some(waived), now);
+        }
+        self.ask_or_carry_out(intent, command, line, now, outbox)
+    }
+
+    // Asks the sinks about a command where anybody listens, else carries it out.
+    fn ask_or_carry_out(
+        self: Box<Self>,
+        intent: Intent,
+        command: Option<Arc<Command>>,
+        line: &[u8],
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let Some(command) = command else { return self.carry_out(intent, None, line, now, outbox) };
+        let can_fail = intent.can_fail();
+        let overlay = Overlay {
+            message: intent.message().or_else(|| self.transaction.as_ref().map(|it| &it.message)).cloned(),
+            command: Some(command.clone()),
+            session_bag: self.bag.clone(),
+            ..Overlay::default()
+        };
+        let native = intent.native().clone();
+        let mut question = self.question(EventKind::OnInboundCommand, Some(native), overlay, now);
+        question.can_fail = can_fail;
+        Step::Ask(Paused { live: self, waiting: Waiting::Command { intent, command } }, Box::new(question))
     }
 
     pub(super) fn greet(self: Box<Self>, banner: &str, outbox: &mut Outbox) -> Step {

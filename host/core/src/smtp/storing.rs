@@ -58,12 +58,14 @@ pub trait ProofOfStorage {
 pub struct Storing {
     live: Box<Live>,
     id: MessageId,
+    /// What the client hears before the reply, where each recipient has its own.
+    before: Vec<Reply>,
     reply: Reply,
 }
 
 impl Storing {
-    pub(super) fn new(live: Box<Live>, id: MessageId, reply: Reply) -> Self {
-        Self { live, id, reply }
+    pub(super) fn new(live: Box<Live>, id: MessageId, before: Vec<Reply>, reply: Reply) -> Self {
+        Self { live, id, before, reply }
     }
 
     /// The message is on disk: the client hears 250.
@@ -82,7 +84,8 @@ impl Storing {
     }
 
     fn taken(self, now: Timestamp, outbox: &mut Outbox) -> Step {
-        let Self { mut live, reply, .. } = self;
+        let Self { mut live, before, reply, .. } = self;
+        before.iter().for_each(|reply| live.send(reply, b".", now, outbox));
         live.idle = 0;
         let facts = live.facts_mut();
         facts.messages = facts.messages.saturating_add(1);
@@ -125,7 +128,7 @@ mod tests {
         };
         let policy = ListenerPolicy::new("mx", "basin.example", Arc::default());
         let live = Box::new(Live::new(Arc::new(policy), connection, EventSet::default()));
-        Storing::new(live, id("1-1"), Reply::with(250, 0, 0, "queued"))
+        Storing::new(live, id("1-1"), Vec::new(), Reply::with(250, 0, 0, "queued"))
     }
 
     fn said(act: impl FnOnce(&mut Outbox) -> Step) -> String {

@@ -128,6 +128,13 @@ impl Player {
                     "no-accounts" => accounts = Arc::new(Accounts::unavailable()),
                     "xclient" => policy.xclient_from = Network::parse("192.0.2.7").into_iter().collect(),
                     "idle-commands-max" => policy.idle_commands_max = small(value)?,
+                    "hard-max" => policy.message_bytes_hard_max = Some(*value),
+                    "submission" => policy.is_submission = *value > 0,
+                    "hold-max" => policy.hold_max = Some(Duration::from_secs(*value)),
+                    "deliver-by-min" => policy.deliver_by_min = Duration::from_secs(*value),
+                    "mails-max" => policy.mails_max = Some(small(value)?),
+                    "chunking" => policy.extensions.chunking = *value > 0,
+                    "prdr" => policy.extensions.prdr = *value > 0,
                     _ => return Err(format!("{number}: no such limit")),
                 }
             }

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use basin_core::addr::Address;
 use basin_core::event::{Decision, EventKind, Later, Overlay, Question, Verdict};
-use basin_core::mail::{Auth, Field, Scope, TlsFacts};
+use basin_core::mail::{Auth, Field, Outcome, Scope, TlsFacts};
 use basin_core::smtp::{Accounts, Channel, Login, Secured, StoredKeys, Verified};
+use basin_core::time::Timestamp;
 use basin_core::transport::{Directory, Tables};
 
 use crate::script::{reply, seconds};
@@ -111,6 +112,7 @@ pub(crate) fn verdict(text: &str) -> Option<Verdict> {
             let (count, rest) = rest.split_once(' ')?;
             Verdict::AwaitOctets(reply(rest)?, count.parse().ok()?)
         }
+        "waive" => Verdict::WaiveUpTo(rest.parse().ok()?),
         "discard" => Verdict::Discard,
         "hold" => Verdict::Hold(rest.into()),
         "later" => Verdict::Defer(Later { reply: reply(rest)?, after: Duration::from_secs(60) }),
@@ -142,6 +144,19 @@ pub(crate) fn edit(overlay: &mut Overlay, change: &str) -> Option<()> {
         "recipient" => {
             let message = overlay.message.as_mut()?;
             Arc::make_mut(&mut message.envelope).add(Address::parse(rest).ok()?, rest.into())?;
+        }
+        // `fail ADDRESS CODE text` and `put-off ADDRESS CODE text`: what sinks say of one recipient.
+        "fail" | "put-off" => {
+            let (address, text) = rest.split_once(' ')?;
+            let reply = reply(text)?;
+            let message = overlay.message.as_mut()?;
+            let recipients = &mut Arc::make_mut(&mut message.envelope).recipients;
+            let recipient = recipients.iter_mut().find(|recipient| recipient.address.to_string() == address)?;
+            recipient.outcome = if what == "fail" {
+                Outcome::failed(reply)
+            } else {
+                Outcome::deferred(Timestamp::from_seconds(1_700_000_060), reply)
+            };
         }
         "no-recipients" => {
             let message = overlay.message.as_mut()?;

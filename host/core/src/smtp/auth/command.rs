@@ -72,7 +72,7 @@ impl Live {
             (None, None) => Some(Reply::with(502, 5, 1, "AUTH is not offered")),
         };
         let tally = Tally::Idle;
-        let refusal = refusal.map(|reply| Refusal { reply, tally, is_policy: false });
+        let refusal = refusal.map(|reply| Refusal { reply, tally, is_policy: false, is_size: false });
         // How a login ends is not known before it is tried; `on-authenticated` has that.
         let reply = Reply::new(334, None, "");
         Ok(Intent { action: Action::Auth { own, initial }, reply, tally, refusal })

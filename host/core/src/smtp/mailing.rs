@@ -1,0 +1,195 @@
+//! MAIL: what is offered, who may send, and what the parameters ask for.
+
+use crate::addr::Address;
+use crate::mail::{DeliverBy, Envelope, Late, Message};
+use crate::reply::Reply;
+use crate::smtp::command::CommandError;
+use crate::smtp::intent::{Action, Intent, OutOfSequence, Refusal, Tally, too_large};
+use crate::smtp::live::{Live, Transaction};
+use crate::smtp::parameters::{Parameters, declared_size, held_until, priority};
+use crate::smtp::policy::SenderTable;
+use crate::time::Timestamp;
+
+/// Largest number in LIMITS (RFC 9422 §3: six digits).
+const LIMIT_MAX: usize = 999_999;
+
+impl Live {
+    /// Checks MAIL.
+    pub(super) fn intend_mail(
+        &mut self,
+        sender: Option<Address>,
+        parameters: Parameters,
+        now: Timestamp,
+    ) -> Result<Intent, OutOfSequence> {
+        if self.facts.helo.is_none() {
+            return Err(OutOfSequence::fault("send EHLO first"));
+        }
+        // RFC 5321 §4.1.4: MAIL inside a transaction is out of sequence.
+        if self.transaction.is_some() {
+            return Err(OutOfSequence::fault("a transaction is open; RSET ends it"));
+        }
+        if parameters.keys().any(|keyword| !self.offers(keyword)) {
+            // RFC 5321 §4.1.1.11.
+            return Err(OutOfSequence { reply: CommandError::UnknownParameter.reply(), tally: Tally::Fault });
+        }
+        if self.policy.mails_max.is_some_and(|mails_max| self.facts.messages >= mails_max) {
+            // RFC 9422 §4.2: what was announced is kept to.
+            return Err(OutOfSequence {
+                reply: Reply::with(421, 5, 3, "no more messages here; closing"),
+                tally: Tally::Work,
+            });
+        }
+        let parameters = self.vouch_for_sender(parameters)?;
+        let refusal = self.mail_refusal(sender.as_ref(), &parameters, None, now);
+        let mut envelope = Envelope::new(sender);
+        envelope.parameters = parameters;
+        let mut message = Message::new(self.next_id(now), self.arrival(now), envelope);
+        let reply = self.take_wishes(&mut message);
+        let action = Action::Begin(Box::new(Transaction::new(message)));
+        Ok(Intent { refusal, ..Intent::of(action, reply, Tally::Work) })
+    }
+
+    // Whether the extension of that parameter of MAIL is offered now.
+    fn offers(&self, keyword: &str) -> bool {
+        let extensions = &self.policy.extensions;
+        match keyword {
+            "SMTPUTF8" => extensions.smtputf8,
+            "REQUIRETLS" => self.offers_requiretls(),
+            "PRDR" => extensions.prdr,
+            "BY" => extensions.deliverby,
+            "HOLDFOR" | "HOLDUNTIL" => self.policy.is_submission && self.policy.hold_max.is_some(),
+            "MT-PRIORITY" => extensions.mt_priority,
+            _ => true,
+        }
+    }
+
+    // RFC 8689 §2: only where it could be kept to.
+    fn offers_requiretls(&self) -> bool {
+        self.policy.extensions.requiretls && self.facts.vouched.tls.is_some()
+    }
+
+    /// The keywords of EHLO for what this file decides about.
+    pub(super) fn mail_keywords(&self, now: Timestamp) -> Vec<String> {
+        let (policy, extensions) = (&self.policy, &self.policy.extensions);
+        let mut lines = Vec::new();
+        if extensions.smtputf8 {
+            lines.push("SMTPUTF8".to_owned());
+        }
+        if extensions.limits {
+            let mails_max = policy.mails_max.map(|mails_max| format!(" MAILMAX={mails_max}")).unwrap_or_default();
+            lines.push(format!("LIMITS{mails_max} RCPTMAX={}", policy.recipients_max.min(LIMIT_MAX)));
+        }
+        if self.offers_requiretls() {
+            lines.push("REQUIRETLS".to_owned());
+        }
+        if extensions.deliverby {
+            let seconds = policy.deliver_by_min.as_secs();
+            lines.push(if seconds > 0 { format!("DELIVERBY {seconds}") } else { "DELIVERBY".to_owned() });
+        }
+        if let Some(hold_max) = policy.hold_max.filter(|_| policy.is_submission) {
+            // RFC 4865 §3: the longest wait, and the moment that it leads to.
+            lines.push(format!("FUTURERELEASE {} {}", hold_max.as_secs(), now.plus(hold_max).to_rfc3339()));
+        }
+        if extensions.mt_priority {
+            lines.push("MT-PRIORITY".to_owned());
+        }
+        if extensions.prdr {
+            lines.push("PRDR".to_owned());
+        }
+        lines
+    }
+
+    /// Puts what the parameters ask for into the message, and gives the answer to MAIL.
+    pub(super) fn take_wishes(&self, message: &mut Message) -> Reply {
+        let parameters = &message.envelope.parameters;
+        message.deliver_after = held_until(parameters, message.arrival.at);
+        let wanted = priority(parameters).unwrap_or(0);
+        // RFC 6710 §5.1 and §8: strangers do not get their mail in front of that of others, and hear it.
+        let granted = if self.may_relay() { wanted } else { wanted.min(0) };
+        message.priority = granted;
+        if granted == wanted {
+            return Reply::with(250, 1, 0, "sender ok");
+        }
+        Reply::with(250, 3, 6, format!("{granted} is the priority assigned to the message"))
+    }
+
+    /// Why policy refuses a MAIL; `waived` is the size that sinks let it have.
+    pub(super) fn mail_refusal(
+        &self,
+        sender: Option<&Address>,
+        parameters: &Parameters,
+        waived: Option<u64>,
+        now: Timestamp,
+    ) -> Option<Refusal> {
+        let refusal = |reply, is_policy| Some(Refusal { reply, tally: Tally::Work, is_policy, is_size: false });
+        if self.is_queue_full {
+            // RFC 5321 §4.2.3: 452, insufficient storage; the client keeps the message and tries later. A limit and no
+            // policy: no sink may lift it.
+            return refusal(Reply::with(452, 3, 1, "the queue of this server is full, try again later"), false);
+        }
+        if self.policy.is_submission {
+            // RFC 6409 §4.3, RFC 4954 §6.
+            let Some(auth) = &self.facts.vouched.auth else {
+                return refusal(Reply::with(530, 7, 0, "authentication required"), true);
+            };
+            // RFC 6409 §6.1.
+            if !sender.is_none_or(|sender| self.may_send_as(&auth.user, sender)) {
+                return refusal(Reply::with(550, 7, 1, "this sender address is not yours"), true);
+            }
+        }
+        let is_beyond = |until: Timestamp| self.policy.hold_max.is_some_and(|hold_max| until > now.plus(hold_max));
+        if held_until(parameters, now).is_some_and(is_beyond) {
+            // RFC 4865 §4.1.
+            return refusal(Reply::with(501, 5, 4, "the message would have to be held for too long"), false);
+        }
+        let by = parameters.get("BY").and_then(|value| DeliverBy::parse(value));
+        let is_too_soon =
+            |by: &DeliverBy| u64::try_from(by.seconds).unwrap_or(0) < self.policy.deliver_by_min.as_secs();
+        if by.filter(|by| by.late == Late::Return).is_some_and(|by| is_too_soon(&by)) {
+            // RFC 2852 §4.
+            return refusal(Reply::with(501, 5, 4, "the message cannot be there as soon as that"), false);
+        }
+        // RFC 1870 §6.1: what cannot fit is refused before it is sent.
+        let bytes_max = waived.unwrap_or(self.policy.message_bytes_max);
+        let is_too_large = declared_size(parameters).is_some_and(|size| size > bytes_max);
+        is_too_large.then(|| Refusal { reply: too_large(), tally: Tally::Work, is_policy: true, is_size: true })
+    }
+
+    fn may_send_as(&self, user: &str, sender: &Address) -> bool {
+        let is_users_own = Address::parse(user).is_ok_and(|own| own.is_same(sender));
+        is_users_own
+            || match self.policy.senders.allows(user, sender) {
+                Some(is_allowed) => is_allowed,
+                None => sender.domain().is_none_or(|domain| self.policy.directory.is_local_domain(domain)),
+            }
+    }
+}
+
+impl SenderTable {
+    /// Whether the table lets the user send from that address; `None` where it says nothing of the user.
+    pub fn allows(&self, user: &str, sender: &Address) -> Option<bool> {
+        let row = self.rows.get(user)?;
+        let has_domain = |domain: &str| sender.domain().is_some_and(|there| there.eq_ignore_ascii_case(domain));
+        Some(row.iter().any(|entry| match entry.strip_prefix('@') {
+            Some(domain) => has_domain(domain),
+            None => Address::parse(entry).is_ok_and(|address| address.is_same(sender)),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_all_that_a_user_may_send_from() {
+        let rows = [("ann".to_owned(), vec!["ann@a.example".to_owned(), "@lists.example".to_owned()])];
+        let table = SenderTable { rows: rows.into() };
+        let allows = |user: &str, sender: &str| table.allows(user, &Address::parse(sender).expect("valid"));
+        assert_eq!(allows("ann", "ann@A.example"), Some(true));
+        assert_eq!(allows("ann", "any@lists.example"), Some(true));
+        assert_eq!(allows("ann", "bob@a.example"), Some(false));
+        assert_eq!(allows("ann", "any@x.lists.example"), Some(false));
+        assert_eq!(allows("bob", "bob@a.example"), None);
+    }
+}
