@@ -8,5 +8,6 @@
 pub mod random;
 pub mod shell;
 pub mod targets;
+mod view;
 pub mod wire;
 pub mod world;

@@ -73,11 +73,12 @@ pub(super) fn parts(header: &HeaderBlock, body: &[u8]) -> Result<Vec<Entry>, Mim
         walker.header_ends(start, body.len(), body.len(), place)?;
     }
     walker.close(0, body.len());
+    walker.leave(0, body.len())?;
     Ok(walker.entries)
 }
 
 enum Level {
-    Multipart { boundary: Vec<u8>, prefix: String, count: u32, is_digest: bool },
+    Multipart { boundary: Vec<u8>, prefix: String, start: usize, count: u32, is_digest: bool },
     Message,
 }
 
@@ -147,10 +148,9 @@ impl Walker<'_> {
         }
         self.close(level + 1, end);
         if is_last {
-            self.levels.truncate(level);
-            return Ok(());
+            return self.leave(level, end);
         }
-        self.levels.truncate(level + 1);
+        self.leave(level + 1, end)?;
         if let Some(Level::Multipart { prefix, count, is_digest, .. }) = self.levels.last_mut() {
             *count += 1;
             let place = Place { prefix: prefix.clone(), number: *count, is_root: false, is_digest: *is_digest };
@@ -170,7 +170,7 @@ impl Walker<'_> {
         if let Some(boundary) = described.boundary {
             let prefix = place.prefix_of_children();
             let is_digest = described.content_type == "multipart/digest";
-            return self.enter(Level::Multipart { boundary, prefix, count: 0, is_digest });
+            return self.enter(Level::Multipart { boundary, prefix, start, count: 0, is_digest });
         }
         if self.entries.len() >= PARTS_MAX {
             return Err(MimeError::Parts);
@@ -201,6 +201,31 @@ impl Walker<'_> {
             return Err(MimeError::Depth);
         }
         self.levels.push(level);
+        Ok(())
+    }
+
+    // Leaves levels. A multipart that had no boundary has its text where its parts would be; mail programs show that,
+    // so it is a part for scanners too.
+    fn leave(&mut self, levels: usize, end: usize) -> Result<(), MimeError> {
+        let innermost = self.levels.get(levels..).unwrap_or_default().last();
+        if let Some(Level::Multipart { prefix, start, count: 0, .. }) = innermost {
+            if self.entries.len() >= PARTS_MAX {
+                return Err(MimeError::Parts);
+            }
+            let place = Place { prefix: prefix.clone(), number: 1, is_root: false, is_digest: false };
+            self.entries.push(Entry {
+                path: place.path(),
+                content_type: "text/plain".to_owned(),
+                charset: None,
+                file_name: None,
+                is_attachment: false,
+                encoding: Encoding::Identity,
+                header: Some(Bytes::new()),
+                start: *start,
+                len: end.saturating_sub(*start),
+            });
+        }
+        self.levels.truncate(levels);
         Ok(())
     }
 
@@ -336,6 +361,17 @@ mod tests {
         let parts = of(text).expect("small");
         let paths: Vec<_> = parts.iter().map(|(path, kind, _)| format!("{path} {kind}")).collect();
         assert_eq!(paths, ["1 message/rfc822", "1.1 application/x-evil", "2 text/plain"]);
+    }
+
+    #[test]
+    fn a_multipart_without_any_boundary_hides_nothing() {
+        let text = "Content-Type: multipart/mixed; boundary=A\n\nevil\n";
+        assert_eq!(of(text), Ok(vec![row("1", "text/plain", "evil|")]));
+        let text = "Content-Type: multipart/mixed; boundary=A\n\nevil\n--A--\n";
+        assert_eq!(of(text), Ok(vec![row("1", "text/plain", "evil")]));
+        let text = "Content-Type: multipart/mixed; boundary=A\n\n--A\nContent-Type: multipart/mixed; \
+                    boundary=B\n\nevil\n--A\n\nlast\n--A--\n";
+        assert_eq!(of(text), Ok(vec![row("1.1", "text/plain", "evil"), row("2", "text/plain", "last")]));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 mod address;
 mod auth;
+mod bdat;
 mod command;
 mod data;
 mod header;
+mod mime;
 mod session;
 
 /// A target and its name, which is also that of its folder of seeds and of its program in `fuzz/`.
@@ -20,9 +22,11 @@ pub struct Target {
 pub const ALL: &[Target] = &[
     Target { name: "address", run: address::run },
     Target { name: "auth", run: auth::run },
+    Target { name: "bdat", run: bdat::run },
     Target { name: "command", run: command::run },
     Target { name: "data", run: data::run },
     Target { name: "header", run: header::run },
+    Target { name: "mime", run: mime::run },
     Target { name: "session", run: session::run },
 ];
 
