@@ -211,9 +211,33 @@ proptest! {
     }
 
     #[test]
+    fn a_transaction_ends_with_rset_and_ehlo_and_a_login_does_not(
+        before in prop::collection::vec(commands(), 0..12),
+        after in prop::collection::vec(commands(), 0..12),
+        end in prop::sample::select(vec!["RSET", "EHLO client.example", "HELO client.example"]),
+    ) {
+        let run = |before: &[String]| {
+            let mut talk = open_talk();
+            talk.say("EHLO client.example");
+            // HELO would keep a client from AUTH until the next EHLO; that is no leak.
+            let said = before.iter().filter(|line| !line.starts_with("HELO")).map(|line| talk.say(line));
+            let is_logged_in = said.filter(|said| said.starts_with("235 ")).count() > 0;
+            talk.say(end);
+            (is_logged_in, after.iter().map(|line| talk.say(line)).collect::<Vec<_>>())
+        };
+        let (is_logged_in, said) = run(&before);
+        let least: Vec<_> = is_logged_in.then(login).into_iter().collect();
+        prop_assert_eq!(said, run(&least).1);
+    }
+
+    #[test]
     fn a_file_of_users_is_read_whole_or_refused(text in "((alice|bo:b|#|)(:\\{SCRAM-SHA-256\\}4096:MTIzNDU2Nzg=)?[ -~\\n]{0,20}\n){0,4}") {
         let _read = Accounts::parse(&text, [0; 32]);
     }
+}
+
+fn login() -> String {
+    format!("AUTH PLAIN {}", base64(format!("\0alice\0{PASSWORD}")))
 }
 
 fn commands() -> impl Strategy<Value = String> {
@@ -223,7 +247,7 @@ fn commands() -> impl Strategy<Value = String> {
         "MAIL FROM:<a@basin.example>".to_owned(),
         "RCPT TO:<alice@basin.example>".to_owned(),
         "RCPT TO:<x@far.example>".to_owned(),
-        format!("AUTH PLAIN {}", base64(format!("\0alice\0{PASSWORD}"))),
+        login(),
         format!("AUTH PLAIN {}", base64("\0alice\0white rabbit")),
         "RSET".to_owned(),
         "NOOP".to_owned(),

@@ -5,6 +5,7 @@ use crate::limits::{AUTH_FAILURE_DELAY, USER_BYTES_MAX};
 use crate::mail::Auth;
 use crate::reply::{Class, Reply};
 use crate::smtp::carry_out::{Answer, out_of_order, refusal_of_sink, shape};
+use crate::smtp::command::without_secrets;
 use crate::smtp::intent::Tally;
 use crate::smtp::live::Live;
 use crate::smtp::outbox::Outbox;
@@ -72,7 +73,7 @@ impl Live {
     ) -> Step {
         self.facts_mut().vouched.auth = Some(auth);
         let reply = reply.unwrap_or_else(|| Reply::with(235, 7, 0, "welcome"));
-        self.auth_ended(Ended { reply, tally: Tally::Work, line: line.to_vec() }, now, outbox)
+        self.auth_ended(Ended { reply, tally: Tally::Work, line: without_secrets(line).to_vec() }, now, outbox)
     }
 
     /// The client is nobody.
@@ -87,7 +88,7 @@ impl Live {
             self.count_auth_failure(outbox);
         }
         let (reply, tally) = failed.reply();
-        self.auth_ended(Ended { reply, tally, line: line.to_vec() }, now, outbox)
+        self.auth_ended(Ended { reply, tally, line: without_secrets(line).to_vec() }, now, outbox)
     }
 
     /// Ends the login as a sink's `consume` wants it: with 235 and the name that it set, or not at all.
