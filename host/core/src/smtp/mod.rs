@@ -6,7 +6,8 @@
 //!
 //! The way of a command: octets -> [`command`] (form) -> `intent` (sequence, policy: what the server would do
 //! and answer) -> `paused` (sinks) -> `carry_out`. The way of a text: [`data`] or [`chunk`] -> `incoming` ->
-//! [`receiving`] -> `arrived` -> `paused` (sinks) -> [`storing`]. The other direction, mail that leaves, is [`client`].
+//! [`receiving`] -> `arrived` -> `paused` (sinks) -> [`storing`]. What a command needs beyond its line, the response to a
+//! challenge of [`auth`] or what a sink asked for, is [`awaiting`]; the handshake of TLS is [`starttls`]. The other direction, mail that leaves, is [`client`].
 
 mod arrived;
 mod assemble;

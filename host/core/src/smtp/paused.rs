@@ -231,19 +231,20 @@ impl Live {
         match &mut intent.action {
             Action::Begin(transaction) => {
                 let sender = check_rewritten_mail(rewritten)?;
+                let parameters = self.vouch_for_sender(rewritten.parameters.clone());
+                let parameters = parameters.map_err(|_| CommandError::UnknownParameter)?;
                 let envelope = Arc::make_mut(&mut transaction.message.envelope);
                 if rewritten.path != sent.path {
                     envelope.sender = sender;
                 }
-                let has_new_wishes = envelope.parameters != rewritten.parameters;
-                envelope.parameters.clone_from(&rewritten.parameters);
+                let has_new_wishes = envelope.parameters != parameters;
+                envelope.parameters.clone_from(&parameters);
                 if has_new_wishes {
                     intent.reply = self.take_wishes(&mut transaction.message);
                 }
                 let message = &transaction.message;
                 let sender = message.envelope.sender.as_ref();
-                intent.refusal =
-                    self.mail_refusal(sender, &rewritten.parameters, transaction.waived, message.arrival.at);
+                intent.refusal = self.mail_refusal(sender, &parameters, transaction.waived, message.arrival.at);
             }
             Action::Add(recipient, wishes) => {
                 *recipient = check_rewritten_rcpt(rewritten)?;

@@ -31,3 +31,41 @@ impl Live {
         Ok(parameters)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::EventSet;
+    use crate::mail::Auth;
+    use crate::smtp::auth::AuthPolicy;
+    use crate::smtp::policy::{Connection, ListenerPolicy};
+    use crate::time::Timestamp;
+
+    fn vouched(auth: Option<&str>, is_offered: bool) -> Option<String> {
+        let connection = Connection {
+            id: "s".into(),
+            client: "192.0.2.7:4".parse().expect("an address"),
+            server: "192.0.2.1:25".parse().expect("an address"),
+            started: Timestamp::from_seconds(0),
+            random: 0,
+            client_name: None,
+            tls: None,
+        };
+        let mut policy = ListenerPolicy::new("mx", "basin.example", Arc::default());
+        policy.auth = is_offered.then(|| AuthPolicy::new(Arc::default()));
+        let mut live = Live::new(Arc::new(policy), connection, EventSet::default());
+        let auth = auth.map(|user| Auth { user: user.to_owned(), mechanism: "PLAIN".to_owned() });
+        live.facts_mut().vouched.auth = auth;
+        let parameters = Parameters::from([("AUTH".to_owned(), "carol@client.example".to_owned())]);
+        live.vouch_for_sender(parameters).ok().and_then(|mut parameters| parameters.remove("AUTH"))
+    }
+
+    #[test]
+    fn who_is_not_logged_in_vouches_for_nobody() {
+        assert_eq!(vouched(Some("carol"), true).as_deref(), Some("carol@client.example"));
+        assert_eq!(vouched(None, true).as_deref(), Some("<>"));
+        assert_eq!(vouched(None, false), None);
+    }
+}
