@@ -5,10 +5,10 @@
 //! metrics page.
 
 use basin_sink::prelude::*;
-use std::time::Duration;
 
-/// How long refusals of one client are counted together.
-const GUESSING_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Errors of one session after which its line is a warning, where the configuration has no `errors`: a program that
+/// guesses makes many, and the server closes the session at 20.
+const ERRORS: u32 = 10;
 
 /// Characters of a refused line that are logged: a command of the usual size.
 const SHOWN_CHARACTERS_MAX: usize = 200;
@@ -41,14 +41,6 @@ impl OnReject for SessionAudit {
         metrics::count(if reply.starts_with('4') { "deferred" } else { "refused" });
         let client = session.client();
         log::info!("{} {client} was refused {:?}: {reply}", session.id(), shown(line));
-        // Counted in state, because a client that guesses addresses or passwords comes back in other sessions.
-        if let Some(limit) = config::parse::<i64>("guesses")? {
-            let count = state::increment(&format!("refused/{}", client.address), 1, Some(GUESSING_WINDOW))?;
-            if count == limit {
-                metrics::count("guessers");
-                log::warn!("{} was refused {count} times within an hour", client.address);
-            }
-        }
         Ok(())
     }
 }
@@ -59,7 +51,7 @@ impl OnDisconnect for SessionAudit {
         let seconds = call.now().seconds.saturating_sub(session.started().seconds).max(0);
         metrics::count("sessions");
         metrics::observe("session_seconds", f64::from(u32::try_from(seconds).unwrap_or(u32::MAX)));
-        log::info!(
+        let line = format!(
             "{} {} ({}) at {}: {} messages, {} errors, {seconds} s, {}, user {}, ended: {reason}",
             session.id(),
             session.client(),
@@ -70,6 +62,13 @@ impl OnDisconnect for SessionAudit {
             security(session),
             session.auth_user().unwrap_or_else(|| "none".to_owned()),
         );
+        // At a notice nothing can be remembered; what one session shows has to do, and the counters show the rest.
+        if session.error_count() >= config::parse("errors")?.unwrap_or(ERRORS) {
+            metrics::count("suspicious");
+            log::warn!("{line}");
+        } else {
+            log::info!("{line}");
+        }
         Ok(())
     }
 }
@@ -134,23 +133,6 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_guesses_is_named_once() {
-        let mut session = testing::Session::new();
-        session.set_config("guesses", "3").set_response(Reply::new(550, "no such user"));
-        for _ in 0..5 {
-            session.reject::<SessionAudit>(b"RCPT TO:<guess@basin.example>");
-        }
-        let warnings = session.log().iter().filter(|(level, _)| *level == log::Level::Warn);
-        assert_eq!(
-            warnings.map(|(_, line)| line.as_str()).collect::<Vec<_>>(),
-            ["192.0.2.1 was refused 3 times within an hour"]
-        );
-        session.advance(GUESSING_WINDOW);
-        session.reject::<SessionAudit>(b"RCPT TO:<guess@basin.example>");
-        assert_eq!((session.counter("guessers"), session.state("refused/192.0.2.1")), (1, Some(&b"1"[..])));
-    }
-
-    #[test]
     fn the_end_of_a_session_is_one_line_about_all_of_it() {
         let mut session = testing::Session::new();
         session.set_helo("client.example").set_counts(2, 1).set_listener("submission").set_auth("ann", "PLAIN");
@@ -160,5 +142,17 @@ mod tests {
             "session-1 192.0.2.1:40000 (client.example) at submission: 2 messages, 1 errors, 0 s, no TLS, user ann, ended: quit"
         );
         assert_eq!((session.counter("sessions"), session.observations("session_seconds")), (1, &[0.0][..]));
+    }
+    #[test]
+    fn a_session_of_many_errors_is_worth_a_warning() {
+        let mut session = testing::Session::new();
+        session.set_counts(0, 10);
+        session.disconnect::<SessionAudit>("error");
+        session.set_config("errors", "11");
+        session.disconnect::<SessionAudit>("error");
+        let levels: Vec<log::Level> = session.log().iter().map(|(level, _)| *level).collect();
+        assert_eq!((levels, session.counter("suspicious")), (vec![log::Level::Warn, log::Level::Info], 1));
+        session.set_config("errors", "many");
+        assert!(session.try_disconnect::<SessionAudit>("error").is_err());
     }
 }
