@@ -3,6 +3,7 @@
 //! Each test starts a server of its own on loopback with its own spool, registry and mailboxes, so they run beside
 //! each other in any order. `make e2e` builds the server and the components that they need.
 
+mod attacks;
 mod console;
 mod delivery;
 mod disk;

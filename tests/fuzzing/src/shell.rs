@@ -1,5 +1,6 @@
 //! A shell in memory: it does what the session machine asks, and checks what holds for every session.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use basin_core::event::{Decision, EventKind, EventSet, Question, Verdict};
@@ -53,6 +54,8 @@ pub struct Outcome {
     pub asked: Vec<EventKind>,
     /// Passwords that were right.
     pub logins: u32,
+    /// How long the client was made to wait in all.
+    pub waited: Duration,
     /// Why the session ended, where it did.
     pub end_reason: Option<&'static str>,
 }
@@ -288,6 +291,7 @@ impl<'a> Shell<'a> {
     }
 
     fn after_step(&mut self) {
+        self.outcome.waited += self.outbox.delay;
         let wire = self.outbox.take_bytes();
         assert!(wire.len() <= STEP_WIRE_BYTES_MAX, "one step says {} octets", wire.len());
         self.outcome.replies.extend(replies(&wire));

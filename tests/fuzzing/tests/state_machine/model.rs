@@ -124,6 +124,7 @@ impl<'a> Model<'a> {
         match word {
             Word::Greet(greeting) => self.greet(greeting),
             Word::Mail(sender, refused) => self.mail(sender, refused, false),
+            Word::TlsMail(sender) => self.mail(sender, (!self.has_tls).then_some(555), false),
             Word::BinaryMail(sender) => self.mail(sender, None, true),
             Word::Bdat(octets, is_last) => self.bdat(octets, is_last),
             // Nobody knows how much of what follows is text.
@@ -151,7 +152,9 @@ impl<'a> Model<'a> {
     // RFC 3207 §4: who demands TLS lets only what leads to it through. What has the wrong form is told so before.
     fn must_wait_for_tls(&self, word: Word) -> bool {
         let is_barred = match word {
-            Word::Mail(..) | Word::BinaryMail(_) | Word::Rcpt(..) | Word::Far(_) | Word::Data => true,
+            Word::Mail(..) | Word::TlsMail(_) | Word::BinaryMail(_) | Word::Rcpt(..) | Word::Far(_) | Word::Data => {
+                true
+            }
             Word::Told(_) | Word::Auth(..) => true,
             // Its octets are text all the same; `bdat` sees to that.
             Word::Bdat(..) | Word::BdatWrong => false,

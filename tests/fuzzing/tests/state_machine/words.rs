@@ -27,6 +27,8 @@ pub(crate) enum Word {
     Greet(Greeting),
     /// MAIL with this sender; a code where policy refuses it.
     Mail(&'static str, Option<u16>),
+    /// MAIL of a message that is to leave under TLS alone, which a plain connection does not offer (RFC 8689 §2).
+    TlsMail(&'static str),
     /// MAIL of a message with content of any octets.
     BinaryMail(&'static str),
     /// RCPT with this recipient; a code where policy refuses it.
@@ -73,6 +75,12 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"MAIL FROM:<a@b.example> SIZE=201", Word::Mail("a@b.example", Some(552))),
     (b"MAIL FROM:<a@b.example> SIZE=99999999999999999999", Word::Mail("a@b.example", Some(552))),
     (b"MAIL FROM:<a@b.example> RET=HDRS ENVID=x", Word::Mail("a@b.example", None)),
+    (b"MAIL FROM:<a@b.example> SMTPUTF8 PRDR", Word::Mail("a@b.example", None)),
+    (b"MAIL FROM:<a@b.example> BY=60;R MT-PRIORITY=-3", Word::Mail("a@b.example", None)),
+    (b"MAIL FROM:<a@b.example> BY=0;R", Word::Answer(501)),
+    (b"MAIL FROM:<a@b.example> SMTPUTF8=1", Word::Answer(501)),
+    (b"MAIL FROM:<a@b.example> REQUIRETLS", Word::TlsMail("a@b.example")),
+    (b"MAIL FROM:<a@b.example> HOLDFOR=60", Word::Mail("a@b.example", Some(555))),
     (b"MAIL FROM:<a@b.example> COLOUR=BLUE", Word::Answer(555)),
     (b"MAIL FROM:<a@b.example> SIZE=x", Word::Answer(501)),
     (b"MAIL FROM:a@b.example", Word::Answer(501)),
