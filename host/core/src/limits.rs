@@ -211,7 +211,8 @@ pub const CLIENT_QUIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// answers each of a thousand recipients after four minutes holds a connection for days.
 pub const CLIENT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2 * 3_600);
 
-/// Protocol errors of one session after which the answer to each further one waits (Postfix: 10 soft).
+/// Protocol errors of one session after which the answer to each further one waits (Postfix: 10 soft). A listener that
+/// lets more pass is as patient in proportion.
 pub const ERRORS_SOFT: u32 = 10;
 
 /// How much longer the answer to each protocol error beyond the soft limit waits than the one before it.

@@ -166,7 +166,7 @@ impl Live {
     pub(super) fn count_error(&mut self, outbox: &mut Outbox) {
         let facts = self.facts_mut();
         facts.errors = facts.errors.saturating_add(1);
-        let beyond = facts.errors.saturating_sub(self.policy.errors_soft);
+        let beyond = facts.errors.saturating_sub(self.policy.errors_at_once());
         outbox.wait(ERROR_DELAY.saturating_mul(beyond).min(ERROR_DELAY_MAX));
     }
 

@@ -55,8 +55,9 @@ pub struct ListenerPolicy {
     /// Clients that may send mail to any other domain, and so may who is logged in. Nobody else may: a server that
     /// anybody sends through is an open relay.
     pub relay_clients: Vec<Network>,
-    /// Protocol errors after which the answer to each further one waits, longer each time.
-    pub errors_soft: u32,
+    /// Protocol errors after which the answer to each further one waits, longer each time; `None` for half of
+    /// `errors_max`, and no less than [`limits::ERRORS_SOFT`].
+    pub errors_soft: Option<u32>,
     /// STARTTLS; `None` where the listener has no TLS.
     pub tls: Option<TlsPolicy>,
     /// The handshake comes before the banner (RFC 8314 §3.3). The shell does it and says what came of it in
@@ -101,13 +102,18 @@ impl ListenerPolicy {
             data_total: limits::DATA_TOTAL_DEFAULT,
             directory,
             relay_clients: Vec::new(),
-            errors_soft: limits::ERRORS_SOFT,
+            errors_soft: None,
             tls: None,
             is_implicit_tls: false,
             auth: None,
             is_submission: false,
             xclient_from: Vec::new(),
         }
+    }
+
+    /// Protocol errors of a session that are answered without a wait.
+    pub(super) fn errors_at_once(&self) -> u32 {
+        self.errors_soft.unwrap_or_else(|| (self.errors_max / 2).max(limits::ERRORS_SOFT))
     }
 }
 

@@ -119,7 +119,7 @@ impl Player {
                     "message-bytes-max" => policy.message_bytes_max = *value,
                     "recipients-max" => policy.recipients_max = small(value)? as usize,
                     "errors-max" => policy.errors_max = small(value)?,
-                    "errors-soft" => policy.errors_soft = small(value)?,
+                    "errors-soft" => policy.errors_soft = Some(small(value)?),
                     "tls" => policy.tls = Some(TlsPolicy { is_required: *value > 0 }),
                     "auth" => {
                         let auth = AuthPolicy::new(accounts.clone());
