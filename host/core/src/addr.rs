@@ -4,9 +4,11 @@
 //! handed to a shell, a file name or a format string.
 
 use core::fmt;
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use unicode_normalization::UnicodeNormalization;
 
 use crate::limits::{DOMAIN_BYTES_MAX, LABEL_BYTES_MAX, LOCAL_PART_BYTES_MAX, PATH_BYTES_MAX};
 
@@ -35,8 +37,9 @@ pub enum AddressError {
 
 /// A mailbox: local part and domain (RFC 5321 §4.1.2).
 ///
-/// Kept as the client wrote it; [`Address::is_same`] compares the domain without regard to case and the
-/// local part after removing needless quoting. `postmaster` without a domain is the one mailbox that has
+/// Kept as the client wrote it; [`Address::is_same`] compares the domain without regard to case and to the way
+/// in which it writes other letters than ASCII (RFC 5890), and the local part after removing needless quoting and
+/// in the normal form C of Unicode. Never in a form K: letters that only look alike are other people's. `postmaster` without a domain is the one mailbox that has
 /// none (RFC 5321 §4.5.1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -51,11 +54,20 @@ impl Address {
     /// # Errors
     /// See [`AddressError`].
     pub fn parse(text: &str) -> Result<Self, AddressError> {
+        if text.is_ascii() { Self::parse_utf8(text) } else { Err(AddressError::NotAscii) }
+    }
+
+    /// Parses an address that may have other letters than ASCII (RFC 6531 §3.3).
+    ///
+    /// # Errors
+    /// See [`AddressError`].
+    pub fn parse_utf8(text: &str) -> Result<Self, AddressError> {
         if text.is_empty() {
             return Err(AddressError::Empty);
         }
-        if !text.is_ascii() {
-            return Err(AddressError::NotAscii);
+        // The controls beyond ASCII, and the marks by which some editors end a line.
+        if text.chars().any(|it| !it.is_ascii() && (it.is_control() || matches!(it, '\u{2028}' | '\u{2029}'))) {
+            return Err(AddressError::Character);
         }
         // Two octets of the limit belong to the angle brackets.
         if text.len() > PATH_BYTES_MAX - 2 {
@@ -68,7 +80,7 @@ impl Address {
         }
         match rest.strip_prefix('@') {
             Some(domain) => {
-                check_domain(domain)?;
+                check_domain(&domain_to_ascii(domain).ok_or(AddressError::Domain)?)?;
                 Ok(Self { local: local.to_owned(), domain: Some(domain.to_owned()) })
             }
             None if rest.is_empty() && local.eq_ignore_ascii_case("postmaster") => {
@@ -109,17 +121,38 @@ impl Address {
         parse_literal(literal).map(|address| address.to_canonical())
     }
 
+    /// The domain as DNS knows it: letters beyond ASCII as A-labels (RFC 5891).
+    pub fn ascii_domain(&self) -> Option<Cow<'_, str>> {
+        self.domain.as_deref().map(|domain| domain_to_ascii(domain).unwrap_or(Cow::Borrowed(domain)))
+    }
+
+    /// Whether it has other letters than ASCII, so that it goes to those alone who offer SMTPUTF8.
+    pub fn is_ascii(&self) -> bool {
+        self.local.is_ascii() && self.domain.as_deref().is_none_or(str::is_ascii)
+    }
+
+    /// The local part in the form in which it is compared: without quoting, in normal form C.
+    pub fn local_key(&self) -> String {
+        let local = self.local_unquoted();
+        if local.is_ascii() { local } else { local.nfc().collect() }
+    }
+
     /// Whether both name the same mailbox as far as SMTP can tell: domains without regard to case, local
     /// parts exactly, but `"a"` and `a` are one (RFC 5321 §2.4, §4.1.2).
     pub fn is_same(&self, other: &Self) -> bool {
         let same_domain = match (&self.domain, &other.domain) {
-            (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
+            (Some(a), Some(b)) if a.is_ascii() && b.is_ascii() => a.eq_ignore_ascii_case(b),
+            (Some(_), Some(_)) => match (self.ascii_domain(), other.ascii_domain()) {
+                (Some(a), Some(b)) => a.eq_ignore_ascii_case(&b),
+                _ => false,
+            },
             (None, None) => true,
             _ => false,
         };
         // Nearly every local part is unquoted; a message with a thousand recipients compares half a million.
-        let is_quoted = self.local.starts_with('"') || other.local.starts_with('"');
-        same_domain && (self.local == other.local || is_quoted && self.local_unquoted() == other.local_unquoted())
+        let is_plain = |local: &str| local.is_ascii() && !local.starts_with('"');
+        let is_key_needed = !(is_plain(&self.local) && is_plain(&other.local));
+        same_domain && (self.local == other.local || is_key_needed && self.local_key() == other.local_key())
     }
 }
 
@@ -137,7 +170,7 @@ impl TryFrom<String> for Address {
     type Error = AddressError;
 
     fn try_from(text: String) -> Result<Self, AddressError> {
-        Self::parse(&text)
+        Self::parse_utf8(&text)
     }
 }
 
@@ -153,7 +186,7 @@ fn local_part_len(text: &str) -> Result<usize, AddressError> {
         let mut is_escaped = false;
         for (index, octet) in quoted.bytes().enumerate() {
             match octet {
-                _ if !(b' '..=b'~').contains(&octet) => return Err(AddressError::Character),
+                _ if octet < b' ' || octet == 0x7f => return Err(AddressError::Character),
                 _ if is_escaped => is_escaped = false,
                 b'\\' => is_escaped = true,
                 b'"' if index == 0 => return Err(AddressError::Form),
@@ -173,7 +206,16 @@ fn local_part_len(text: &str) -> Result<usize, AddressError> {
 }
 
 fn is_atext(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+    // RFC 6531 §3.3: every letter beyond ASCII is one of an atom.
+    !octet.is_ascii() || octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+}
+
+/// A domain as DNS knows it: letters beyond ASCII as A-labels (RFC 5891); `None` where it has no such form.
+pub fn domain_to_ascii(domain: &str) -> Option<Cow<'_, str>> {
+    if domain.is_ascii() {
+        return Some(Cow::Borrowed(domain));
+    }
+    idna::domain_to_ascii_strict(domain).ok().map(Cow::Owned)
 }
 
 /// Checks a domain or an address literal (RFC 5321 §4.1.2, §4.1.3).
@@ -262,6 +304,31 @@ mod tests {
         ] {
             assert_eq!(Address::parse(text), Err(why), "{text:?}");
         }
+    }
+
+    #[test]
+    fn letters_beyond_ascii_are_compared_as_what_they_mean() {
+        let parse = |text: &str| Address::parse_utf8(text);
+        let is_same = |a: &str, b: &str| parse(a).expect("valid").is_same(&parse(b).expect("valid"));
+        assert!(is_same("j\u{f6}rg@b\u{fc}cher.example", "jo\u{308}rg@xn--bcher-kva.EXAMPLE"));
+        assert!(is_same("\"j\u{f6}rg\"@x.example", "j\u{f6}rg@x.example"));
+        // The ligature looks like "fi", and is another address.
+        assert!(!is_same("\u{fb01}@x.example", "fi@x.example"));
+        assert_eq!(
+            parse("a@b\u{fc}cher.example").expect("valid").ascii_domain().as_deref(),
+            Some("xn--bcher-kva.example")
+        );
+        for (bad, why) in [
+            ("a\u{85}b@x.example", AddressError::Character),
+            ("a\u{2028}b@x.example", AddressError::Character),
+            ("a@x\u{2024}\u{2024}y.example", AddressError::Domain),
+            ("a@x\u{3002}\u{3002}y.example", AddressError::Domain),
+            ("a@\u{200d}.example", AddressError::Domain),
+        ] {
+            assert_eq!(parse(bad), Err(why), "{bad:?}");
+        }
+        assert_eq!(parse(&format!("{}@x.example", "\u{f6}".repeat(33))), Err(AddressError::TooLong));
+        assert_eq!(Address::parse("\u{f6}@x.example"), Err(AddressError::NotAscii));
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Request {
             let (path, rest) = split_path(argument, b"FROM:", "MAIL FROM:<address>")?;
             let sender = if path.is_empty() { None } else { Some(mailbox(path).map_err(CommandError::Sender)?) };
             let parameters = parameters::parse(rest)?;
-            parameters::check_mail(&parameters)?;
+            check_mail(sender.as_ref(), &parameters)?;
             Ok(Self::Mail(sender, parameters))
         } else if is("RCPT") {
             let (path, rest) = split_path(argument, b"TO:", "RCPT TO:<address>")?;
@@ -249,11 +249,19 @@ impl Request {
 
 /// Checks path and parameters of MAIL as a sink rewrote them, by the rules that hold for clients.
 pub(super) fn check_rewritten_mail(command: &event::Command) -> Result<Option<Address>, CommandError> {
-    parameters::check_mail(&command.parameters)?;
-    match command.path.as_deref().unwrap_or_default() {
-        "" => Ok(None),
-        path => mailbox(path).map(Some).map_err(CommandError::Sender),
-    }
+    let sender = match command.path.as_deref().unwrap_or_default() {
+        "" => None,
+        path => Some(mailbox(path).map_err(CommandError::Sender)?),
+    };
+    check_mail(sender.as_ref(), &command.parameters)?;
+    Ok(sender)
+}
+
+fn check_mail(sender: Option<&Address>, parameters: &Parameters) -> Result<(), CommandError> {
+    parameters::check_mail(parameters)?;
+    // RFC 6531 §3.5: only who said so may use other letters than ASCII.
+    let is_plain = parameters.contains_key("SMTPUTF8") || sender.is_none_or(Address::is_ascii);
+    if is_plain { Ok(()) } else { Err(CommandError::Sender(AddressError::NotAscii)) }
 }
 
 /// Checks path and parameters of RCPT as a sink rewrote them, by the rules that hold for clients.
@@ -362,13 +370,13 @@ fn path_end(text: &str) -> Option<usize> {
 // accept the route and ignore it.
 fn mailbox(path: &str) -> Result<Address, AddressError> {
     if !path.starts_with('@') {
-        return Address::parse(path);
+        return Address::parse_utf8(path);
     }
     let (route, address) = path.split_once(':').ok_or(AddressError::Form)?;
     for hop in route.split(',') {
         check_domain(hop.strip_prefix('@').ok_or(AddressError::Form)?)?;
     }
-    Address::parse(address)
+    Address::parse_utf8(address)
 }
 
 #[cfg(test)]
@@ -468,7 +476,7 @@ mod tests {
             if let Ok(request) = Request::parse(line.as_bytes()) {
                 // What was accepted is printable, and reads back as itself.
                 let path = request.describe(line.as_bytes()).path.unwrap_or_default();
-                prop_assert!(path.bytes().all(|octet| (b' '..=b'~').contains(&octet)));
+                prop_assert!(path.bytes().all(|octet| octet >= b' ' && octet != 0x7f));
                 let again = format!("{verb}<{path}>");
                 prop_assert_eq!(self::path(&again), Ok(path));
             }

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use crate::addr::Address;
+use crate::addr::{Address, AddressError};
 use crate::mail::Message;
 use crate::reply::Reply;
 use crate::secret::Secret;
 use crate::smtp::auth::Mechanism;
-use crate::smtp::command::Request;
+use crate::smtp::command::{CommandError, Request};
 use crate::smtp::extension;
 use crate::smtp::live::{Live, Transaction};
 use crate::smtp::parameters::{Parameters, Wishes};
@@ -167,6 +167,11 @@ impl Live {
         };
         if transaction.incoming.is_some() {
             return Err(OutOfSequence::fault("the text has begun"));
+        }
+        if !recipient.is_ascii() && !transaction.is_smtputf8() {
+            // RFC 6531 §3.5: only who said so may use other letters than ASCII.
+            let reply = CommandError::Recipient(AddressError::NotAscii).reply();
+            return Err(OutOfSequence { reply, tally: Tally::Fault });
         }
         let recipient = self.without_own_literal(recipient);
         let refusal = self.rcpt_refusal(transaction, &recipient);

@@ -57,6 +57,11 @@ impl Transaction {
         Self { message, has_refused_recipient: false, incoming: None, waived: None }
     }
 
+    /// Whether the client said SMTPUTF8 (RFC 6531).
+    pub(super) fn is_smtputf8(&self) -> bool {
+        self.message.envelope.parameters.contains_key("SMTPUTF8")
+    }
+
     /// Whether its content was declared to be binary (RFC 3030).
     pub(super) fn is_binary(&self) -> bool {
         let body = self.message.envelope.parameters.get("BODY");

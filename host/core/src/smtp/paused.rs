@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::addr::AddressError;
 use crate::event::{Command, Decision, Overlay, Verdict};
 use crate::mail::Message;
 use crate::reply::{Class, Reply};
@@ -12,7 +13,7 @@ use crate::smtp::carry_out::{Answer, Consent, answer_of_sink, out_of_order, refu
 use crate::smtp::command::{CommandError, check_rewritten_mail, check_rewritten_rcpt};
 use crate::smtp::incoming::Due;
 use crate::smtp::intent::{Action, Intent, Tally};
-use crate::smtp::live::{EndReason, Live};
+use crate::smtp::live::{EndReason, Live, Transaction};
 use crate::smtp::outbox::Outbox;
 use crate::smtp::parameters::Wishes;
 use crate::smtp::receiving::Text;
@@ -248,6 +249,9 @@ impl Live {
             }
             Action::Add(recipient, wishes) => {
                 *recipient = check_rewritten_rcpt(rewritten)?;
+                if !recipient.is_ascii() && !self.transaction.as_ref().is_some_and(Transaction::is_smtputf8) {
+                    return Err(CommandError::Recipient(AddressError::NotAscii));
+                }
                 let given = sent.path.clone().unwrap_or_default();
                 *wishes = Wishes::of(&rewritten.parameters, given);
                 intent.refusal =

@@ -149,7 +149,8 @@ impl Transport {
         }
     }
 
-    fn expire(&mut self, whom: &Whom, last: Option<&Reply>, now: Timestamp) {
+    /// Fails those recipients because their time is over.
+    pub(super) fn expire(&mut self, whom: &Whom, last: Option<&Reply>, now: Timestamp) {
         // The schedule may say so of jobs that were changed since; an operator says so at any time.
         if matches!(whom, Whom::At(_)) {
             if now < self.end_of_life() {

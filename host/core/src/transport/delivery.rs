@@ -11,6 +11,7 @@ use crate::addr::Address;
 use crate::mail::{Handover, Last, Message, Outcome, Recipient, RecipientId};
 use crate::reply::{Class, Reply};
 use crate::time::Timestamp;
+use crate::transport::Whom;
 
 /// The message to one mailbox: one copy, however many of its recipients lead there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +91,11 @@ impl Transport {
         }
         if let Some(until) = self.message.deliver_after.filter(|until| *until > now) {
             return Work::Wait(until);
+        }
+        if self.returned_at().is_some_and(|at| at <= now) {
+            // RFC 2852 §4.1, by-mode R: nobody gets it any more.
+            self.expire(&Whom::Everybody, None, now);
+            return self.settle(now);
         }
         self.expand_aliases(now);
         let (jobs, is_anybody_unknown) = self.resolve(now);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use thiserror::Error;
 
-use crate::addr::{Address, check_domain};
+use crate::addr::{Address, check_domain, domain_to_ascii};
 use crate::limits::{ALIAS_MAILBOXES_MAX, MAILBOX_NAME_BYTES_MAX};
 
 /// The tables as the configuration has them.
@@ -114,16 +114,16 @@ impl Directory {
     pub fn new(tables: Tables) -> Result<Self, DirectoryError> {
         let mut directory = Self { postmaster: mailbox_name(tables.postmaster)?, ..Self::default() };
         for domain in tables.domains {
-            if check_domain(&domain).is_err() {
-                return Err(DirectoryError::Domain { domain });
+            match domain_to_ascii(&domain).filter(|ascii| check_domain(ascii).is_ok()) {
+                Some(ascii) => drop(directory.domains.insert(ascii.to_ascii_lowercase())),
+                None => return Err(DirectoryError::Domain { domain }),
             }
-            directory.domains.insert(domain.to_ascii_lowercase());
         }
         for (domain, name) in tables.catch_all {
             if !directory.is_local_domain(&domain) {
                 return Err(DirectoryError::CatchAllDomain { domain });
             }
-            directory.catch_all.insert(domain.to_ascii_lowercase(), mailbox_name(name)?);
+            directory.catch_all.insert(domain_key(&domain), mailbox_name(name)?);
         }
         for (address, name) in tables.mailboxes {
             let key = directory.new_key(&address)?;
@@ -142,8 +142,8 @@ impl Directory {
     /// Whether mail for the domain ends here. Exact but for case.
     pub fn is_local_domain(&self, domain: &str) -> bool {
         // Lower case is the usual form; only another one pays for a copy.
-        if domain.bytes().any(|octet| octet.is_ascii_uppercase()) {
-            return self.domains.contains(&domain.to_ascii_lowercase());
+        if domain.bytes().any(|octet| octet.is_ascii_uppercase() || !octet.is_ascii()) {
+            return self.domains.contains(&domain_key(domain));
         }
         self.domains.contains(domain)
     }
@@ -170,7 +170,7 @@ impl Directory {
         if address.local_unquoted().eq_ignore_ascii_case("postmaster") {
             return Lookup::Mailbox(&self.postmaster);
         }
-        match self.catch_all.get(&domain.to_ascii_lowercase()) {
+        match self.catch_all.get(&domain_key(domain)) {
             Some(name) => Lookup::Mailbox(name),
             None => Lookup::Unknown,
         }
@@ -234,11 +234,17 @@ fn mailbox_name(name: String) -> Result<String, DirectoryError> {
 }
 
 fn key(address: &Address) -> String {
-    let mut key = address.local_unquoted();
+    let local = address.local_key();
+    let mut key = if local.is_ascii() { local } else { local.to_lowercase() };
     key.push('@');
-    key.push_str(address.domain().unwrap_or_default());
+    key.push_str(&address.ascii_domain().unwrap_or_default());
     key.make_ascii_lowercase();
     key
+}
+
+// Domains are compared as DNS knows them.
+fn domain_key(domain: &str) -> String {
+    domain_to_ascii(domain).unwrap_or_default().to_ascii_lowercase()
 }
 
 #[cfg(test)]

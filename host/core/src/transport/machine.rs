@@ -9,7 +9,7 @@ use crate::limits::{
     DELAY_NOTICE_DEFAULT, QUEUE_LIFETIME_DEFAULT, QUEUE_LIFETIME_NULL_DEFAULT, RETURNED_BYTES_DEFAULT,
     STORAGE_RETRY_AFTER,
 };
-use crate::mail::{Message, MessageId, Outcome, Recipient};
+use crate::mail::{DeliverBy, Late, Message, MessageId, Outcome, Recipient};
 use crate::queue::{self, RetryPolicy};
 use crate::time::Timestamp;
 use crate::transport::{Change, Delivering, Directory, RouteTable, Signing, Stage, State};
@@ -221,7 +221,13 @@ impl Transport {
     pub(super) fn end_of_life(&self) -> Timestamp {
         // Whoever asked for a later delivery gets the whole lifetime after it.
         let since = self.since();
-        since.plus(if self.has_sender() { self.policy.lifetime } else { self.policy.lifetime_null })
+        let end = since.plus(if self.has_sender() { self.policy.lifetime } else { self.policy.lifetime_null });
+        self.returned_at().map_or(end, |at| at.min(end))
+    }
+
+    /// When it goes back because its sender has no use for it any more (RFC 2852 §4.1, by-mode R).
+    pub(super) fn returned_at(&self) -> Option<Timestamp> {
+        DeliverBy::of(&self.message).filter(|(by, _)| by.late == Late::Return).map(|(_, deadline)| deadline)
     }
 
     pub(super) fn notify(self, notification: Message, about: About) -> Work {

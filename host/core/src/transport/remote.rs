@@ -41,7 +41,7 @@ impl TransportPolicy {
                 there.ok().and_then(|there| here(&there)).unwrap_or(Place::Unknown)
             }
             None => here(address)
-                .unwrap_or_else(|| Place::Elsewhere(self.routes.route(address.domain().unwrap_or_default()))),
+                .unwrap_or_else(|| Place::Elsewhere(self.routes.route(&address.ascii_domain().unwrap_or_default()))),
         }
     }
 
@@ -110,7 +110,8 @@ impl Transport {
             due,
             tell_delay: None,
             // After a restart or a long hold it may be past its time and not have been tried once.
-            expires: if end > now { end } else { now.plus(EXPIRY_GRACE) },
+            // Not so one whose sender wants it back by then.
+            expires: if end > now || self.returned_at() == Some(end) { end } else { now.plus(EXPIRY_GRACE) },
         }
     }
 

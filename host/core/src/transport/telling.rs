@@ -1,7 +1,7 @@
 //! What the sender of a stored message is told, and what it was told already.
 
 use super::machine::Transport;
-use crate::mail::{Handover, Message, Origin, Outcome, Recipient, RecipientId, dsn};
+use crate::mail::{DeliverBy, Handover, Late, Message, Origin, Outcome, Recipient, RecipientId, dsn};
 use crate::time::Timestamp;
 
 /// Whom a notification is about.
@@ -37,7 +37,8 @@ impl Transport {
         }
         let state = &self.state;
         let recipients = &self.message.envelope.recipients;
-        let is_final = |r: &&Recipient| is_end_wanted(r) && !state.notified.contains(&r.id);
+        let has_deadline = DeliverBy::of(&self.message).is_some();
+        let is_final = |r: &&Recipient| is_end_wanted(r, has_deadline) && !state.notified.contains(&r.id);
         let is_delay = |r: &&Recipient| {
             let waits = matches!(r.outcome, Outcome::Deferred { .. });
             waits && state.delayed.contains(&r.id) && !state.delay_told.contains(&r.id)
@@ -83,16 +84,23 @@ impl Transport {
 
     /// When the sender is told of recipients who are still waiting then.
     pub(super) fn delay_notice_at(&self) -> Option<Timestamp> {
-        self.policy.delay_notice.map(|after| self.since().plus(after))
+        // RFC 2852 §4.1, by-mode N: at the time that the sender named, and at no other.
+        let named = DeliverBy::of(&self.message).filter(|(by, _)| by.late == Late::Notify);
+        let usual = || self.policy.delay_notice.map(|after| self.since().plus(after));
+        named.map(|(_, deadline)| deadline).or_else(usual)
     }
 }
 
 /// Whether the sender wants to know of the end of this recipient (RFC 3461 §4.1, §5.2, §6).
-fn is_end_wanted(recipient: &Recipient) -> bool {
+fn is_end_wanted(recipient: &Recipient, has_deadline: bool) -> bool {
     match &recipient.outcome {
         // Without NOTIFY failures are told, with it only where it says FAILURE.
         Outcome::Failed { .. } => recipient.notify.is_empty() || asks(recipient, "FAILURE"),
         Outcome::Delivered { to: Handover::Relayed { is_dsn_passed: true, .. }, .. } => false,
+        // RFC 2852 §4.2: who named a time learns that the message went to where nobody knows of it.
+        Outcome::Delivered { to: Handover::Relayed { .. }, .. } if has_deadline => {
+            recipient.notify.is_empty() || asks(recipient, "SUCCESS")
+        }
         Outcome::Delivered { .. } => asks(recipient, "SUCCESS"),
         Outcome::Pending | Outcome::Deferred { .. } | Outcome::Held { .. } => false,
     }

@@ -12,6 +12,7 @@ use crate::reply::Reply;
 use crate::time::Timestamp;
 
 mod outbound;
+mod promises;
 
 const START: Timestamp = Timestamp::from_seconds(1_000_000);
 

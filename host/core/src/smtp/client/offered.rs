@@ -29,6 +29,8 @@ pub struct Offered {
     pub has_requiretls: bool,
     /// RFC 6710.
     pub has_mt_priority: bool,
+    /// RFC 2852.
+    pub has_deliverby: bool,
     /// RFC 3207.
     pub has_starttls: bool,
     /// Ways to log in that this server knows too (RFC 4954).
@@ -61,6 +63,7 @@ impl Offered {
                 "DSN" => offered.has_dsn = true,
                 "REQUIRETLS" => offered.has_requiretls = true,
                 "MT-PRIORITY" => offered.has_mt_priority = true,
+                "DELIVERBY" => offered.has_deliverby = true,
                 "STARTTLS" => offered.has_starttls = true,
                 "AUTH" => offered.read_mechanisms(words),
                 "LIMITS" => offered.read_limits(words),

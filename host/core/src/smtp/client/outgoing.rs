@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::addr::Address;
 use crate::limits::CONTENT_SLICE_BYTES;
-use crate::mail::{Body, HeaderBlock, Message, MessageId, RecipientId};
+use crate::mail::{Body, DeliverBy, HeaderBlock, Message, MessageId, RecipientId};
 use crate::reply::Reply;
 use crate::smtp::client::sent::Sent;
+use crate::time::Timestamp;
 
 /// A message to some of its recipients, all of whom lie at one destination.
 ///
@@ -38,6 +39,8 @@ pub struct Outgoing {
     pub requires_tls: bool,
     /// 0 is normal, higher is sooner (RFC 6710: -9 to 9).
     pub priority: i32,
+    /// When it has to be there, and what happens where it is not (RFC 2852).
+    pub deliver_by: Option<(DeliverBy, Timestamp)>,
 }
 
 /// One recipient of an [`Outgoing`].
@@ -102,6 +105,7 @@ impl Outgoing {
             envid: parameter("ENVID").filter(|envid| !envid.is_empty()).map(str::to_owned),
             requires_tls: parameter("REQUIRETLS").is_some(),
             priority: message.priority,
+            deliver_by: DeliverBy::of(message),
         }
     }
 

@@ -6,11 +6,13 @@
 use std::io;
 
 use crate::limits::{ENVID_BYTES_MAX, ORCPT_BYTES_MAX};
+use crate::mail::Late;
 use crate::reply::Reply;
 use crate::smtp::client::live::Live;
 use crate::smtp::client::offered::Offered;
 use crate::smtp::client::outgoing::{BodyType, Outgoing, OutgoingRecipient, Ret};
 use crate::smtp::client::policy::{Chunking, TlsFacts};
+use crate::time::Timestamp;
 
 /// Lowest and highest priority (RFC 6710 §4).
 const PRIORITIES: (i32, i32) = (-9, 9);
@@ -26,10 +28,13 @@ pub(super) struct Plan {
     pub(super) is_binary: bool,
     /// NOTIFY and ORCPT go along.
     pub(super) is_dsn_passed: bool,
+    /// The other server tells the sender all that there is to tell: it knows of RFC 3461, and of RFC 2852 where the
+    /// message has a time by which it has to be there.
+    pub(super) is_told_there: bool,
 }
 
 /// Plans a message, or says why the server cannot take it.
-pub(super) fn plan(outgoing: &Outgoing, live: &Live) -> Result<Plan, Reply> {
+pub(super) fn plan(outgoing: &Outgoing, live: &Live, now: Timestamp) -> Result<Plan, Reply> {
     let offered = &live.offered;
     let is_proven = live.tls.as_ref().is_some_and(TlsFacts::is_verified);
     // RFC 8689 §4.2.1: both, or the message goes back.
@@ -48,13 +53,17 @@ pub(super) fn plan(outgoing: &Outgoing, live: &Live) -> Result<Plan, Reply> {
     }
     let has_utf8_recipient = outgoing.recipients.iter().any(is_international);
     let is_utf8 = is_utf8 || has_utf8_recipient && offered.has_smtputf8;
+    if outgoing.deliver_by.is_some_and(|(by, deadline)| by.late == Late::Return && deadline <= now) {
+        return Err(Reply::with(550, 4, 7, "the time by which the message had to be there has passed"));
+    }
     let body_type = body_type(outgoing, offered, live.policy.chunking)?;
     let is_binary = body_type == BodyType::Binary;
     Ok(Plan {
-        mail: mail_line(outgoing, offered, body_type, is_utf8),
+        mail: mail_line(outgoing, offered, body_type, is_utf8, now),
         is_chunked: is_binary || offered.has_chunking && live.policy.chunking == Chunking::Preferred,
         is_binary,
         is_dsn_passed: offered.has_dsn,
+        is_told_there: offered.has_dsn && (offered.has_deliverby || outgoing.deliver_by.is_none()),
     })
 }
 
@@ -79,7 +88,7 @@ pub(super) fn rcpt_line(recipient: &OutgoingRecipient, plan: &Plan) -> String {
     line
 }
 
-fn mail_line(outgoing: &Outgoing, offered: &Offered, body_type: BodyType, is_utf8: bool) -> String {
+fn mail_line(outgoing: &Outgoing, offered: &Offered, body_type: BodyType, is_utf8: bool, now: Timestamp) -> String {
     let mut line = match &outgoing.sender {
         Some(sender) => format!("MAIL FROM:<{sender}>"),
         None => "MAIL FROM:<>".to_owned(),
@@ -110,6 +119,9 @@ fn mail_line(outgoing: &Outgoing, offered: &Offered, body_type: BodyType, is_utf
     }
     if outgoing.priority != 0 && offered.has_mt_priority {
         line.push_str(&format!(" MT-PRIORITY={}", outgoing.priority.clamp(PRIORITIES.0, PRIORITIES.1)));
+    }
+    if let Some((by, deadline)) = outgoing.deliver_by.filter(|_| offered.has_deliverby) {
+        line.push_str(&format!(" BY={}", by.at(deadline, now)));
     }
     line
 }

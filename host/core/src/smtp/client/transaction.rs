@@ -72,7 +72,7 @@ pub(super) fn begin(
     if !live.reader.is_between() {
         return close_with(Why::Violation, &unasked_reply(), Some(outgoing));
     }
-    let plan = match plan(&outgoing, &live) {
+    let plan = match plan(&outgoing, &live, now) {
         Ok(plan) => plan,
         Err(reply) => return ClientStep::Sent(outgoing.failed(&reply), Reported(After::GoOn(live, None))),
     };
@@ -330,7 +330,7 @@ impl Envelope {
 
     /// The result of a recipient that the server took with that reply.
     pub(super) fn taken(&self, reply: &Reply) -> Accepted {
-        Accepted { reply: reply.shortened(), is_dsn_passed: self.plan.is_dsn_passed }
+        Accepted { reply: reply.shortened(), is_dsn_passed: self.plan.is_told_there }
     }
 
     /// The message.
