@@ -1,5 +1,7 @@
 //! The sample sinks, end to end, with the grants that their README names.
 
+mod recipient_check;
+
 use basin_tests::server::{TestServer, guest};
 use basin_tests::settings::Settings;
 use basin_tests::wait::PATIENCE;
