@@ -302,4 +302,34 @@ proptest! {
         let ours = if text.starts_with(' ') { ours.strip_suffix("\r\n").expect("an empty line") } else { ours };
         prop_assert!(ours.starts_with("Received: ") && ours.ends_with("+0000\r\n"), "{ours}");
     }
+
+    #[test]
+    fn a_message_in_chunks_is_the_message_of_data(
+        words in prop::collection::vec("[ -~\u{e9}]{0,20}", 0..9),
+        cuts in prop::collection::vec(0..40usize, 0..9),
+        chunk in 1..40usize,
+        interest in prop::sample::select(vec![EventSet::default(), EventSet::ALL]),
+    ) {
+        let text: String = words.iter().map(|line| format!("{line}\r\n")).collect();
+        prop_assume!(text.len() <= 198);
+        let stuffed: String =
+            words.iter().map(|line| format!("{}{line}\r\n", if line.starts_with('.') { "." } else { "" })).collect();
+        let start = "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<alice@basin.example>\r\n";
+        let (mut chunks, mut rest) = (start.as_bytes().to_vec(), text.as_bytes());
+        for cut in cuts {
+            let (piece, more) = rest.split_at(cut.min(rest.len()));
+            chunks.extend_from_slice(format!("BDAT {}\r\n", piece.len()).as_bytes());
+            chunks.extend_from_slice(piece);
+            rest = more;
+        }
+        chunks.extend_from_slice(format!("BDAT {} LAST\r\n", rest.len()).as_bytes());
+        chunks.extend_from_slice(rest);
+        chunks.extend_from_slice(b"QUIT\r\n");
+        let by_data = format!("{start}DATA\r\n{stuffed}.\r\nQUIT\r\n");
+        let (by_data, by_chunks) =
+            (play(by_data.as_bytes(), chunk, interest, &[]), play(&chunks, chunk, interest, &[]));
+        prop_assert_eq!(by_data.stored.len(), 1);
+        prop_assert_eq!(by_data.stored, by_chunks.stored);
+        prop_assert!(by_chunks.is_closed);
+    }
 }

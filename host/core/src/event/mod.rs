@@ -15,7 +15,7 @@ pub use budget::{Budget, BudgetOverride};
 pub use chain::{Asked, Chain, ChainStep, Decision};
 pub use grant::{Grant, GrantError, Grants};
 pub use kind::{EventKind, EventSet};
-pub use occasion::{Command, Occasion, Overlay, Question, SessionFacts};
+pub use occasion::{Command, Occasion, Overlay, Question, SessionFacts, SizeInQuestion};
 pub use registry::{Explained, Registry, RegistryError, SinkEntry};
 pub use rule::{Facts, Matched, Rule, RuleError};
 pub use verdict::{Answer, Failure, FailureKind, Later, Verdict};

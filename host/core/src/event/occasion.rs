@@ -90,6 +90,15 @@ pub struct Occasion {
     pub input: Secret,
 }
 
+/// A message that passes the listener's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeInQuestion {
+    /// The limit, in octets.
+    pub limit: u64,
+    /// Octets that the client announced, or that have arrived.
+    pub octets: u64,
+}
+
 /// What a chain may change. Each sink works on a clone; a call that fails leaves no trace.
 #[derive(Debug, Clone, Default)]
 pub struct Overlay {
@@ -110,6 +119,8 @@ pub struct Overlay {
     /// How long the host waits before it answers; the sinks of a chain add up to at most
     /// `limits::RESPONSE_DELAY_MAX`.
     pub delay: Duration,
+    /// The size that is asked about, at `on-max-msg-size`; nobody changes it.
+    pub size: Option<SizeInQuestion>,
     /// Whether the command counts as a protocol error of the client.
     pub is_protocol_error: bool,
     /// Who the client is, as a sink with the grant `authenticate` says: `set-authenticated` at

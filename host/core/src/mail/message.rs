@@ -178,6 +178,12 @@ impl Message {
         if self.is_header_only && self.body.is_empty() { b"" } else { b"\r\n" }
     }
 
+    /// Whether the body was declared to be octets without lines (RFC 3030 §3).
+    pub fn is_binary(&self) -> bool {
+        let body = self.envelope.parameters.get("BODY");
+        body.is_some_and(|body| body.eq_ignore_ascii_case("BINARYMIME"))
+    }
+
     /// Octets of header block, separator and body together, before dot-stuffing.
     pub fn size(&self) -> u64 {
         self.header.len() as u64 + self.separator().len() as u64 + self.body.len()

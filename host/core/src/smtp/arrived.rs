@@ -82,7 +82,11 @@ impl Live {
             Due::Size => (EventKind::OnMaxMsgSize, too_large()),
         };
         let message = Some(text.transaction.message.clone());
-        let overlay = Overlay { message, session_bag: self.bag.clone(), ..Overlay::default() };
+        let size = match &due {
+            Due::Headers(_) => None,
+            Due::Size => self.size_in_question(text.incoming.text_len()),
+        };
+        let overlay = Overlay { message, size, session_bag: self.bag.clone(), ..Overlay::default() };
         let question = self.question(event, Some(native), overlay, now);
         Step::Ask(Paused { live: self, waiting: Waiting::Text { text, due, ended } }, Box::new(question))
     }

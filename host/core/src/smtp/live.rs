@@ -64,8 +64,7 @@ impl Transaction {
 
     /// Whether its content was declared to be binary (RFC 3030).
     pub(super) fn is_binary(&self) -> bool {
-        let body = self.message.envelope.parameters.get("BODY");
-        body.is_some_and(|body| body.eq_ignore_ascii_case("BINARYMIME"))
+        self.message.is_binary()
     }
 }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use crate::event::{Command, EventKind, EventSet, Overlay, Question, SessionFacts, Verdict};
+use crate::event::{Command, EventKind, EventSet, Overlay, Question, SessionFacts, SizeInQuestion, Verdict};
 use crate::mail::Message;
 use crate::reply::Reply;
 use crate::smtp::auth::{Login, Verifying};
@@ -110,7 +110,9 @@ impl Session {
         };
         if live.asks_for_size(&intent) {
             let message = intent.message().cloned();
-            let overlay = Overlay { message, session_bag: live.bag.clone(), ..Overlay::default() };
+            let announced = message.as_ref().and_then(|message| declared_size(&message.envelope.parameters));
+            let size = live.size_in_question(announced.unwrap_or_default());
+            let overlay = Overlay { message, size, session_bag: live.bag.clone(), ..Overlay::default() };
             let native = intent.native().clone();
             let question = live.question(EventKind::OnMaxMsgSize, Some(native), overlay, now);
             let waiting = Waiting::Size { intent, command, line: line.to_vec() };
@@ -208,6 +210,11 @@ impl Live {
         let parameters = intent.message().map(|message| &message.envelope.parameters);
         let size = parameters.filter(|_| is_size).and_then(declared_size);
         self.interest.has(EventKind::OnMaxMsgSize) && size.is_some_and(|size| size <= self.policy.hard_max())
+    }
+
+    /// What sinks are told at `on-max-msg-size`.
+    pub(super) fn size_in_question(&self, octets: u64) -> Option<SizeInQuestion> {
+        Some(SizeInQuestion { limit: self.policy.message_bytes_max, octets })
     }
 
     /// Goes on with MAIL after sinks were asked about its size.

@@ -89,7 +89,7 @@ impl Draft {
         }
         let arrival = Arrival {
             origin: Origin::Smtp,
-            at: Timestamp::default(),
+            at: Timestamp::from_seconds(1_699_999_970),
             listener: String::new(),
             client: None,
             server: None,
