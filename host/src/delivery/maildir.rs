@@ -240,7 +240,7 @@ fn write_message(file: &mut File, path: &Path, message: &Message, address: &Addr
     push_with_unix_ends(&mut head, &message.header.to_bytes());
     push_with_unix_ends(&mut head, message.separator());
     let wrong = |error| DeliveryFault::of("write", path, error);
-    if message.body.len() <= CHUNK as u64 {
+    if message.body.len() <= CHUNK as u64 && !message.is_binary() {
         let body = message.body.read(0, CHUNK).map_err(DeliveryFault::Body)?;
         push_with_unix_ends(&mut head, &body);
         return file.write_all(&head).map_err(wrong);
@@ -267,9 +267,14 @@ fn write_body(file: &mut File, message: &Message) -> Result<(), BodyError> {
         if ends_in_cr && !chunk.starts_with(b"\n") {
             out.push(b'\r');
         }
-        ends_in_cr = chunk.ends_with(b"\r");
-        let whole = chunk.strip_suffix(b"\r").unwrap_or(chunk);
-        push_with_unix_ends(&mut out, whole);
+        if message.is_binary() {
+            // RFC 3030 §3: a CR LF in there need not be a line end.
+            out.extend_from_slice(chunk);
+        } else {
+            ends_in_cr = chunk.ends_with(b"\r");
+            let whole = chunk.strip_suffix(b"\r").unwrap_or(chunk);
+            push_with_unix_ends(&mut out, whole);
+        }
         file.write_all(&out).map_err(|error| {
             failed = Some(error);
             io::Error::other("the mailbox cannot be written")

@@ -71,6 +71,16 @@ async fn a_message_arrives_whole_with_the_fields_of_the_final_delivery() {
 }
 
 #[tokio::test]
+async fn a_binary_body_arrives_octet_for_octet() {
+    let home = tempfile::tempdir().expect("a folder");
+    let mut binary = message("\0\r\nx\ny\r");
+    Arc::make_mut(&mut binary.envelope).parameters.insert("BODY".to_owned(), "BINARYMIME".to_owned());
+    deliver(home.path(), &binary, false).await.expect("delivered");
+    let octets = fs::read(&files(&home.path().join("basin.example/alice/new"))[0]).expect("can be read");
+    assert!(octets.ends_with(b"\nTo: a\n\n\0\r\nx\ny\r"), "{octets:?}");
+}
+
+#[tokio::test]
 async fn a_repetition_makes_no_second_copy_even_of_a_message_that_was_read() {
     let home = tempfile::tempdir().expect("a folder");
     let letter = message("text\r\n");
