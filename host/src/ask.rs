@@ -1,33 +1,26 @@
 //! The loop that drives a chain of sinks: the one place where something waits for a sink's answer.
 
+mod later;
+
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use basin_core::event::{
-    Answer, Asked, Binding, Chain, ChainStep, Decision, EventSet, Failure, FailureKind, Overlay, Question, SinkEntry,
+    Answer, Asked, Binding, Chain, ChainStep, Decision, EventKind, EventSet, Failure, FailureKind, Overlay, Question,
+    SinkEntry,
 };
-use basin_core::mail::{Message, MessageId};
-use basin_sinks::{CallReport, CallRequest, Component, Engine, SinkHost, Usage};
-use tokio::sync::{Semaphore, mpsc};
+use basin_core::mail::MessageId;
+use basin_sinks::{CallReport, CallRequest, Component, Engine, Instances, Scopes, SinkHost, Usage};
 use tokio::time::{Instant, timeout};
 
+use crate::ask::later::{Decided, Later, Notice};
 use crate::clock::now;
 use crate::control::{Activity, Call};
 use crate::registry::Loaded;
 use crate::telemetry::Metrics;
 use crate::telemetry::sinks::SinkCalled;
 use crate::tracking::{Step, Tracking};
-
-/// Most notices that are handled at once. Nobody waits for them, so they get a small share of the machine.
-const NOTICES_AT_ONCE: usize = 4;
-
-/// Memory of the notices that wait, in octets. Each may hold a message with its body, or its open file.
-const NOTICES_BYTES_MAX: u64 = 32 * 1024 * 1024;
-
-/// Memory of a notice without a message, in octets; a round number above what is usual.
-const NOTICE_BYTES: u64 = 4 * 1024;
 
 /// What all sinks of one transaction may still use.
 ///
@@ -38,12 +31,14 @@ pub struct SinkTime {
     whole: Duration,
     left: Duration,
     message: Option<MessageId>,
+    /// What sinks keep of the session, where there is one.
+    instances: Option<Instances>,
 }
 
 impl SinkTime {
     /// Time for each transaction.
     pub fn new(whole: Duration) -> Self {
-        Self { whole, left: whole, message: None }
+        Self { whole, left: whole, message: None, instances: None }
     }
 
     // What is left for a question; another message, or none, begins anew.
@@ -55,6 +50,16 @@ impl SinkTime {
         }
         &mut self.left
     }
+
+    // What calls about this question may keep instances for.
+    fn scopes(&mut self, question: &Question) -> Option<Scopes> {
+        let message = question.overlay.message.as_ref().map(|message| &message.id);
+        self.instances.as_mut().map(|instances| instances.scopes(message))
+    }
+
+    fn end_transaction(&mut self) {
+        self.instances.iter_mut().for_each(Instances::end_transaction);
+    }
 }
 
 /// Asks sinks.
@@ -65,48 +70,8 @@ pub struct Ask {
     activity: Activity,
     metrics: Arc<Metrics>,
     transaction_time: Duration,
-    notices: mpsc::Sender<Notice>,
-    waiting: Arc<Backlog>,
+    later: Later,
     tracking: Tracking,
-}
-
-/// Something that was decided, to be told to those who observe.
-struct Notice {
-    question: Question,
-    told: Vec<Asked>,
-    loaded: Arc<Loaded>,
-    place: Place,
-}
-
-/// How much waits to be told.
-#[derive(Debug, Default)]
-struct Backlog {
-    notices: AtomicUsize,
-    bytes: AtomicU64,
-}
-
-/// A notice's share of the backlog; given back when dropped, however that comes about.
-struct Place {
-    backlog: Arc<Backlog>,
-    bytes: u64,
-}
-
-impl Place {
-    /// Takes a place, unless so much waits that memory is at stake.
-    fn take(backlog: &Arc<Backlog>, bytes: u64) -> Option<Self> {
-        let place = Self { backlog: backlog.clone(), bytes };
-        backlog.notices.fetch_add(1, Ordering::Relaxed);
-        let before = backlog.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // One notice is let in whatever its size, or a large message would never be told of.
-        (before == 0 || before.saturating_add(bytes) <= NOTICES_BYTES_MAX).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.backlog.notices.fetch_sub(1, Ordering::Relaxed);
-        self.backlog.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 /// What [`Ask`] is made of.
@@ -130,7 +95,7 @@ pub struct Parts {
 impl Ask {
     /// Starts the worker that tells notices; it ends with the runtime.
     pub fn start(parts: Parts) -> Arc<Self> {
-        let (notices, waiting) = mpsc::channel(parts.waiting_notices);
+        let (later, queue) = Later::with_room_for(parts.waiting_notices);
         let ask = Arc::new(Self {
             engine: parts.engine,
             loaded: parts.loaded,
@@ -138,11 +103,10 @@ impl Ask {
             activity: Activity::default(),
             metrics: parts.metrics,
             transaction_time: parts.transaction_time,
-            notices,
-            waiting: Arc::default(),
+            later,
             tracking: parts.tracking,
         });
-        tokio::spawn(tell_notices(ask.clone(), waiting));
+        tokio::spawn(queue.tell(ask.clone()));
         ask
     }
 
@@ -168,66 +132,87 @@ impl Ask {
 
     /// Notices that were taken and are not told yet.
     pub fn notices_waiting(&self) -> usize {
-        self.waiting.notices.load(Ordering::Relaxed)
+        self.later.waiting()
+    }
+
+    /// Time for the transactions of a session, and the place for what its sinks keep.
+    pub fn session_time(&self) -> SinkTime {
+        SinkTime { instances: Some(self.engine.instances()), ..SinkTime::new(self.transaction_time) }
     }
 
     /// Asks the sinks of a question, one after the other.
     pub async fn decide(&self, question: Question, time: &mut SinkTime) -> Decision {
+        let scopes = time.scopes(&question);
         let left = time.of(&question);
         // One generation for the whole chain: a reload meets the next one.
         let loaded = self.loaded.load_full();
         let event = question.occasion.event;
-        let firings = |binding: &str| self.activity.firings(binding);
-        let facts = question.facts();
-        let plan = loaded.registry.plan(event, &facts, question.occasion.now, &firings);
-        let observers = loaded.registry.observers(event, &facts, question.occasion.now, &firings);
-        drop(facts);
+        let (plan, observers) = self.heard_by(&loaded, &question);
         let Question { occasion, overlay, can_fail, only } = question;
+        let plan = match (plan, only) {
+            (Some(plan), _) => plan,
+            (None, binding) => return Decision::without(binding.unwrap_or_default(), overlay, can_fail),
+        };
         let mut step = Chain::start(event, plan, overlay, can_fail);
-        let decision = loop {
+        let (decision, shadows) = loop {
             match step {
-                ChainStep::Decided(decision) => break *decision,
+                ChainStep::Decided(decision, shadows) => break (*decision, shadows),
                 ChainStep::Ask(chain, asked, overlay) => {
-                    let question = Asking { occasion: &occasion, overlay, is_read_only: false };
+                    let asking = Asking { occasion: &occasion, overlay, is_read_only: false, scopes: scopes.as_ref() };
                     let started = Instant::now();
-                    let answer = self.call(&loaded, &asked.binding, question, *left).await;
+                    let answer = self.call(&loaded, &asked.binding, asking, *left).await;
                     *left = left.saturating_sub(started.elapsed());
                     step = chain.answer(answer);
                 }
             }
         };
-        if !observers.is_empty() {
-            let question = Question { occasion, overlay: decision.overlay.clone(), can_fail, only };
-            self.enqueue(question, observers, loaded);
+        if event == EventKind::OnEndOfData {
+            // The last that sinks hear of it while its session waits; what they kept for it need not wait longer.
+            time.end_transaction();
+        }
+        if !observers.is_empty() || !shadows.is_empty() {
+            let decided = Some(Decided { verdict: decision.verdict.clone(), by: decision.by.clone() });
+            let overlay = decision.overlay.clone();
+            self.tell_later(Notice { occasion, overlay, decided, told: observers, shadows, loaded, scopes });
         }
         decision
     }
 
+    // Whom to ask, and whom to tell afterwards. `None` where the one who asked for input is gone.
+    fn heard_by(&self, loaded: &Loaded, question: &Question) -> (Option<Vec<Asked>>, Vec<Asked>) {
+        if let Some(binding) = &question.only {
+            return (loaded.registry.active(binding).map(|asked| vec![asked]), Vec::new());
+        }
+        let (event, now, facts) = (question.occasion.event, question.occasion.now, question.facts());
+        let firings = |binding: &str| self.activity.firings(binding);
+        let plan = loaded.registry.plan(event, &facts, now, &firings);
+        (Some(plan), loaded.registry.observers(event, &facts, now, &firings))
+    }
+
     /// Tells the sinks of a notice, later; nobody waits for them.
-    pub fn tell(&self, question: Question) {
+    pub fn tell(&self, question: Question, time: &mut SinkTime) {
         let loaded = self.loaded.load_full();
         let firings = |binding: &str| self.activity.firings(binding);
         let (event, at) = (question.occasion.event, question.occasion.now);
         let told = loaded.registry.observers(event, &question.facts(), at, &firings);
         if !told.is_empty() {
-            self.enqueue(question, told, loaded);
+            let scopes = time.scopes(&question);
+            let Question { occasion, overlay, .. } = question;
+            let shadows = Vec::new();
+            self.tell_later(Notice { occasion, overlay, decided: None, told, shadows, loaded, scopes });
         }
     }
 
-    fn enqueue(&self, question: Question, told: Vec<Asked>, loaded: Arc<Loaded>) {
-        let message = question.overlay.message.as_ref().map_or(0, Message::memory_bytes);
-        let place = Place::take(&self.waiting, NOTICE_BYTES + message);
-        let is_taken =
-            place.is_some_and(|place| self.notices.try_send(Notice { question, told, loaded, place }).is_ok());
-        if !is_taken {
+    fn tell_later(&self, notice: Notice) {
+        if !self.later.take(notice) {
             self.metrics.notices_dropped.inc();
         }
     }
 
     async fn call(&self, loaded: &Loaded, binding: &Arc<Binding>, question: Asking<'_>, left: Duration) -> Answer {
-        let session = question.occasion.session.clone();
+        let (event, session) = (question.occasion.event, question.occasion.session.clone());
         let message = question.overlay.message.as_ref().map(|message| message.id.clone());
-        let report = match (loaded.registry.sink(&binding.sink), loaded.component(binding)) {
+        let report = match (loaded.registry.sink(&binding.sink), loaded.component(binding, event)) {
             (Some(sink), Ok(component)) => {
                 Box::pin(self.call_component(sink, component, binding, question, left)).await
             }
@@ -236,7 +221,7 @@ impl Ask {
         };
         self.activity.record(Call {
             binding: &binding.name,
-            event: binding.event,
+            event,
             at: now(),
             session: session.as_ref().map(|session| session.id.as_str()),
             message: message.as_ref().map(MessageId::as_str),
@@ -245,13 +230,15 @@ impl Ask {
         });
         let called = SinkCalled {
             binding,
+            event,
             session: session.as_ref().map_or("", |session| session.id.as_str()),
             message: message.as_ref().map_or("", MessageId::as_str),
             report: &report,
         };
         called.record(&self.metrics);
         if let Some(id) = &message {
-            self.tracking.note(id, &sink_step(binding, session.as_ref().map(|session| session.id.as_str()), &report));
+            self.tracking
+                .note(id, &sink_step(binding, event, session.as_ref().map(|session| session.id.as_str()), &report));
         }
         report.answer
     }
@@ -271,6 +258,7 @@ impl Ask {
             occasion: question.occasion,
             overlay: question.overlay,
             is_read_only: question.is_read_only,
+            scopes: question.scopes,
             host: &self.host,
         };
         match timeout(left, self.engine.call(request)).await {
@@ -289,35 +277,11 @@ struct Asking<'a> {
     occasion: &'a Arc<basin_core::event::Occasion>,
     overlay: Box<Overlay>,
     is_read_only: bool,
-}
-
-async fn tell_notices(ask: Arc<Ask>, mut notices: mpsc::Receiver<Notice>) {
-    let places = Arc::new(Semaphore::new(NOTICES_AT_ONCE));
-    while let Some(notice) = notices.recv().await {
-        // The semaphore is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let ask = ask.clone();
-        tokio::spawn(async move {
-            tell_all(&ask, notice).await;
-            drop(place);
-        });
-    }
-}
-
-async fn tell_all(ask: &Ask, notice: Notice) {
-    let Notice { question, told, loaded, place } = notice;
-    for asked in told {
-        let mut overlay = Box::new(question.overlay.clone());
-        overlay.matched.clone_from(&asked.matched);
-        let question = Asking { occasion: &question.occasion, overlay, is_read_only: true };
-        // What it answers changes nothing; that it failed is recorded by the call.
-        drop(ask.call(&loaded, &asked.binding, question, ask.transaction_time).await);
-    }
-    drop(place);
+    scopes: Option<&'a Scopes>,
 }
 
 // What a call cost, for the story of its message.
-fn sink_step<'a>(binding: &'a Binding, session: Option<&'a str>, report: &'a CallReport) -> Step<'a> {
+fn sink_step<'a>(binding: &'a Binding, event: EventKind, session: Option<&'a str>, report: &'a CallReport) -> Step<'a> {
     let (verdict, failure) = match &report.answer {
         Answer::Verdict(verdict, _) => (verdict.word(), None),
         Answer::Failed(failure) => ("failed", Some(failure.kind.word().into())),
@@ -326,7 +290,7 @@ fn sink_step<'a>(binding: &'a Binding, session: Option<&'a str>, report: &'a Cal
     Step::Sink {
         sink: binding.sink.as_str().into(),
         binding: binding.name.as_str().into(),
-        event: binding.event.name().into(),
+        event: event.name().into(),
         verdict: verdict.into(),
         failure,
         fuel: report.usage.fuel,
@@ -352,8 +316,8 @@ fn failure(kind: FailureKind, detail: String) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use basin_core::event::{EventKind, Occasion};
-    use basin_core::mail::{Arrival, Envelope, Origin};
+    use basin_core::event::Occasion;
+    use basin_core::mail::{Arrival, Envelope, Message, Origin};
     use basin_core::time::Timestamp;
 
     use super::*;
@@ -385,18 +349,6 @@ mod tests {
         };
         let overlay = Overlay { message, ..Overlay::default() };
         Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None }
-    }
-
-    #[test]
-    fn notices_wait_within_a_bound_of_memory_and_one_always_fits() {
-        let backlog = Arc::new(Backlog::default());
-        let large = Place::take(&backlog, NOTICES_BYTES_MAX * 2).expect("the first one fits");
-        assert!(Place::take(&backlog, 1).is_none());
-        assert_eq!(backlog.notices.load(Ordering::Relaxed), 1, "one that was refused does not count");
-        drop(large);
-        let _half = Place::take(&backlog, NOTICES_BYTES_MAX / 2).expect("there is room");
-        let _other = Place::take(&backlog, NOTICES_BYTES_MAX / 2).expect("there is room");
-        assert!(Place::take(&backlog, 1).is_none());
     }
 
     #[test]

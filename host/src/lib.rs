@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod delivery;
+mod effects;
 #[cfg(test)]
 mod harness;
 pub mod net;

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use basin_core::event::{EventKind, Later, Verdict};
+use basin_core::event::{EventKind, InstanceMode, Later, Mode, Verdict};
 use basin_core::reply::Reply;
 
 const BEGIN: &str = "<!-- facts: made from the code; BLESS=1 rewrites them -->\n";
@@ -33,7 +33,11 @@ fn verdicts() -> Vec<Verdict> {
 fn facts(event: EventKind) -> String {
     let words = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
     let kind = if event.is_notice() { "notice: nobody waits" } else { "question: somebody waits for the verdict" };
-    let raised = if event.is_raised() { "yes" } else { "not yet: a binding is refused" };
+    let raised = match (event.is_raised(), event.can_be_bound()) {
+        (true, true) => "yes",
+        (true, false) => "yes, for the binding that asked for input; it cannot be bound",
+        (false, _) => "not yet: a binding is refused",
+    };
     let verdicts =
         verdicts().iter().filter(|verdict| event.allows(verdict)).map(|v| format!("`{}`", v.word())).collect();
     let policies = event.policies().iter().enumerate();
@@ -67,5 +71,15 @@ fn every_event_has_a_page_whose_facts_are_those_of_the_code() {
         } else {
             assert_eq!(found, expected, "{event}: run BLESS=1 cargo test -p basin-tests --test event_pages");
         }
+    }
+}
+
+#[test]
+fn the_index_names_every_mode_and_every_life_of_an_instance() {
+    let index = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events/README.md");
+    let index = fs::read_to_string(index).expect("the index is there");
+    let words = Mode::ALL.iter().map(|mode| mode.word()).chain(InstanceMode::ALL.iter().map(|life| life.word()));
+    for word in words {
+        assert!(index.contains(&format!("\n| `{word}` |")), "{word} has a row in docs/events/README.md");
     }
 }

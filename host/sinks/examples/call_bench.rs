@@ -82,6 +82,7 @@ impl Scene {
             occasion: &occasion,
             overlay,
             is_read_only: false,
+            scopes: None,
             host: &self.host,
         };
         let report = self.engine.call(request).await;
@@ -146,6 +147,7 @@ fn scene(path: &PathBuf) -> Result<Scene, Box<dyn Error + Send + Sync>> {
         priority: 0,
         listener: None,
         mode: Mode::Decide,
+        instance: Default::default(),
         on_failure: FailurePolicy::Defer,
         is_enabled: true,
         expires: None,

@@ -13,12 +13,15 @@ use basin_core::event::{Answer, Budget, EventKind, Failure, FailureKind, Verdict
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use wasmtime::Store;
-use wasmtime::component::Resource;
+use wasmtime::component::Instance;
 
 use crate::clock::OwnTime;
-use crate::convert::IntoVerdict;
 use crate::ended::Ended;
+use crate::instances::Place;
+use crate::invoke::invoke;
+use crate::keep::Kept;
 use crate::state::State;
+use crate::verdict::Standing;
 use crate::{CallReport, CallRequest, Component, Engine, Usage, failure, store, verdict};
 
 /// How long a call waits for a free place before it is busy. A client that gets 451 comes back in minutes, so a
@@ -41,7 +44,7 @@ enum Broken {
 }
 
 impl Engine {
-    /// Asks a sink at an event, in a fresh instance, within its budget.
+    /// Asks a sink at an event, within its budget: in a fresh instance, or in the one that its binding keeps.
     ///
     /// Never fails itself: what goes wrong is a [`basin_core::event::Failure`] in the report, and the effects of the
     /// call are gone with its store. Dropping the future ends the call without a trace.
@@ -50,6 +53,12 @@ impl Engine {
         let event = request.occasion.event;
         let octets = request.overlay.message.as_ref().map_or(0, |message| message.size());
         let budget = Budget::of(event, octets, &request.sink.budget);
+        // Before a place is taken: who waits for an instance must not keep others out.
+        let place = request.place(&self.shared.keep);
+        let _turn = match &place {
+            Some(place) => place.turn().await,
+            None => None,
+        };
         let places = (&request.component.permits, &self.shared.permits);
         let Some(_places) = take_places(places).await else {
             let detail = format!("no free place among {} calls within {} ms", self.calls_max(), QUEUE_WAIT.as_millis());
@@ -57,6 +66,36 @@ impl Engine {
         };
         let queued = asked.elapsed();
         let time = OwnTime::new();
+        let component = request.component.clone();
+        let (mut store, mut running) = match self.store(request, budget, &time, place.as_ref()) {
+            Ok(made) => made,
+            Err(error) => return broken_at_start(&error, asked.elapsed()),
+        };
+        let outcome = {
+            let running = pin!(run(&mut store, &component, event, &mut running));
+            let limit = budget.time + WAIT;
+            timeout(limit, guarded(running, &time)).await.unwrap_or(Err(Broken::Late(limit)))
+        };
+        let instantiate = running.instantiate;
+        let usage = Usage { queued, instantiate, own: time.spent(), wall: asked.elapsed(), ..Usage::default() };
+        let report = report(&mut store, outcome, &budget, usage);
+        // After a failure the store goes: after a trap it cannot be entered again, and a call that was cut off in the
+        // middle leaves who knows what behind. Dropped before the reply, so that the pool has its room.
+        if let (Some(place), Some(instance), Answer::Verdict(..)) = (&place, running.instance, &report.answer) {
+            place.give_back(Kept::new(store, instance, component.digest()));
+        }
+        report
+    }
+
+    // A kept store with everything of the call in it, or a new one.
+    fn store(
+        &self,
+        request: CallRequest<'_>,
+        budget: Budget,
+        time: &OwnTime,
+        place: Option<&Place>,
+    ) -> wasmtime::Result<(Store<State>, Running)> {
+        let kept = place.and_then(|place| place.take(request.component.digest()));
         let mut state = State::new(
             request.sink.clone(),
             request.binding.clone(),
@@ -66,109 +105,48 @@ impl Engine {
             budget,
         );
         state.is_read_only |= request.is_read_only;
-        let made = store::make(&self.shared.wasmtime, state, time.clone());
-        let mut store = match made {
-            Ok(store) => store,
-            Err(error) => return broken_at_start(&error, asked.elapsed()),
-        };
-        let mut instantiate = Duration::ZERO;
-        let outcome = {
-            let running = pin!(run(&mut store, request.component, event, &mut instantiate));
-            let limit = budget.time + WAIT;
-            timeout(limit, guarded(running, &time)).await.unwrap_or(Err(Broken::Late(limit)))
-        };
-        let usage = Usage { queued, instantiate, own: time.spent(), wall: asked.elapsed(), ..Usage::default() };
-        report(store, outcome, &budget, usage)
+        match kept {
+            Some(Kept { mut store, instance, .. }) => {
+                store.data_mut().renew(state);
+                store::arm(&mut store, time.clone())?;
+                Ok((store, Running { instance: Some(instance), instantiate: Duration::ZERO }))
+            }
+            None => {
+                let store = store::make(&self.shared.wasmtime, state, time.clone())?;
+                Ok((store, Running { instance: None, instantiate: Duration::ZERO }))
+            }
+        }
     }
 }
 
-/// Calls the event's function in a fresh instance; what it answers is checked against event and grants.
+/// The instance of a call, once there is one.
+struct Running {
+    instance: Option<Instance>,
+    instantiate: Duration,
+}
+
+/// Calls the event's function; what it answers is checked against event and grants.
 async fn run(
     store: &mut Store<State>,
     component: &Component,
     event: EventKind,
-    instantiate: &mut Duration,
+    running: &mut Running,
 ) -> wasmtime::Result<Verdict> {
-    let start = Instant::now();
-    let instance = component.pre.instantiate_async(&mut *store).await?;
-    *instantiate = start.elapsed();
+    let instance = match running.instance {
+        Some(instance) => instance,
+        None => {
+            let start = Instant::now();
+            let instance = component.pre.instantiate_async(&mut *store).await?;
+            running.instantiate = start.elapsed();
+            *running.instance.insert(instance)
+        }
+    };
     let answered = invoke(store, component, &instance, event).await?;
     let verdict = answered.map_err(|said| Ended::new(FailureKind::GuestError, format!("it answered err: {said}")))?;
     let state = store.data();
     let verb = state.overlay.command.as_deref().map(|command| command.keyword.as_str());
-    Ok(verdict::check(event, verdict?, &state.sink.grants, verb)?)
-}
-
-/// Verdict or the sink's own error, at one event.
-type Answered = Result<Result<Verdict, Ended>, String>;
-
-async fn invoke(
-    store: &mut Store<State>,
-    component: &Component,
-    instance: &wasmtime::component::Instance,
-    event: EventKind,
-) -> wasmtime::Result<Answered> {
-    let exports = &component.exports;
-    let missing = || Ended::new(FailureKind::Load, format!("it does not export {event}"));
-    let message = store.data().overlay.message.is_some();
-    let answered = match event {
-        EventKind::OnConnect => {
-            let guest = exports.on_connect.as_ref().ok_or_else(missing)?.load(&mut *store, instance)?;
-            verdict_of(guest.call_handle(store, one(), one()).await?)
-        }
-        EventKind::OnInboundCommand => {
-            let guest = exports.on_inbound_command.as_ref().ok_or_else(missing)?.load(&mut *store, instance)?;
-            verdict_of(guest.call_handle(store, one(), message.then(one), one(), one()).await?)
-        }
-        EventKind::OnEndOfData => {
-            let guest = exports.on_end_of_data.as_ref().ok_or_else(missing)?.load(&mut *store, instance)?;
-            verdict_of(guest.call_handle(store, one(), one(), one()).await?)
-        }
-        EventKind::OnReject => {
-            let guest = exports.on_reject.as_ref().ok_or_else(missing)?.load(&mut *store, instance)?;
-            let occasion = store.data().occasion.clone();
-            verdict_of(guest.call_handle(store, one(), &occasion.line, one()).await?)
-        }
-        EventKind::OnDisconnect => {
-            let guest = exports.on_disconnect.as_ref().ok_or_else(missing)?.load(&mut *store, instance)?;
-            verdict_of(guest.call_handle(store, one(), one()).await?)
-        }
-        EventKind::OnSubmission => {
-            let guest = exports.on_submission.as_ref().ok_or_else(missing)?.load(&mut *store, instance)?;
-            verdict_of(guest.call_handle(store, one(), one()).await?)
-        }
-        EventKind::OnAuthenticated
-        | EventKind::OnInboundInput
-        | EventKind::OnEndOfHeaders
-        | EventKind::OnMaxMsgSize
-        | EventKind::OnPreCategorize
-        | EventKind::OnCategorize
-        | EventKind::OnPostCategorize
-        | EventKind::OnRoute
-        | EventKind::OnDnsResolve
-        | EventKind::OnLocalDelivery
-        | EventKind::OnSessionStart
-        | EventKind::OnMessageStart
-        | EventKind::OnPerRecipient
-        | EventKind::OnBeforeData
-        | EventKind::OnSessionEnd
-        | EventKind::OnServerResponse
-        | EventKind::OnNotification
-        | EventKind::OnTrack
-        | EventKind::OnTimer => {
-            return Err(Ended::host(format!("this version of basin does not raise {event}")).into());
-        }
-    };
-    Ok(answered)
-}
-
-// The handle of the one session, message, command or occasion of the call.
-fn one<T: 'static>() -> Resource<T> {
-    Resource::new_own(0)
-}
-
-fn verdict_of<V: IntoVerdict>(answer: Result<V, String>) -> Answered {
-    answer.map(IntoVerdict::into_verdict)
+    let hears_input = component.exports.on_inbound_input.is_some();
+    Ok(verdict::check(event, verdict?, Standing { grants: &state.sink.grants, verb, hears_input })?)
 }
 
 /// Polls the call under a clock, and turns a panic of host code into a failure of this call alone.
@@ -189,16 +167,15 @@ async fn guarded(
     .await
 }
 
-fn report(store: Store<State>, outcome: Result<Verdict, Broken>, budget: &Budget, usage: Usage) -> CallReport {
+fn report(store: &mut Store<State>, outcome: Result<Verdict, Broken>, budget: &Budget, usage: Usage) -> CallReport {
     let left = store.get_fuel().unwrap_or(0);
-    // The store goes whatever came of the call: after a trap it could not be entered again anyway.
-    let mut state = store.into_data();
+    let state = store.data_mut();
     let fuel = budget.fuel.saturating_sub(left).saturating_add(state.tariff.take());
     let (stdout, stderr) = state.wasi().map(|wasi| (wasi.stdout(), wasi.stderr())).unwrap_or_default();
     let usage =
         Usage { fuel, memory: state.limiter.memory(), host_calls: state.tariff.calls(), denied: state.denied, ..usage };
     let answer = match outcome {
-        Ok(verdict) => Answer::Verdict(verdict, state.overlay),
+        Ok(verdict) => Answer::Verdict(verdict, core::mem::take(&mut state.overlay)),
         Err(broken) => Answer::Failed(failed(&broken, budget, fuel, &stderr)),
     };
     CallReport { answer, usage, stdout, stderr }

@@ -155,6 +155,16 @@ impl IntoVerdict for inbound::DataVerdict {
     }
 }
 
+impl IntoVerdict for inbound::SizeVerdict {
+    fn into_verdict(self) -> Result<Verdict, Ended> {
+        Ok(match self {
+            Self::Next => Verdict::Next,
+            Self::WaiveUpTo(octets) => Verdict::WaiveUpTo(octets),
+            Self::Special(_) => return Err(special()),
+        })
+    }
+}
+
 impl IntoVerdict for inbound::MessageVerdict {
     fn into_verdict(self) -> Result<Verdict, Ended> {
         Ok(match self {

@@ -12,6 +12,7 @@ use wasmtime::component::Linker;
 
 use crate::cache::CodeCache;
 use crate::host_api;
+use crate::keep::Keep;
 use crate::pool::{self, Plan};
 use crate::state::State;
 
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) permits: Semaphore,
     pub(crate) cache: Option<CodeCache>,
     pub(crate) calls_max: u32,
+    pub(crate) keep: Arc<Keep>,
 }
 
 /// Places of the pool that are taken; all zero when no call runs.
@@ -108,7 +110,8 @@ impl Engine {
         start_ticker(wasmtime.weak()).map_err(EngineError::Ticker)?;
         let permits = usize::try_from(plan.calls()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let permits = Semaphore::new(permits);
-        let shared = Shared { wasmtime, linker, permits, cache, calls_max: plan.calls() };
+        let keep = Arc::new(Keep::new(plan.kept()));
+        let shared = Shared { wasmtime, linker, permits, cache, calls_max: plan.calls(), keep };
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -31,6 +31,12 @@ impl Limiter {
         Self { memory: 0, memory_max, elements: 0, elements_max, instances_max }
     }
 
+    /// The same instance with the limit of its next call. What it has grown to counts on.
+    pub(crate) fn with_limit(mut self, memory_max: u64) -> Self {
+        self.memory_max = usize::try_from(memory_max).unwrap_or(usize::MAX);
+        self
+    }
+
     /// Octets of all memories; they never shrink, so this is the high water mark.
     pub(crate) fn memory(&self) -> u64 {
         self.memory as u64

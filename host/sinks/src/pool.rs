@@ -63,6 +63,12 @@ impl Plan {
         }
     }
 
+    /// How many instances there is room for beside those of the calls that run: a quarter of them. Each takes its
+    /// place of the pool as long as it is kept.
+    pub(crate) fn kept(self) -> u32 {
+        self.calls().div_ceil(4)
+    }
+
     /// Chooses by what the machine allows.
     pub(crate) fn choose(calls_max: u32) -> Self {
         let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count");
@@ -71,10 +77,11 @@ impl Plan {
     }
 
     fn fit(calls_max: u32, maps: u64, address_space: Option<u64>) -> Self {
-        let by_maps = maps.saturating_sub(MAPS_RESERVED).max(MAPS_PER_CALL) / MAPS_PER_CALL;
-        let calls = u64::from(calls_max.max(1)).min(by_maps);
-        // A quarter of a limited address space is the most that sinks may take of it.
-        let by_space = address_space.map_or(u64::MAX, |limit| limit / 4 / ADDRESS_SPACE_PER_CALL);
+        // Of five places of the pool four are for calls that run, and one for an instance that is kept between two.
+        let by_maps = maps.saturating_sub(MAPS_RESERVED) / MAPS_PER_CALL * 4 / 5;
+        let calls = u64::from(calls_max.max(1)).min(by_maps.max(1));
+        // A quarter of a limited address space is the most that sinks may take of it, kept instances included.
+        let by_space = address_space.map_or(u64::MAX, |limit| limit / 5 / ADDRESS_SPACE_PER_CALL);
         let count = |calls: u64| u32::try_from(calls).unwrap_or(u32::MAX);
         if by_space >= calls {
             Self::Pool { calls: count(calls) }
@@ -119,7 +126,9 @@ pub(crate) fn config(plan: Plan) -> wasmtime::Result<Config> {
             env!("CARGO_PKG_VERSION")
         )))?;
     match plan {
-        Plan::Pool { calls } => config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(calls))),
+        Plan::Pool { calls } => {
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(calls.saturating_add(plan.kept()))))
+        }
         Plan::OnDemand { .. } => config
             .allocation_strategy(InstanceAllocationStrategy::OnDemand)
             .memory_reservation(SMALL_RESERVATION)
@@ -128,13 +137,13 @@ pub(crate) fn config(plan: Plan) -> wasmtime::Result<Config> {
     Ok(config)
 }
 
-fn pool(calls: u32) -> PoolingAllocationConfig {
+fn pool(instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(calls)
-        .total_stacks(calls)
-        .total_core_instances(calls.saturating_mul(8).max(CORE_INSTANCES_PER_COMPONENT))
-        .total_memories(calls.saturating_mul(2).max(8))
-        .total_tables(calls.saturating_mul(3).max(16))
+    pool.total_component_instances(instances)
+        .total_stacks(instances)
+        .total_core_instances(instances.saturating_mul(8).max(CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(instances.saturating_mul(2).max(8))
+        .total_tables(instances.saturating_mul(3).max(16))
         .max_component_instance_size(8 << 20)
         .max_core_instance_size(4 << 20)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
@@ -156,7 +165,7 @@ mod tests {
     #[test]
     fn the_pool_stays_within_the_maps_of_the_machine() {
         assert_eq!(Plan::fit(1_000, 65_530, None), Plan::Pool { calls: 1_000 });
-        assert_eq!(Plan::fit(100_000, 65_530, None), Plan::Pool { calls: 8_255 });
+        assert_eq!(Plan::fit(100_000, 65_530, None), Plan::Pool { calls: 6_604 });
         assert_eq!(Plan::fit(100, 1_000, None), Plan::Pool { calls: 1 });
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use basin_core::event::{Answer, Binding, Occasion, Overlay, SinkEntry};
 
-use crate::{Component, SinkHost};
+use crate::{Component, Scopes, SinkHost};
 
 /// One call of one sink.
 pub struct CallRequest<'a> {
@@ -21,6 +21,8 @@ pub struct CallRequest<'a> {
     pub overlay: Box<Overlay>,
     /// Whether every edit is answered with `read-only`; notices are read-only whatever this says.
     pub is_read_only: bool,
+    /// What instances are kept for; without, a binding that would keep one for a session gets a fresh one.
+    pub scopes: Option<&'a Scopes>,
     /// The server around it.
     pub host: &'a Arc<dyn SinkHost>,
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use basin_core::event::{Binding, Budget, EventKind, Grant, Occasion, Overlay, SinkEntry};
 use basin_core::mail::{Message, Recipient};
 use tracing::warn;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::SinkHost;
 use crate::ended::Ended;
-use crate::host_api::{ErrorValue, Parts, Refused, Writers};
+use crate::host_api::{ErrorValue, MailMsg, Parts, Refused, Writers};
 use crate::limiter::Limiter;
 use crate::tariff::Tariff;
 use crate::wasi::Wasi;
@@ -21,8 +21,8 @@ const AUDIT_LINES_MAX: u32 = 4;
 /// One call: who calls, about what, and what it has used and changed so far.
 ///
 /// There is one session, one command and one message in a call, so the handles of the contract carry no pointers:
-/// they are zeros, recipient ids and part numbers, looked up here. A handle cannot outlive its call, because
-/// the store does not.
+/// they are zeros, recipient ids and part numbers, looked up here, beside the number of the call (`handle`). The store
+/// may serve another call afterwards; nothing of this one is left in it then but what the sink itself remembers.
 pub(crate) struct State {
     pub(crate) sink: Arc<SinkEntry>,
     pub(crate) binding: Arc<Binding>,
@@ -40,6 +40,8 @@ pub(crate) struct State {
     /// Recipients that the call removed; their handles still tell what they were.
     pub(crate) removed: Vec<Recipient>,
     pub(crate) denied: u32,
+    /// Which call of its instance it is, from 0.
+    pub(crate) call_number: u32,
     table: ResourceTable,
     wasi: Option<Wasi>,
 }
@@ -83,8 +85,22 @@ impl State {
             writers: Writers::default(),
             removed: Vec::new(),
             denied: 0,
+            call_number: 0,
             table,
             wasi: None,
+        }
+    }
+
+    /// Makes room for the next call of a kept instance. What belongs to the instance goes over: the memory that it has
+    /// grown to, and WASI's streams, which runtimes open once and print to for ever.
+    pub(crate) fn renew(&mut self, next: Self) {
+        let old = core::mem::replace(self, next);
+        self.call_number = old.call_number + 1;
+        self.limiter = old.limiter.with_limit(self.budget.memory);
+        self.table = old.table;
+        if let Some(mut wasi) = old.wasi {
+            wasi.renew(self.occasion.now, &self.seed());
+            self.wasi = Some(wasi);
         }
     }
 
@@ -107,6 +123,18 @@ impl State {
     /// The message, to change.
     pub(crate) fn message_mut(&mut self) -> wasmtime::Result<&mut Message> {
         self.overlay.message.as_mut().ok_or_else(|| Ended::host("there is no message at this event").into())
+    }
+
+    /// The message that a handle of this call stands for.
+    pub(crate) fn message_of(&self, handle: &Resource<MailMsg>) -> wasmtime::Result<&Message> {
+        self.live(handle)?;
+        self.message()
+    }
+
+    /// The same, to change.
+    pub(crate) fn message_mut_of(&mut self, handle: &Resource<MailMsg>) -> wasmtime::Result<&mut Message> {
+        self.live(handle)?;
+        self.message_mut()
     }
 
     /// Whether the binding grants it.
@@ -167,11 +195,17 @@ impl State {
 
     /// What WASI keeps for the call; made on first use, because most sinks never do.
     pub(crate) fn wasi_mut(&mut self) -> (&mut Wasi, &mut ResourceTable) {
-        let wasi = self.wasi.get_or_insert_with(|| {
-            let message = self.overlay.message.as_ref().map_or("", |message| message.id.as_str());
-            Wasi::new(self.occasion.now, &[&self.sink.name, &self.occasion.idempotency_key, message], &self.budget)
-        });
-        (wasi, &mut self.table)
+        if self.wasi.is_none() {
+            self.wasi = Some(Wasi::new(self.occasion.now, &self.seed(), &self.budget));
+        }
+        let (occasion, budget) = (&self.occasion, &self.budget);
+        (self.wasi.get_or_insert_with(|| Wasi::new(occasion.now, &[], budget)), &mut self.table)
+    }
+
+    // What random numbers are made from: the same in every repetition.
+    fn seed(&self) -> [String; 3] {
+        let message = self.overlay.message.as_ref().map_or("", |message| message.id.as_str());
+        [self.sink.name.clone(), self.occasion.idempotency_key.clone(), message.to_owned()]
     }
 }
 

@@ -1,4 +1,4 @@
-//! The store of one call: the one place that puts every limit in force.
+//! The store of a call: the one place that puts every limit in force.
 
 use basin_core::event::FailureKind;
 use wasmtime::{CallHook, Engine, Store, StoreContextMut, Trap, UpdateDeadline};
@@ -12,17 +12,26 @@ use crate::state::State;
 /// # Errors
 /// The engine refused; a fault of the host.
 pub(crate) fn make(engine: &Engine, state: State, time: OwnTime) -> wasmtime::Result<Store<State>> {
-    let budget = state.budget;
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
+    store.call_hook(settle);
     // Before instantiation: start functions are the sink's code too.
+    arm(&mut store, time)?;
+    Ok(store)
+}
+
+/// Gives the store what one call may use up; a kept one gets it anew for each.
+///
+/// # Errors
+/// The engine refused; a fault of the host.
+pub(crate) fn arm(store: &mut Store<State>, time: OwnTime) -> wasmtime::Result<()> {
+    let budget = store.data().budget;
     store.set_fuel(budget.fuel)?;
     store.set_hostcall_fuel(budget.host_call_bytes);
     store.set_max_component_handles(budget.handles);
-    store.call_hook(settle);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| tick(&time, budget.time));
-    Ok(store)
+    Ok(())
 }
 
 /// Takes what host calls cost out of the fuel, on the way back into the sink.

@@ -83,6 +83,7 @@ fn state(budget: Budget) -> State {
         priority: 0,
         listener: None,
         mode: Mode::Observe,
+        instance: Default::default(),
         on_failure: FailurePolicy::Skip,
         is_enabled: true,
         expires: None,

@@ -1,6 +1,7 @@
 //! Whether a verdict is allowed, and the reply that goes with it.
 
 use basin_core::event::{EventKind, FailureKind, Grant, Grants, Verdict};
+use basin_core::limits::SINK_INPUT_BYTES_MAX;
 use basin_core::reply::{Class, Reply};
 
 use crate::ended::Ended;
@@ -11,24 +12,35 @@ const STANDARD_VERBS: [&str; 14] = [
     "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "VRFY", "EXPN", "HELP", "AUTH", "STARTTLS",
 ];
 
+/// What a verdict is checked against besides its event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing<'a> {
+    /// What the sink is granted.
+    pub(crate) grants: &'a Grants,
+    /// Verb of the command, where there is one.
+    pub(crate) verb: Option<&'a str>,
+    /// Whether its component exports `on-inbound-input`.
+    pub(crate) hears_input: bool,
+}
+
 /// Checks a verdict against the event and the grants, and brings its reply into the form that the event takes.
 ///
 /// Without the grant `reply` a sink can still say no; the client gets the words and the code of the server
 /// in place of the sink's, and of the sink's reply only "for now" or "for good" is left.
-pub(crate) fn check(event: EventKind, verdict: Verdict, grants: &Grants, verb: Option<&str>) -> Result<Verdict, Ended> {
+pub(crate) fn check(event: EventKind, verdict: Verdict, standing: Standing<'_>) -> Result<Verdict, Ended> {
+    let word = verdict.word();
     if !event.allows(&verdict) {
-        return Err(refused(format!("it said {} at {event}, which does not know that", verdict.word())));
+        return Err(refused(format!("it said {word} at {event}, which does not know that")));
     }
-    if let Some(grant) = grant_for(&verdict, verb).filter(|grant| !grants.has(*grant)) {
-        let word = verdict.word();
+    if let Some(grant) = grant_for(&verdict, standing).filter(|grant| !standing.grants.has(*grant)) {
         return Err(refused(format!("it said {word} without the grant {grant} (--grant {grant} gives it)")));
     }
     if !verdict.has_fitting_reply(event) {
         let code = verdict.reply().map_or(0, Reply::code);
-        return Err(refused(format!("it said {} at {event} with a {code}, which does not fit", verdict.word())));
+        return Err(refused(format!("it said {word} at {event} with a {code}, which does not fit")));
     }
-    let may_reply = grants.has(Grant::Reply);
-    let own_or_stock = |reply: Reply| if may_reply { reply } else { stock(event, reply.class()) };
+    let may_reply = standing.grants.has(Grant::Reply) || speaks_auth(&verdict, standing);
+    let own_or_stock = |reply: Reply| if may_reply { reply } else { stock(event, reply.class(), standing.verb) };
     match verdict {
         Verdict::Refuse(reply) if event == EventKind::OnConnect => {
             Ok(Verdict::Refuse(in_place_of_banner(own_or_stock(reply))))
@@ -40,9 +52,14 @@ pub(crate) fn check(event: EventKind, verdict: Verdict, grants: &Grants, verb: O
             later.reply = own_or_stock(later.reply);
             Ok(Verdict::Defer(later))
         }
-        Verdict::AwaitInput(_) | Verdict::AwaitOctets(..) => {
-            Err(refused(format!("it said {}, which this version of basin does not give", verdict.word())))
+        Verdict::AwaitInput(_) | Verdict::AwaitOctets(..) if !standing.hears_input => {
+            Err(refused(format!("it said {word}, and its component does not export on-inbound-input to hear it")))
         }
+        Verdict::AwaitOctets(_, octets) if !(1..=SINK_INPUT_BYTES_MAX).contains(&octets) => {
+            Err(refused(format!("it asked for {octets} octets; one can ask for 1 to {SINK_INPUT_BYTES_MAX}")))
+        }
+        Verdict::AwaitInput(reply) => Ok(Verdict::AwaitInput(own_or_stock(reply))),
+        Verdict::AwaitOctets(reply, octets) => Ok(Verdict::AwaitOctets(own_or_stock(reply), octets)),
         Verdict::DropSession(_)
         | Verdict::Next
         | Verdict::SkipRemaining
@@ -54,22 +71,31 @@ pub(crate) fn check(event: EventKind, verdict: Verdict, grants: &Grants, verb: O
     }
 }
 
-fn grant_for(verdict: &Verdict, verb: Option<&str>) -> Option<Grant> {
+fn grant_for(verdict: &Verdict, standing: Standing<'_>) -> Option<Grant> {
     match verdict {
         Verdict::SkipRemaining => Some(Grant::EndChain),
-        Verdict::Accept => Some(Grant::AcceptRecipients),
+        Verdict::Accept | Verdict::WaiveUpTo(_) => Some(Grant::AcceptRecipients),
         Verdict::Discard => Some(Grant::Discard),
-        Verdict::Consume(_) => verb.is_none_or(|verb| STANDARD_VERBS.contains(&verb)).then_some(Grant::EndChain),
+        Verdict::Consume(_) | Verdict::AwaitInput(_) | Verdict::AwaitOctets(..) => match standing.verb {
+            // Whoever writes a mechanism handles the command; that is what the grant is for.
+            Some("AUTH") if !standing.grants.has(Grant::EndChain) || !matches!(verdict, Verdict::Consume(_)) => {
+                Some(Grant::Authenticate)
+            }
+            verb => verb.is_none_or(|verb| STANDARD_VERBS.contains(&verb)).then_some(Grant::EndChain),
+        },
         Verdict::Next
         | Verdict::Refuse(_)
         | Verdict::DropSession(_)
-        | Verdict::AwaitInput(_)
-        | Verdict::AwaitOctets(..)
         | Verdict::Hold(_)
         | Verdict::Defer(_)
-        | Verdict::BadMail(_)
-        | Verdict::WaiveUpTo(_) => None,
+        | Verdict::BadMail(_) => None,
     }
+}
+
+// The text of a 334 is the mechanism's own data (RFC 4954 §4), and so is what its 235 and 535 say.
+fn speaks_auth(verdict: &Verdict, standing: Standing<'_>) -> bool {
+    let is_answer = matches!(verdict, Verdict::Consume(_) | Verdict::AwaitInput(_) | Verdict::AwaitOctets(..));
+    is_answer && standing.verb == Some("AUTH") && standing.grants.has(Grant::Authenticate)
 }
 
 // In place of the banner there are only these two (RFC 5321 §3.1, §3.8).
@@ -88,11 +114,14 @@ fn dropped(verdict: &Verdict) -> Reply {
 }
 
 // The server's words, in the class of the sink's.
-fn stock(event: EventKind, class: Class) -> Reply {
+fn stock(event: EventKind, class: Class, verb: Option<&str>) -> Reply {
     match (class, event) {
-        (Class::Success | Class::Continue, _) => Reply::with(250, 0, 0, "OK"),
+        (Class::Success, _) => Reply::with(250, 0, 0, "OK"),
+        // Clients of AUTH know no other code (RFC 4954 §4), those of anything else no text that they would need.
+        (Class::Continue, _) if verb == Some("AUTH") => Reply::new(334, None, ""),
+        (Class::Continue, _) => Reply::new(354, None, "go on"),
         (Class::Transient, _) => Reply::with(451, 7, 1, "a filter of this server says: try again later"),
-        (Class::Permanent, EventKind::OnInboundCommand | EventKind::OnInboundInput) => {
+        (Class::Permanent, EventKind::OnAuthenticated | EventKind::OnInboundCommand | EventKind::OnInboundInput) => {
             Reply::with(550, 7, 1, "refused by a filter of this server")
         }
         (Class::Permanent, _) => Reply::with(554, 7, 1, "refused by a filter of this server"),
@@ -115,8 +144,12 @@ mod tests {
         Grants::everything()
     }
 
+    fn standing<'a>(grants: &'a Grants, verb: Option<&'a str>) -> Standing<'a> {
+        Standing { grants, verb, hears_input: true }
+    }
+
     fn kind(event: EventKind, verdict: Verdict, grants: &Grants) -> Option<FailureKind> {
-        check(event, verdict, grants, Some("MAIL")).err().map(|ended| ended.kind)
+        check(event, verdict, standing(grants, Some("MAIL"))).err().map(|ended| ended.kind)
     }
 
     #[test]
@@ -127,7 +160,9 @@ mod tests {
             (EventKind::OnConnect, Verdict::SkipRemaining),
             (EventKind::OnInboundCommand, Verdict::Accept),
             (EventKind::OnInboundCommand, Verdict::Consume(ok())),
+            (EventKind::OnInboundCommand, Verdict::AwaitInput(Reply::new(354, None, "go on"))),
             (EventKind::OnEndOfData, Verdict::Discard),
+            (EventKind::OnMaxMsgSize, Verdict::WaiveUpTo(1)),
         ] {
             assert_eq!(kind(event, verdict.clone(), &none), Some(FailureKind::Verdict), "{verdict:?}");
             assert_eq!(kind(event, verdict.clone(), &everything()), None, "{verdict:?}");
@@ -138,7 +173,7 @@ mod tests {
     fn a_verb_of_the_sinks_own_is_consumed_without_a_grant_and_answered_in_stock_words() {
         let none = Grants::default();
         let verdict = Verdict::Consume(Reply::new(299, None, "hello"));
-        let checked = check(EventKind::OnInboundCommand, verdict, &none, Some("XHELLO"));
+        let checked = check(EventKind::OnInboundCommand, verdict, standing(&none, Some("XHELLO")));
         assert_eq!(checked, Ok(Verdict::Consume(Reply::with(250, 0, 0, "OK"))));
     }
 
@@ -173,7 +208,7 @@ mod tests {
         let none = Grants::default();
         let refuse = |code| Verdict::Refuse(Reply::new(code, None, "my words"));
         let code = |event, code| {
-            let checked = check(event, refuse(code), &none, None).expect("allowed");
+            let checked = check(event, refuse(code), standing(&none, None)).expect("allowed");
             let reply = checked.reply().expect("a reply").clone();
             assert!(!reply.to_string().contains("my words"));
             reply.code()
@@ -187,14 +222,45 @@ mod tests {
     #[test]
     fn at_connect_a_reply_keeps_its_text_and_gets_the_code_of_its_class() {
         let verdict = Verdict::Refuse(Reply::with(550, 7, 1, "go away"));
-        let checked = check(EventKind::OnConnect, verdict, &everything(), None);
+        let checked = check(EventKind::OnConnect, verdict, standing(&everything(), None));
         assert_eq!(checked, Ok(Verdict::Refuse(Reply::with(554, 7, 1, "go away"))));
     }
 
     #[test]
-    fn waiting_for_input_is_a_clear_error_in_this_version() {
-        let error =
-            check(EventKind::OnInboundCommand, Verdict::AwaitInput(Reply::new(334, None, "")), &everything(), None);
-        assert!(error.expect_err("not given").detail.contains("does not give"));
+    fn input_is_asked_for_by_who_can_hear_it() {
+        let event = EventKind::OnInboundCommand;
+        let none = Grants::default();
+        let ask = |octets: Option<u64>| {
+            let reply = Reply::new(399, None, "more of your words");
+            octets.map_or(Verdict::AwaitInput(reply.clone()), |octets| Verdict::AwaitOctets(reply, octets))
+        };
+        let own = standing(&none, Some("XHELLO"));
+        let stock = Reply::new(354, None, "go on");
+        assert_eq!(check(event, ask(None), own), Ok(Verdict::AwaitInput(stock.clone())));
+        assert_eq!(check(event, ask(Some(1 << 20)), own), Ok(Verdict::AwaitOctets(stock, 1 << 20)));
+        for octets in [0, (1 << 20) + 1] {
+            assert!(check(event, ask(Some(octets)), own).is_err_and(|error| error.detail.contains("1 to 1048576")));
+        }
+        let deaf = Standing { hears_input: false, ..own };
+        let error = check(event, ask(None), deaf).expect_err("nobody would hear it");
+        assert!(error.detail.contains("does not export on-inbound-input"), "{}", error.detail);
+    }
+
+    #[test]
+    fn a_mechanism_of_auth_takes_the_grant_and_speaks_for_itself() {
+        let event = EventKind::OnInboundInput;
+        let challenge = || Verdict::AwaitInput(Reply::new(334, None, "Y2hhbGxlbmdl"));
+        let welcome = || Verdict::Consume(Reply::with(235, 7, 0, "welcome"));
+        let of = |grants: &[Grant], verdict| {
+            let grants = grants.iter().copied().collect();
+            check(event, verdict, standing(&grants, Some("AUTH")))
+        };
+        assert_eq!(of(&[Grant::Authenticate], challenge()), Ok(challenge()));
+        assert_eq!(of(&[Grant::Authenticate], welcome()), Ok(welcome()));
+        for (grants, verdict) in [(&[][..], challenge()), (&[Grant::EndChain], challenge()), (&[], welcome())] {
+            let error = of(grants, verdict).expect_err("not granted");
+            assert!(error.detail.contains("--grant authenticate"), "{}", error.detail);
+        }
+        assert!(of(&[Grant::EndChain], welcome()).is_ok(), "who may answer for the server may answer AUTH");
     }
 }

@@ -39,20 +39,33 @@ pub(crate) struct Wasi {
 }
 
 impl Wasi {
-    pub(crate) fn new(now: Timestamp, seed: &[&str], budget: &Budget) -> Self {
+    pub(crate) fn new(now: Timestamp, seed: &[String], budget: &Budget) -> Self {
         let stdout = Captured::new(budget.stdio_bytes);
         let stderr = Captured::new(budget.stdio_bytes);
+        let context = Self::context_at(now, &stdout, &stderr);
+        Self { context, stdout, stderr, random: Random::new(seed) }
+    }
+
+    /// Goes on to the next call of the same instance: another time, other random numbers, streams that are empty
+    /// again and the same, because runtimes open them once.
+    pub(crate) fn renew(&mut self, now: Timestamp, seed: &[String]) {
+        self.stdout.clear();
+        self.stderr.clear();
+        self.context = Self::context_at(now, &self.stdout, &self.stderr);
+        self.random = Random::new(seed);
+    }
+
+    fn context_at(now: Timestamp, stdout: &Captured, stderr: &Captured) -> WasiCtx {
         let seconds = u64::try_from(now.seconds).unwrap_or(0);
         let clock = StoppedClock(Duration::new(seconds, now.nanoseconds));
-        let context = WasiCtx::builder()
+        WasiCtx::builder()
             .stdout(stdout.clone())
             .stderr(stderr.clone())
             .wall_clock(clock)
             .monotonic_clock(clock)
             .allow_tcp(false)
             .allow_udp(false)
-            .build();
-        Self { context, stdout, stderr, random: Random::new(seed) }
+            .build()
     }
 
     pub(crate) fn context(&mut self) -> &mut WasiCtx {
@@ -137,7 +150,7 @@ struct Random {
 }
 
 impl Random {
-    fn new(names: &[&str]) -> Self {
+    fn new(names: &[String]) -> Self {
         let mut hash = Sha256::new();
         for name in names {
             hash.update((name.len() as u64).to_le_bytes());
@@ -178,6 +191,10 @@ impl Captured {
         let mut kept = self.octets.lock().unwrap_or_else(PoisonError::into_inner);
         let room = self.limit.saturating_sub(kept.len());
         kept.extend_from_slice(octets.get(..room.min(octets.len())).unwrap_or_default());
+    }
+
+    fn clear(&self) {
+        self.octets.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn text(&self) -> String {
@@ -244,12 +261,27 @@ mod tests {
     #[test]
     fn random_numbers_repeat_with_their_seed_and_no_other() {
         let draw = |names: &[&str]| {
-            let mut random = Random::new(names);
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let mut random = Random::new(&names);
             [random.octets(5), random.octets(40), random.number().to_be_bytes().to_vec()].concat()
         };
         assert_eq!(draw(&["a", "b"]), draw(&["a", "b"]));
         assert_ne!(draw(&["a", "b"]), draw(&["ab", ""]));
         assert_ne!(draw(&["a", "b"])[..16], draw(&["a", "b"])[16..32]);
+    }
+
+    #[test]
+    fn the_next_call_of_an_instance_has_streams_and_random_numbers_of_its_own() {
+        let budget = Budget::of(basin_core::event::EventKind::OnConnect, 0, &Default::default());
+        let mut wasi = Wasi::new(Timestamp::default(), &["a".to_owned()], &budget);
+        let stdout = wasi.stdout.clone();
+        stdout.keep(b"first");
+        let first = wasi.random.number();
+        wasi.renew(Timestamp::default(), &["b".to_owned()]);
+        stdout.keep(b"second");
+        assert_eq!(wasi.stdout(), "second", "a stream that was opened before goes on");
+        assert_eq!(wasi.random.number(), Random::new(&["b".to_owned()]).number());
+        assert_ne!(first, Random::new(&["b".to_owned()]).number());
     }
 
     #[test]

@@ -50,6 +50,36 @@ pub struct BindingActivity {
     pub first_failure: Option<FailureSeen>,
     /// The last failure.
     pub last_failure: Option<FailureSeen>,
+    /// How it compares with what was decided, in the mode shadow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowActivity>,
+}
+
+/// How a shadow compares with the chain that it stands beside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowActivity {
+    /// Calls in which it said and changed what was decided.
+    pub agreed: u64,
+    /// Calls in which it did not. Those that failed are in neither number.
+    pub differed: u64,
+    /// The last one that did not.
+    pub last_difference: Option<Difference>,
+}
+
+/// What a shadow would have done otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// When.
+    #[serde(with = "moment")]
+    pub at: Timestamp,
+    /// At which event.
+    pub event: EventKind,
+    /// In which session, where there was one.
+    pub session: Option<String>,
+    /// About which message, where there was one.
+    pub message: Option<String>,
+    /// What was decided and what the shadow did, in words: `-` is what was decided, `+` the shadow's.
+    pub lines: Vec<String>,
 }
 
 /// One call, as it is recorded.
@@ -104,6 +134,20 @@ impl Activity {
                 };
                 activity.first_failure.get_or_insert_with(|| seen.clone());
                 activity.last_failure = Some(seen);
+            }
+        }
+    }
+
+    /// Records how a shadow compares with what was decided; `None` where it agreed.
+    pub fn compare(&self, binding: &str, difference: Option<Difference>) {
+        let cell = self.cell(binding);
+        let mut activity = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let shadow = activity.shadow.get_or_insert_with(ShadowActivity::default);
+        match difference {
+            None => shadow.agreed += 1,
+            Some(_) => {
+                shadow.differed += 1;
+                shadow.last_difference = difference;
             }
         }
     }

@@ -10,7 +10,7 @@ pub mod report;
 pub mod server;
 pub mod state;
 
-pub use activity::{Activity, BindingActivity, Call, FailureSeen};
+pub use activity::{Activity, BindingActivity, Call, Difference, FailureSeen, ShadowActivity};
 pub use client::{Client, ClientError};
 pub use server::{SocketError, bind, serve};
 pub use state::{QueueState, ServerState, Soon};

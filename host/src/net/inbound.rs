@@ -57,7 +57,7 @@ impl Inbound {
         begun.record();
         let mut inbound = Self {
             wire: Wire::new(stream, services.stopper.subscribe()),
-            sink_time: SinkTime::new(services.ask.transaction_time()),
+            sink_time: services.ask.session_time(),
             outbox: Outbox::new(),
             draft: None,
             text: Vec::new(),
@@ -251,7 +251,7 @@ impl Inbound {
         SessionEnded { session: &self.session, reason, messages: facts.messages }.record();
         self.after_step();
         if let Some(notice) = ended.notice() {
-            self.services.ask.tell(notice);
+            self.services.ask.tell(notice, &mut self.sink_time);
         }
         if sent.is_ok() {
             // After QUIT the client sends nothing more; after any other end it may be in the middle of it.
@@ -266,7 +266,7 @@ impl Inbound {
             refused.record(&self.services.metrics);
         }
         for notice in self.outbox.notices.drain(..) {
-            self.services.ask.tell(notice);
+            self.services.ask.tell(notice, &mut self.sink_time);
         }
     }
 

@@ -4,11 +4,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::time::{Duration, Instant};
 
 use basin_core::event::binding::PRIORITY_DEFAULT;
-use basin_core::event::{Binding, BudgetOverride, Grants, Mode, SinkEntry};
+use basin_core::event::{Binding, BudgetOverride, Grants, InstanceMode, Mode, SinkEntry};
 use thiserror::Error;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use crate::registry::words::{default_policy, mode_word};
+use crate::registry::words::default_policy;
 use crate::registry::{FileError, RegistryFile, Store, StoreError, quantity};
 
 /// How long to wait for another editor. An edit takes milliseconds; who holds the lock longer hangs.
@@ -130,7 +130,10 @@ impl Edit {
             table.insert("listener", text(listener));
         }
         if binding.mode != Mode::default() {
-            table.insert("mode", text(mode_word(binding.mode)));
+            table.insert("mode", text(binding.mode.word()));
+        }
+        if binding.instance != InstanceMode::default() {
+            table.insert("instance", text(binding.instance.word()));
         }
         if binding.on_failure != default_policy(binding.event) {
             table.insert("on-failure", text(binding.on_failure.word()));

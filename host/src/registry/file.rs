@@ -27,13 +27,13 @@ use std::path::Path;
 
 use basin_core::event::binding::PRIORITY_DEFAULT;
 use basin_core::event::registry::RegistryError;
-use basin_core::event::{Binding, BudgetOverride, EventKind, Grants, Mode, Registry, Rule, SinkEntry};
+use basin_core::event::{Binding, BudgetOverride, EventKind, Grants, InstanceMode, Mode, Registry, Rule, SinkEntry};
 use toml_edit::{Document, TableLike};
 
 use crate::registry::fields::{Fields, FileError, Found, Source};
 use crate::registry::words::{
     check_binding_name, check_config, check_firings, check_fuel, check_priority, check_sink_name, default_policy,
-    parse_deadline, parse_event, parse_grant, parse_memory, parse_mode, parse_moment, parse_policy,
+    parse_deadline, parse_event, parse_grant, parse_instance, parse_memory, parse_mode, parse_moment, parse_policy,
 };
 use crate::registry::{digest, suggest};
 
@@ -51,6 +51,7 @@ const BINDING_KEYS: &[&str] = &[
     "priority",
     "listener",
     "mode",
+    "instance",
     "on-failure",
     "max-firings",
     "expires",
@@ -223,6 +224,10 @@ fn read_binding(source: Source<'_>, table: &toml_edit::Table, file: &RegistryFil
         Some(found) => parse_mode(found.value).map_err(|problem| at(&fields, &found, problem))?,
         None => Mode::default(),
     };
+    let instance = match fields.string("instance")? {
+        Some(found) => parse_instance(found.value).map_err(|problem| at(&fields, &found, problem))?,
+        None => InstanceMode::default(),
+    };
     let on_failure = match fields.string("on-failure")? {
         Some(found) => parse_policy(found.value, kind).map_err(|problem| at(&fields, &found, problem))?,
         None => default_policy(kind),
@@ -243,6 +248,7 @@ fn read_binding(source: Source<'_>, table: &toml_edit::Table, file: &RegistryFil
         priority,
         listener: fields.string("listener")?.map(|found| found.value.to_owned()),
         mode,
+        instance,
         on_failure,
         is_enabled: fields.switch("enabled")?,
         expires,

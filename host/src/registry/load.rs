@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use basin_core::event::{Binding, Failure, FailureKind, Registry};
+use basin_core::event::{Binding, EventKind, Failure, FailureKind, Registry};
 use basin_core::time::Timestamp;
 use basin_sinks::{Component, Engine};
 
@@ -56,12 +56,12 @@ impl Loaded {
         }
     }
 
-    /// The code to call for a binding.
+    /// The code to call for a binding, at its event or at one that follows from it.
     ///
     /// # Errors
     /// The failure that the binding's policy decides about: its sink could not be loaded, or does not answer
     /// the event.
-    pub fn component(&self, binding: &Binding) -> Result<&Arc<Component>, Failure> {
+    pub fn component(&self, binding: &Binding, event: EventKind) -> Result<&Arc<Component>, Failure> {
         let failed = |detail: String| Failure {
             kind: FailureKind::Load,
             detail,
@@ -70,8 +70,8 @@ impl Loaded {
             fuel: 0,
         };
         match self.components.get(&binding.sink) {
-            Some(component) if component.events().contains(&binding.event) => Ok(component),
-            Some(_) => Err(failed(format!("the component of sink {} does not export {}", binding.sink, binding.event))),
+            Some(component) if component.events().contains(&event) => Ok(component),
+            Some(_) => Err(failed(format!("the component of sink {} does not export {event}", binding.sink))),
             None => Err(failed(
                 self.failures
                     .get(&binding.sink)
@@ -100,7 +100,8 @@ impl Loaded {
         });
         let failures = self.failures.values().cloned();
         let unanswered = self.registry.bindings().filter(|binding| self.components.contains_key(&binding.sink));
-        let unanswered = unanswered.filter_map(|binding| self.component(binding).err()).map(|failure| failure.detail);
+        let unanswered =
+            unanswered.filter_map(|binding| self.component(binding, binding.event).err()).map(|failure| failure.detail);
         broken.chain(failures).chain(unanswered).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use basin_core::event::binding::PRIORITY_MAX;
 use basin_core::event::budget::{FUEL_MAX, MEMORY_MAX, TIME_MAX};
 use basin_core::event::registry::is_sink_name;
-use basin_core::event::{EventKind, FailurePolicy, Grant, GrantError, Mode};
+use basin_core::event::{EventKind, FailurePolicy, Grant, GrantError, InstanceMode, Mode};
 use basin_core::limits::{BINDING_NAME_BYTES_MAX, SINK_NAME_BYTES_MAX};
 use basin_core::time::Timestamp;
 
@@ -40,20 +40,26 @@ pub fn check_binding_name(name: &str) -> Result<(), String> {
     Err(format!("{name:?} is no name for a binding; {form}"))
 }
 
-/// Reads an event that this version raises.
+/// Reads an event that a binding can name.
 ///
 /// # Errors
-/// No such event, or one of the contract that this version does not raise.
+/// No such event, one of the contract that this version does not raise, or one that is raised for whoever was asked
+/// before.
 pub fn parse_event(name: &str) -> Result<EventKind, String> {
     let event = parse_any_event(name)?;
-    if event.is_raised() {
+    if event.can_be_bound() {
         return Ok(event);
     }
-    let raised: Vec<_> = EventKind::ALL.iter().filter(|event| event.is_raised()).map(|event| event.name()).collect();
+    if event.is_raised() {
+        return Err(format!(
+            "{event} is raised for a sink that said await-input at on-inbound-command and cannot be bound; bind the \
+             sink to on-inbound-command"
+        ));
+    }
     Err(format!(
         "{event} is in the contract and not raised by basin {}, so the sink would never be called; raised are {}",
         env!("CARGO_PKG_VERSION"),
-        raised.join(", ")
+        EventKind::bindable_names()
     ))
 }
 
@@ -88,19 +94,17 @@ pub fn parse_grant(name: &str) -> Result<Grant, String> {
 /// # Errors
 /// Says which there are.
 pub fn parse_mode(word: &str) -> Result<Mode, String> {
-    match word {
-        "decide" => Ok(Mode::Decide),
-        "observe" => Ok(Mode::Observe),
-        _ => Err(format!("there is no mode {word:?}; write decide or observe")),
-    }
+    let known = Mode::ALL.iter().copied().find(|mode| mode.word() == word);
+    known.ok_or_else(|| format!("there is no mode {word:?}; write decide, observe or shadow"))
 }
 
-/// The word of a mode.
-pub fn mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Decide => "decide",
-        Mode::Observe => "observe",
-    }
+/// Reads how long an instance lives.
+///
+/// # Errors
+/// Says which words there are.
+pub fn parse_instance(word: &str) -> Result<InstanceMode, String> {
+    let known = InstanceMode::ALL.iter().copied().find(|mode| mode.word() == word);
+    known.ok_or_else(|| format!("an instance does not live for {word:?}; write call, transaction, session or warm"))
 }
 
 /// What happens at an event when a sink fails and nobody said what should.

@@ -78,6 +78,8 @@ pub struct Metrics {
     pub sink_host_calls: IntCounterVec,
     /// Calls refused for want of a grant, by sink.
     pub sink_denied: IntCounterVec,
+    /// Shadows that agreed with what was decided, and those that did not.
+    pub sink_shadows: IntCounterVec,
     /// Counters that sinks keep, by sink and name.
     pub sink_counters: IntCounterVec,
     /// Distributions that sinks keep, by sink and name.
@@ -189,6 +191,11 @@ impl Default for Metrics {
             sink_memory: make.gauges("basin_sink_memory_high_water_bytes", "Largest memory of a call", &["sink"]),
             sink_host_calls: make.counters("basin_sink_host_calls_total", "Host calls", &["sink"]),
             sink_denied: make.counters("basin_sink_denied_total", "Host calls refused for want of a grant", &["sink"]),
+            sink_shadows: make.counters(
+                "basin_sink_shadows_total",
+                "Calls in the mode shadow, by whether they agreed",
+                &["sink", "event", "result"],
+            ),
             sink_counters: make.counters("basin_sink_custom_total", "Counters that sinks keep", &["sink", "name"]),
             sink_values: make.histograms("basin_sink_custom", "Values that sinks observe", &["sink", "name"], SECONDS),
             registry_generation: make.gauge("basin_registry_generation", "Generation of the registry in force"),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use basin_core::event::{Answer, Binding, Failure};
+use basin_core::event::{Answer, Binding, EventKind, Failure};
 use basin_sinks::{CallReport, LogLevel, LogLine};
 use tracing::{debug, error, info, trace, warn};
 
@@ -17,6 +17,8 @@ const METRIC_NAMES_MAX: usize = 64;
 pub struct SinkCalled<'a> {
     /// The binding that fired.
     pub binding: &'a Binding,
+    /// The event; not always that of the binding.
+    pub event: EventKind,
     /// Id of the session; empty where there is none.
     pub session: &'a str,
     /// Id of the message; empty where there is none.
@@ -28,7 +30,7 @@ pub struct SinkCalled<'a> {
 impl SinkCalled<'_> {
     /// Logs and counts it.
     pub fn record(&self, metrics: &Metrics) {
-        let (sink, event, usage) = (self.binding.sink.as_str(), self.binding.event.name(), &self.report.usage);
+        let (sink, event, usage) = (self.binding.sink.as_str(), self.event.name(), &self.report.usage);
         let outcome = match &self.report.answer {
             Answer::Verdict(verdict, _) => verdict.word(),
             Answer::Failed(_) => "failed",
@@ -67,7 +69,7 @@ impl SinkCalled<'_> {
     fn log_failure(&self, failure: &Failure) {
         error!(
             sink = self.binding.sink.as_str(),
-            event = self.binding.event.name(),
+            event = self.event.name(),
             binding = self.binding.name.as_str(),
             session = self.session,
             message_id = self.message,
@@ -78,6 +80,30 @@ impl SinkCalled<'_> {
             policy = self.binding.on_failure.word(),
             "sink failed; basin sink show tells more"
         );
+    }
+}
+
+/// A shadow was compared with what was decided.
+#[derive(Debug, Clone, Copy)]
+pub struct ShadowCompared<'a> {
+    /// The binding.
+    pub binding: &'a Binding,
+    /// The event.
+    pub event: EventKind,
+    /// What it would have done otherwise, in lines; none where it agreed.
+    pub difference: &'a [String],
+}
+
+impl ShadowCompared<'_> {
+    /// Logs and counts it.
+    pub fn record(&self, metrics: &Metrics) {
+        let (sink, event) = (self.binding.sink.as_str(), self.event.name());
+        let result = if self.difference.is_empty() { "agreed" } else { "differed" };
+        metrics.sink_shadows.with_label_values(&[sink, event, result]).inc();
+        if let [first, rest @ ..] = self.difference {
+            let binding = self.binding.name.as_str();
+            info!(sink, event, binding, first = first.as_str(), more = rest.len(), "shadow differs from the decision");
+        }
     }
 }
 

@@ -81,18 +81,19 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
         "an event that this version does not raise",
         &["stamp.wasm", "--name", "a", "--event", "on-route"],
         "basin: --event on-route: on-route is in the contract and not raised by basin 0.1.0, so the sink would never be \
-         called; raised are on-connect, on-inbound-command, on-end-of-data, on-reject, on-disconnect, on-submission",
+         called; raised are on-connect, on-authenticated, on-inbound-command, on-end-of-headers, on-end-of-data, \
+         on-max-msg-size, on-reject, on-disconnect, on-submission",
     ),
     (
         "an unknown rule field",
         &["stamp.wasm", "--name", "a", "--event", "on-end-of-data:recipient=x"],
         "basin: --event on-end-of-data:recipient=x: there is no rule field \"recipient\", did you mean \
-         \"rcpt to\"?; on-end-of-data knows ehlo, mail from, rcpt to, client, size>, header NAME, listener, origin",
+         \"rcpt to\"?; on-end-of-data knows ehlo, mail from, rcpt to, client, user, tls, size>, header NAME, listener, origin",
     ),
     (
         "a rule field that the event cannot know",
         &["stamp.wasm", "--name", "a", "--event", "on-connect:rcpt to=x"],
-        "basin: --event on-connect:rcpt to=x: on-connect cannot know \"rcpt to\"; it knows client, listener",
+        "basin: --event on-connect:rcpt to=x: on-connect cannot know \"rcpt to\"; it knows client, tls, listener",
     ),
     (
         "an unknown grant",

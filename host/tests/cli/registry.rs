@@ -33,7 +33,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "an unknown key of a binding",
         "version = 1\n[[binding]]\nsink = \"a\"\non_failure = \"skip\"\n",
         "registry.toml:4: binding has no key \"on_failure\", did you mean \"on-failure\"? (keys: name, sink, event, \
-         rule, priority, listener, mode, on-failure, max-firings, expires, enabled)",
+         rule, priority, listener, mode, instance, on-failure, max-firings, expires, enabled)",
     ),
     (
         "a sink without name",
@@ -95,8 +95,8 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "an event that is not raised",
         "version = 1\n[[sink]]\nname = \"a\"\ndigest = \"DIGEST\"\n[[binding]]\nsink = \"a\"\nevent = \"on-timer\"\n",
         "registry.toml:7: binding \"a\": on-timer is in the contract and not raised by basin 0.1.0, so the sink \
-         would never be called; raised are on-connect, on-inbound-command, on-end-of-data, on-reject, \
-         on-disconnect, on-submission",
+         would never be called; raised are on-connect, on-authenticated, on-inbound-command, on-end-of-headers, \
+         on-end-of-data, on-max-msg-size, on-reject, on-disconnect, on-submission",
     ),
     (
         "a priority out of range",
@@ -129,7 +129,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "version = 1\n[[sink]]\nname = \"a\"\ndigest = \"DIGEST\"\n[[binding]]\nsink = \"a\"\n\
          event = \"on-end-of-data\"\nrule = \"rcptto=x\"\n",
         "registry.toml:8: binding \"a\": there is no rule field \"rcptto\", did you mean \"rcpt to\"?; \
-         on-end-of-data knows ehlo, mail from, rcpt to, client, size>, header NAME, listener, origin",
+         on-end-of-data knows ehlo, mail from, rcpt to, client, user, tls, size>, header NAME, listener, origin",
     ),
 ];
 

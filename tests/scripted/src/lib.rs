@@ -14,6 +14,14 @@
 //! | `response CODE TEXT` | replaces the reply |
 //! | `banner TEXT` | replaces the banner |
 //! | `path ADDRESS` | replaces the path of MAIL or RCPT |
+//! | `parameter NAME=VALUE` | sets a parameter of MAIL or RCPT; without `=VALUE` it is removed |
+//! | `authenticated USER=MECHANISM` | says who the client is |
+//! | `rcpt-fail ADDRESS=CODE TEXT` | fails that recipient; `rcpt-defer` and `rcpt-hold` likewise |
+//! | `fault` | counts a protocol error |
+//! | `input` | logs what the client sent after `await-input` |
+//! | `known` | logs who the client proved to be, and its TLS |
+//! | `seen NAME` | counts in the sink's own memory and logs how often; tells how long an instance lives |
+//! | `when VERB` | the steps behind it are for this verb alone; for another the sink says `next` |
 //! | `delay MILLISECONDS` | has the reply wait |
 //! | `log TEXT` | logs |
 //! | `count NAME` | counts |
@@ -21,7 +29,14 @@
 //! | `panic TEXT` | panics |
 
 use basin_sink::prelude::*;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+thread_local! {
+    /// How often each name was seen by this instance.
+    static SEEN: RefCell<BTreeMap<String, u32>> = const { RefCell::new(BTreeMap::new()) };
+}
 
 /// The sink.
 #[derive(Debug)]
@@ -32,6 +47,7 @@ struct Stage<'a> {
     session: Option<&'a Session>,
     message: Option<&'a mut Message>,
     command: Option<&'a Command>,
+    input: &'a [u8],
     call: &'a Call,
 }
 
@@ -40,6 +56,9 @@ impl Stage<'_> {
     fn play(&mut self, event: &str) -> Result<(String, String)> {
         for step in config::get_or(event, "next").split(" ; ") {
             let (word, rest) = step.split_once(' ').unwrap_or((step, ""));
+            if word == "when" && self.command.is_none_or(|command| command.keyword() != rest) {
+                return Ok(("next".to_owned(), String::new()));
+            }
             if !self.effect(word, rest)? {
                 return Ok((word.to_owned(), rest.to_owned()));
             }
@@ -61,6 +80,17 @@ impl Stage<'_> {
             ("append", ..) => self.call.append_response(rest)?,
             ("response", ..) => self.call.set_response(&reply(rest)?)?,
             ("path", ..) => self.command.ok_or_else(|| unknown(word))?.set_path(rest)?,
+            ("parameter", ..) => {
+                let value = rest.contains('=').then_some(value);
+                self.command.ok_or_else(|| unknown(word))?.set_parameter(name, value)?;
+            }
+            ("authenticated", _, Some(session)) => session.set_authenticated(name, value)?,
+            ("known", _, Some(session)) => log::info!("{}", known(session)),
+            ("rcpt-fail" | "rcpt-defer" | "rcpt-hold", Some(message), _) => judge(message, word, name, value)?,
+            ("fault", ..) => self.call.set_protocol_error(),
+            ("input", ..) => log::info!("input is {}", String::from_utf8_lossy(self.input)),
+            ("seen", ..) => log::info!("{rest} seen {}", seen(rest)),
+            ("when", ..) => {}
             ("delay", ..) => self.call.delay_response(Duration::from_millis(number(rest)?))?,
             ("log", ..) => log::info!("{rest}"),
             ("count", ..) => metrics::count(rest),
@@ -70,6 +100,31 @@ impl Stage<'_> {
         }
         Ok(true)
     }
+}
+
+fn known(session: &Session) -> String {
+    let (user, mechanism, tls) = (session.auth_user(), session.auth_mechanism(), session.tls_version());
+    let shown = |what: Option<String>| what.unwrap_or_else(|| "none".to_owned());
+    format!("user {} by {}, tls {}", shown(user), shown(mechanism), shown(tls))
+}
+
+fn judge(message: &Message, word: &str, address: &str, why: &str) -> Result<()> {
+    for mut recipient in message.recipients().filter(|recipient| recipient.address() == address) {
+        match word {
+            "rcpt-fail" => recipient.fail(&reply(why)?)?,
+            "rcpt-defer" => recipient.defer(&Later::after(Duration::from_secs(1), reply(why)?))?,
+            _ => recipient.hold(why)?,
+        }
+    }
+    Ok(())
+}
+
+fn seen(name: &str) -> u32 {
+    SEEN.with_borrow_mut(|seen| {
+        let count = seen.entry(name.to_owned()).or_default();
+        *count += 1;
+        *count
+    })
 }
 
 fn on_purpose(text: &str) -> Result<bool> {
@@ -101,7 +156,7 @@ fn unknown(word: &str) -> Error {
 
 impl OnConnect for Scripted {
     fn on_connect(session: &Session, call: &Call) -> Result<ConnectVerdict> {
-        let mut stage = Stage { session: Some(session), message: None, command: None, call };
+        let mut stage = Stage { session: Some(session), message: None, command: None, input: &[], call };
         let (word, rest) = stage.play("on-connect")?;
         Ok(match word.as_str() {
             "next" => ConnectVerdict::Next,
@@ -112,35 +167,89 @@ impl OnConnect for Scripted {
     }
 }
 
+/// A verdict about a command.
+fn about_command(word: &str, rest: &str) -> Result<CommandVerdict> {
+    Ok(match word {
+        "next" => CommandVerdict::Next,
+        "skip-remaining" => CommandVerdict::SkipRemaining,
+        "accept" => CommandVerdict::Accept,
+        "consume" => CommandVerdict::Consume(reply(rest)?),
+        "refuse" => CommandVerdict::Refuse(reply(rest)?),
+        "drop-session" => CommandVerdict::DropSession(reply(rest)?),
+        "await-input" => CommandVerdict::AwaitInput(reply(rest)?),
+        "await-octets" => {
+            let (count, rest) = rest.split_once(' ').unwrap_or((rest, "354"));
+            CommandVerdict::AwaitOctets((reply(rest)?, number(count)?))
+        }
+        _ => return Err(unknown(word).into()),
+    })
+}
+
+/// A verdict about a message that is not accepted yet.
+fn about_data(word: &str, rest: &str) -> Result<DataVerdict> {
+    Ok(match word {
+        "next" => DataVerdict::Next,
+        "skip-remaining" => DataVerdict::SkipRemaining,
+        "refuse" => DataVerdict::Refuse(reply(rest)?),
+        "drop-session" => DataVerdict::DropSession(reply(rest)?),
+        "discard" => DataVerdict::Discard,
+        "hold" => DataVerdict::Hold(rest.to_owned()),
+        _ => return Err(unknown(word).into()),
+    })
+}
+
+impl OnAuthenticated for Scripted {
+    fn on_authenticated(session: &Session, call: &Call) -> Result<CommandVerdict> {
+        let mut stage = Stage { session: Some(session), message: None, command: None, input: &[], call };
+        let (word, rest) = stage.play("on-authenticated")?;
+        about_command(&word, &rest)
+    }
+}
+
 impl OnInboundCommand for Scripted {
     fn on_inbound_command(
         session: &Session, message: Option<&mut Message>, command: &Command, call: &Call,
     ) -> Result<CommandVerdict> {
-        let mut stage = Stage { session: Some(session), message, command: Some(command), call };
+        let mut stage = Stage { session: Some(session), message, command: Some(command), input: &[], call };
         let (word, rest) = stage.play("on-inbound-command")?;
-        Ok(match word.as_str() {
-            "next" => CommandVerdict::Next,
-            "skip-remaining" => CommandVerdict::SkipRemaining,
-            "accept" => CommandVerdict::Accept,
-            "consume" => CommandVerdict::Consume(reply(&rest)?),
-            "refuse" => CommandVerdict::Refuse(reply(&rest)?),
-            "drop-session" => CommandVerdict::DropSession(reply(&rest)?),
-            _ => return Err(unknown(&word).into()),
-        })
+        about_command(&word, &rest)
+    }
+}
+
+impl OnInboundInput for Scripted {
+    fn on_inbound_input(
+        session: &Session, message: Option<&mut Message>, command: &Command, input: &[u8], call: &Call,
+    ) -> Result<CommandVerdict> {
+        let mut stage = Stage { session: Some(session), message, command: Some(command), input, call };
+        let (word, rest) = stage.play("on-inbound-input")?;
+        about_command(&word, &rest)
+    }
+}
+
+impl OnEndOfHeaders for Scripted {
+    fn on_end_of_headers(session: &Session, message: &mut Message, call: &Call) -> Result<DataVerdict> {
+        let mut stage = Stage { session: Some(session), message: Some(message), command: None, input: &[], call };
+        let (word, rest) = stage.play("on-end-of-headers")?;
+        about_data(&word, &rest)
     }
 }
 
 impl OnEndOfData for Scripted {
     fn on_end_of_data(session: &Session, message: &mut Message, call: &Call) -> Result<DataVerdict> {
-        let mut stage = Stage { session: Some(session), message: Some(message), command: None, call };
+        let mut stage = Stage { session: Some(session), message: Some(message), command: None, input: &[], call };
         let (word, rest) = stage.play("on-end-of-data")?;
+        about_data(&word, &rest)
+    }
+}
+
+impl OnMaxMsgSize for Scripted {
+    fn on_max_msg_size(session: &Session, message: &mut Message, limit: u64, call: &Call) -> Result<SizeVerdict> {
+        log::info!("{} octets, the limit is {limit}", message.size());
+        let mut stage = Stage { session: Some(session), message: Some(message), command: None, input: &[], call };
+        let (word, rest) = stage.play("on-max-msg-size")?;
         Ok(match word.as_str() {
-            "next" => DataVerdict::Next,
-            "skip-remaining" => DataVerdict::SkipRemaining,
-            "refuse" => DataVerdict::Refuse(reply(&rest)?),
-            "drop-session" => DataVerdict::DropSession(reply(&rest)?),
-            "discard" => DataVerdict::Discard,
-            "hold" => DataVerdict::Hold(rest),
+            "next" => SizeVerdict::Next,
+            "waive-up-to" => SizeVerdict::WaiveUpTo(number(&rest)?),
             _ => return Err(unknown(&word).into()),
         })
     }
@@ -149,7 +258,7 @@ impl OnEndOfData for Scripted {
 impl OnSubmission for Scripted {
     fn on_submission(message: &mut Message, call: &Call) -> Result<MessageVerdict> {
         let raised = call.raised();
-        let mut stage = Stage { session: None, message: Some(message), command: None, call };
+        let mut stage = Stage { session: None, message: Some(message), command: None, input: &[], call };
         let (word, rest) = stage.play("on-submission")?;
         Ok(match word.as_str() {
             "next" => MessageVerdict::Next,
@@ -170,7 +279,7 @@ impl OnReject for Scripted {
     fn on_reject(session: &Session, line: &[u8], call: &Call) -> Result<()> {
         let why = call.response().map_or("nothing".to_owned(), |reply| reply.to_string());
         log::info!("rejected {} with {why}", String::from_utf8_lossy(line));
-        let mut stage = Stage { session: Some(session), message: None, command: None, call };
+        let mut stage = Stage { session: Some(session), message: None, command: None, input: &[], call };
         stage.play("on-reject").map(drop)
     }
 }
@@ -178,9 +287,12 @@ impl OnReject for Scripted {
 impl OnDisconnect for Scripted {
     fn on_disconnect(session: &Session, call: &Call) -> Result<()> {
         log::info!("ended by {}", session.end_reason().unwrap_or_else(|| "nobody knows".to_owned()));
-        let mut stage = Stage { session: Some(session), message: None, command: None, call };
+        let mut stage = Stage { session: Some(session), message: None, command: None, input: &[], call };
         stage.play("on-disconnect").map(drop)
     }
 }
 
-basin_sink::export!(Scripted: OnConnect, OnInboundCommand, OnEndOfData, OnSubmission, OnReject, OnDisconnect);
+basin_sink::export!(
+    Scripted: OnConnect, OnAuthenticated, OnInboundCommand, OnInboundInput, OnEndOfHeaders, OnEndOfData, OnMaxMsgSize,
+    OnSubmission, OnReject, OnDisconnect
+);

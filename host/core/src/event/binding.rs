@@ -20,6 +20,54 @@ pub enum Mode {
     Decide,
     /// It sees the same after the final decision, read-only; nobody waits for it.
     Observe,
+    /// It runs with what a deciding sink at its place would get, and nothing that it does takes effect; what it said
+    /// is compared with what was decided.
+    Shadow,
+}
+
+impl Mode {
+    /// Every mode, the default first.
+    pub const ALL: &'static [Self] = &[Self::Decide, Self::Observe, Self::Shadow];
+
+    /// The word in the registry and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Decide => "decide",
+            Self::Observe => "observe",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
+/// How long an instance of a sink lives. What it keeps in its memory is there as long; it is a cache, and may be gone
+/// at any call, because room is bounded and a call that fails takes its instance along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceMode {
+    /// One call. Nothing leaks from one message into another, and a failed call costs nothing else.
+    #[default]
+    Call,
+    /// All events of one message transaction of one session.
+    Transaction,
+    /// The whole session.
+    Session,
+    /// Many calls, whatever they are about; for runtimes that take long to start.
+    Warm,
+}
+
+impl InstanceMode {
+    /// Every one, the default first.
+    pub const ALL: &'static [Self] = &[Self::Call, Self::Transaction, Self::Session, Self::Warm];
+
+    /// The word in the registry and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Transaction => "transaction",
+            Self::Session => "session",
+            Self::Warm => "warm",
+        }
+    }
 }
 
 /// What happens when the sink fails.
@@ -65,6 +113,8 @@ pub struct Binding {
     pub listener: Option<String>,
     /// Whether it decides.
     pub mode: Mode,
+    /// How long an instance lives; all bindings of a sink with the same word share one within its life.
+    pub instance: InstanceMode,
     /// What happens when the sink fails.
     pub on_failure: FailurePolicy,
     /// Switched on.

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::event::{Answer, Binding, EventKind, Failure, FailureKind, FailurePolicy, Later, Overlay, Verdict};
+use crate::event::{Answer, Binding, EventKind, Failure, FailureKind, FailurePolicy, Later, Mode, Overlay, Verdict};
 use crate::limits::RESPONSE_DELAY_MAX;
 use crate::reply::Reply;
 
@@ -20,13 +20,24 @@ pub struct Asked {
     pub matched: Option<Arc<[crate::mail::RecipientId]>>,
 }
 
+/// A binding in the mode shadow, and what it is to be asked with: the overlay as it stood at its place of the chain.
+///
+/// It is asked when the chain is decided and nobody waits for it; what it says changes nothing.
+#[derive(Debug, Clone)]
+pub struct Shadow {
+    /// The binding.
+    pub asked: Asked,
+    /// What it sees and edits.
+    pub overlay: Box<Overlay>,
+}
+
 /// What a chain wants next.
 #[derive(Debug)]
 pub enum ChainStep {
     /// Ask this binding's sink with this overlay, and call [`Chain::answer`] with what came of it.
     Ask(Chain, Asked, Box<Overlay>),
-    /// The chain is decided.
-    Decided(Box<Decision>),
+    /// The chain is decided; these shadows stood before the end of it.
+    Decided(Box<Decision>, Vec<Shadow>),
 }
 
 /// What all sinks of an event said together.
@@ -44,16 +55,39 @@ pub struct Decision {
     pub failures: Vec<(String, Failure)>,
 }
 
+impl Decision {
+    /// What comes of asking a binding that is gone: of a command that its sink began to handle nobody else knows
+    /// what to make.
+    pub fn without(binding: String, overlay: Overlay, can_fail: bool) -> Self {
+        let failure = Failure {
+            kind: FailureKind::Load,
+            detail: "the binding that asked for input is no longer in the registry, or is switched off".to_owned(),
+            backtrace: Vec::new(),
+            stderr: String::new(),
+            fuel: 0,
+        };
+        let verdict = if can_fail { Verdict::Refuse(deferred()) } else { Verdict::Next };
+        Self { verdict, by: Some(binding.clone()), overlay, failures: vec![(binding, failure)] }
+    }
+}
+
 /// The chain of one event, waiting for the answer of the sink that it asked.
 ///
 /// The plan is fixed when the chain starts; a reload of the registry meets the next chain.
 #[derive(Debug)]
 pub struct Chain {
-    event: EventKind,
     asked: Arc<Binding>,
+    course: Course,
+}
+
+/// What a chain knows besides whom it asked.
+#[derive(Debug)]
+struct Course {
+    event: EventKind,
     rest: VecDeque<Asked>,
     start: Box<Overlay>,
     current: Box<Overlay>,
+    shadows: Vec<Shadow>,
     failures: Vec<(String, Failure)>,
     can_fail_command: bool,
 }
@@ -63,101 +97,39 @@ impl Chain {
     ///
     /// `can_fail_command` is false at QUIT, RSET and NOOP: a broken sink must not keep a client from them.
     pub fn start(event: EventKind, plan: Vec<Asked>, overlay: Overlay, can_fail_command: bool) -> ChainStep {
-        let mut rest = VecDeque::from(plan);
-        let overlay = Box::new(overlay);
-        match rest.pop_front() {
-            None => ChainStep::Decided(Box::new(Decision {
-                verdict: Verdict::Next,
-                by: None,
-                overlay: *overlay,
-                failures: Vec::new(),
-            })),
-            Some(first) => {
-                let chain = Self {
-                    event,
-                    asked: first.binding.clone(),
-                    rest,
-                    start: overlay.clone(),
-                    current: overlay,
-                    failures: Vec::new(),
-                    can_fail_command,
-                };
-                chain.ask(first)
-            }
-        }
+        let start = Box::new(overlay);
+        let current = start.clone();
+        let (shadows, failures) = (Vec::new(), Vec::new());
+        Course { event, rest: plan.into(), start, current, shadows, failures, can_fail_command }.next()
     }
 
     /// Takes the answer of the sink that was asked.
     pub fn answer(mut self, answer: Answer) -> ChainStep {
-        let verdict = match checked(self.event, answer) {
+        let verdict = match checked(self.course.event, answer) {
             Answer::Verdict(verdict, overlay) => {
-                self.current = overlay;
+                self.course.current = overlay;
                 // Each sink adds to the wait of those before it; the client's patience is one for all.
-                self.current.delay = self.current.delay.min(RESPONSE_DELAY_MAX);
+                self.course.current.delay = self.course.current.delay.min(RESPONSE_DELAY_MAX);
                 verdict
             }
             // The effects of the failed call were in its own overlay, which is gone; `current` is untouched.
             Answer::Failed(failure) => {
-                self.failures.push((self.asked.name.clone(), failure));
+                self.course.failures.push((self.asked.name.clone(), failure));
                 self.verdict_of_policy()
             }
         };
-        if verdict != Verdict::Next {
-            return self.decide(verdict);
-        }
-        match self.rest.pop_front() {
-            Some(next) => {
-                self.asked = next.binding.clone();
-                self.ask(next)
-            }
-            None => ChainStep::Decided(Box::new(Decision {
-                verdict: Verdict::Next,
-                by: None,
-                overlay: self.accepted(),
-                failures: self.failures,
-            })),
-        }
-    }
-
-    fn ask(self, asked: Asked) -> ChainStep {
-        let mut overlay = self.current.clone();
-        overlay.matched.clone_from(&asked.matched);
-        ChainStep::Ask(self, asked, overlay)
-    }
-
-    fn decide(mut self, verdict: Verdict) -> ChainStep {
-        let drops_edits = matches!(verdict, Verdict::Refuse(_) | Verdict::DropSession(_) | Verdict::Defer(_));
-        let overlay = if drops_edits {
-            // The message, the command and the session bag go back to what they were; how the reply is sent
-            // (a tarpit, a counted error) belongs to the refusal itself.
-            let current = &self.current;
-            Overlay { delay: current.delay, is_protocol_error: current.is_protocol_error, ..*self.start }
-        } else {
-            self.accepted()
-        };
-        ChainStep::Decided(Box::new(Decision {
-            verdict,
-            by: Some(self.asked.name.clone()),
-            overlay,
-            failures: self.failures,
-        }))
-    }
-
-    // What a rule selected was one binding's view, not an edit.
-    fn accepted(&mut self) -> Overlay {
-        let mut overlay = core::mem::take(&mut *self.current);
-        overlay.matched.clone_from(&self.start.matched);
-        overlay
+        if verdict == Verdict::Next { self.course.next() } else { self.course.decide(verdict, self.asked.name.clone()) }
     }
 
     fn verdict_of_policy(&self) -> Verdict {
-        if !self.can_fail_command || self.event.is_notice() {
+        let Course { event, failures, can_fail_command, .. } = &self.course;
+        if !can_fail_command || event.is_notice() {
             return Verdict::Next;
         }
-        match (self.asked.on_failure, self.event) {
+        match (self.asked.on_failure, *event) {
             (FailurePolicy::Skip, _) => Verdict::Next,
             (FailurePolicy::Hold, _) => {
-                let kind = self.failures.last().map_or("unknown", |(_, failure)| failure.kind.word());
+                let kind = failures.last().map_or("unknown", |(_, failure)| failure.kind.word());
                 Verdict::Hold(format!("sink {} failed: {kind}", self.asked.sink))
             }
             (FailurePolicy::Defer, EventKind::OnConnect) => {
@@ -173,6 +145,44 @@ impl Chain {
             ) => Verdict::Refuse(Reply::with(550, 3, 0, "a filter of this server failed")),
             (FailurePolicy::Refuse, _) => Verdict::Refuse(Reply::with(554, 3, 0, "a filter of this server failed")),
         }
+    }
+}
+
+impl Course {
+    fn next(mut self) -> ChainStep {
+        while let Some(asked) = self.rest.pop_front() {
+            let mut overlay = self.current.clone();
+            overlay.matched.clone_from(&asked.matched);
+            if asked.binding.mode == Mode::Shadow {
+                self.shadows.push(Shadow { asked, overlay });
+                continue;
+            }
+            return ChainStep::Ask(Chain { asked: asked.binding.clone(), course: self }, asked, overlay);
+        }
+        let overlay = self.accepted();
+        let decision = Decision { verdict: Verdict::Next, by: None, overlay, failures: self.failures };
+        ChainStep::Decided(Box::new(decision), self.shadows)
+    }
+
+    fn decide(mut self, verdict: Verdict, by: String) -> ChainStep {
+        let drops_edits = matches!(verdict, Verdict::Refuse(_) | Verdict::DropSession(_) | Verdict::Defer(_));
+        let overlay = if drops_edits {
+            // The message, the command and the session bag go back to what they were; how the reply is sent
+            // (a tarpit, a counted error) belongs to the refusal itself.
+            let current = &self.current;
+            Overlay { delay: current.delay, is_protocol_error: current.is_protocol_error, ..*self.start }
+        } else {
+            self.accepted()
+        };
+        let decision = Decision { verdict, by: Some(by), overlay, failures: self.failures };
+        ChainStep::Decided(Box::new(decision), self.shadows)
+    }
+
+    // What a rule selected was one binding's view, not an edit.
+    fn accepted(&mut self) -> Overlay {
+        let mut overlay = core::mem::take(&mut *self.current);
+        overlay.matched.clone_from(&self.start.matched);
+        overlay
     }
 }
 

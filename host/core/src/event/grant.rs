@@ -51,6 +51,8 @@ grants! {
     EndChain = "end-chain",
     /// Accept and drop.
     Discard = "discard",
+    /// Say who a client is; read what it sends with AUTH, passwords included.
+    Authenticate = "authenticate",
 }
 
 /// A name that is no grant, or one that this version cannot give.
@@ -70,20 +72,8 @@ pub enum GrantError {
     },
 }
 
-const NOT_YET: &[&str] = &[
-    "route",
-    "outbound",
-    "authenticate",
-    "submit",
-    "state",
-    "dns",
-    "message-auth",
-    "http",
-    "dir",
-    "env",
-    "clock",
-    "random",
-];
+const NOT_YET: &[&str] =
+    &["route", "outbound", "submit", "state", "dns", "message-auth", "http", "dir", "env", "clock", "random"];
 
 impl FromStr for Grant {
     type Err = GrantError;
@@ -120,7 +110,9 @@ impl Grants {
     pub fn reading(event: EventKind) -> Self {
         if event.has_content() {
             [Grant::ReadEnvelope, Grant::ReadHeaders, Grant::ReadBody].into_iter().collect()
-        } else if event == EventKind::OnInboundCommand {
+        } else if event == EventKind::OnEndOfHeaders {
+            [Grant::ReadEnvelope, Grant::ReadHeaders].into_iter().collect()
+        } else if matches!(event, EventKind::OnInboundCommand | EventKind::OnMaxMsgSize) {
             [Grant::ReadEnvelope].into_iter().collect()
         } else {
             Self::default()

@@ -87,12 +87,28 @@ impl EventKind {
         matches!(
             self,
             Self::OnConnect
+                | Self::OnAuthenticated
                 | Self::OnInboundCommand
+                | Self::OnInboundInput
+                | Self::OnEndOfHeaders
                 | Self::OnEndOfData
+                | Self::OnMaxMsgSize
                 | Self::OnReject
                 | Self::OnDisconnect
                 | Self::OnSubmission
         )
+    }
+
+    /// Whether a binding can name the event. `on-inbound-input` is raised for the binding of `on-inbound-command`
+    /// whose sink asked for input, and for nobody else: what the client sends may be a password.
+    pub fn can_be_bound(self) -> bool {
+        self.is_raised() && self != Self::OnInboundInput
+    }
+
+    /// The names of the events that a binding can name, for whoever named another.
+    pub fn bindable_names() -> String {
+        let bindable = Self::ALL.iter().filter(|event| event.can_be_bound());
+        bindable.map(|event| event.name()).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether nobody waits for the verdict.
@@ -114,6 +130,22 @@ impl EventKind {
         )
     }
 
+    /// Whether the event belongs to a client's session.
+    pub fn has_session(self) -> bool {
+        matches!(
+            self,
+            Self::OnConnect
+                | Self::OnAuthenticated
+                | Self::OnInboundCommand
+                | Self::OnInboundInput
+                | Self::OnEndOfHeaders
+                | Self::OnEndOfData
+                | Self::OnMaxMsgSize
+                | Self::OnReject
+                | Self::OnDisconnect
+        )
+    }
+
     /// Whether the event is about a message whose content is there.
     pub fn has_content(self) -> bool {
         matches!(
@@ -127,6 +159,11 @@ impl EventKind {
                 | Self::OnLocalDelivery
                 | Self::OnNotification
         )
+    }
+
+    /// Whether the event is about a message whose header block is there.
+    pub fn has_header(self) -> bool {
+        self.has_content() || self == Self::OnEndOfHeaders
     }
 
     /// Failure policies that the event allows, the default first (`docs/events`).
@@ -156,8 +193,7 @@ impl EventKind {
         match verdict {
             Verdict::Next => true,
             _ if self.is_notice() => false,
-            Verdict::SkipRemaining => true,
-            Verdict::Refuse(_) => self != Self::OnMaxMsgSize,
+            Verdict::SkipRemaining | Verdict::Refuse(_) => self != Self::OnMaxMsgSize,
             Verdict::Accept | Verdict::Consume(_) => {
                 matches!(self, Self::OnInboundCommand | Self::OnInboundInput)
             }
@@ -249,6 +285,38 @@ mod tests {
             assert_eq!(event.name().parse(), Ok(*event));
         }
         assert!("on-nothing".parse::<EventKind>().is_err());
+    }
+
+    #[test]
+    fn the_limit_of_the_size_stands_or_is_waived() {
+        let event = EventKind::OnMaxMsgSize;
+        assert!(event.allows(&Verdict::Next) && event.allows(&Verdict::WaiveUpTo(1)));
+        assert!(!event.allows(&Verdict::SkipRemaining) && !event.allows(&Verdict::Accept));
+        assert_eq!(event.policies(), [FailurePolicy::Skip]);
+    }
+
+    #[test]
+    fn who_is_authenticated_can_be_refused_and_nothing_else() {
+        let reply = || crate::reply::Reply::new(550, None, "no");
+        let event = EventKind::OnAuthenticated;
+        for verdict in [Verdict::Next, Verdict::SkipRemaining, Verdict::Refuse(reply()), Verdict::DropSession(reply())]
+        {
+            assert!(event.allows(&verdict), "{verdict:?}");
+        }
+        for verdict in
+            [Verdict::Accept, Verdict::Consume(reply()), Verdict::AwaitInput(reply()), Verdict::AwaitOctets(reply(), 1)]
+        {
+            assert!(!event.allows(&verdict), "{verdict:?}");
+            assert!(EventKind::OnInboundInput.allows(&verdict), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn input_is_raised_and_cannot_be_bound() {
+        assert!(EventKind::OnInboundInput.is_raised() && !EventKind::OnInboundInput.can_be_bound());
+        assert!(
+            EventKind::bindable_names().starts_with("on-connect, on-authenticated, on-inbound-command, on-end-of-h")
+        );
     }
 
     #[test]

@@ -10,9 +10,9 @@ pub mod registry;
 pub mod rule;
 pub mod verdict;
 
-pub use binding::{Binding, FailurePolicy, Mode};
+pub use binding::{Binding, FailurePolicy, InstanceMode, Mode};
 pub use budget::{Budget, BudgetOverride};
-pub use chain::{Asked, Chain, ChainStep, Decision};
+pub use chain::{Asked, Chain, ChainStep, Decision, Shadow};
 pub use grant::{Grant, GrantError, Grants};
 pub use kind::{EventKind, EventSet};
 pub use occasion::{Command, Occasion, Overlay, Question, SessionFacts, SizeInQuestion};

@@ -164,6 +164,8 @@ impl Question {
         // The session lets 20 digits through and takes what does not fit for too large; rules do the same.
         let declared =
             command.and_then(|command| command.parameters.get("SIZE")).map(|size| size.parse().unwrap_or(u64::MAX));
+        let vouched = session.map(|it| &it.vouched).or_else(|| message.map(|it| &it.arrival.vouched));
+        let announced = self.overlay.size.map(|it| it.octets).or(declared);
         let verb = command.map(|command| command.keyword.as_str());
         let path = |wanted: &str| command.filter(|_| verb == Some(wanted)).and_then(|command| command.path.as_deref());
         let sender = message.map(|message| &message.envelope.sender);
@@ -176,9 +178,11 @@ impl Question {
             recipients: message.map(|message| message.envelope.recipients.as_slice()).unwrap_or_default(),
             rcpt_argument: path("RCPT"),
             client: session.map(|session| session.client.ip()).or_else(|| Some(message?.arrival.client?.ip())),
-            size: message.filter(|_| self.occasion.event.has_content()).map(Message::size).or(declared),
-            header: message.filter(|_| self.occasion.event.has_content()).map(|message| message.header.as_ref()),
+            size: message.filter(|_| self.occasion.event.has_content()).map(Message::size).or(announced),
+            header: message.filter(|_| self.occasion.event.has_header()).map(|message| message.header.as_ref()),
             code: self.occasion.native_response.as_ref().map(Reply::code),
+            user: vouched.and_then(|it| it.auth.as_ref()).map(|auth| auth.user.as_str()),
+            tls: vouched.and_then(|it| it.tls.as_ref()).map(|tls| tls.version.as_str()),
             listener: session
                 .map(|session| session.listener.as_str())
                 .or_else(|| Some(message?.arrival.listener.as_str())),

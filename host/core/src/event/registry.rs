@@ -6,7 +6,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::event::binding::PRIORITY_MAX;
-use crate::event::{Asked, Binding, BudgetOverride, EventKind, EventSet, Facts, FailurePolicy, Grants, Matched, Mode};
+use crate::event::{
+    Asked, Binding, BudgetOverride, EventKind, EventSet, Facts, FailurePolicy, Grants, InstanceMode, Matched, Mode,
+};
 use crate::limits::{BINDING_NAME_BYTES_MAX, SINK_NAME_BYTES_MAX};
 use crate::time::Timestamp;
 
@@ -67,9 +69,38 @@ pub enum RegistryError {
     /// A sink that would never be called must not look registered.
     #[error(
         "binding {binding:?}: {event} is part of the contract and not raised by this version of basin; raised are {}",
-        raised()
+        EventKind::bindable_names()
     )]
     NotRaised {
+        /// The binding.
+        binding: String,
+        /// The event.
+        event: EventKind,
+    },
+    /// An event that follows another, and is raised for whoever was asked there.
+    #[error(
+        "binding {binding:?}: {event} is raised for the binding of on-inbound-command whose sink said await-input; \
+         bind the sink to on-inbound-command"
+    )]
+    NotBound {
+        /// The binding.
+        binding: String,
+        /// The event.
+        event: EventKind,
+    },
+    /// A shadow of something that is not decided.
+    #[error(
+        "binding {binding:?}: at {event} nothing is decided, so there is nothing to shadow; the mode observe is right"
+    )]
+    Shadow {
+        /// The binding.
+        binding: String,
+        /// The event.
+        event: EventKind,
+    },
+    /// An instance that should live as long as a session that is not there.
+    #[error("binding {binding:?}: at {event} there is no session, so an instance lives for a call or is warm")]
+    Instance {
         /// The binding.
         binding: String,
         /// The event.
@@ -93,11 +124,6 @@ pub enum RegistryError {
         /// The priority.
         priority: u16,
     },
-}
-
-fn raised() -> String {
-    let raised = EventKind::ALL.iter().filter(|event| event.is_raised());
-    raised.map(|event| event.name()).collect::<Vec<_>>().join(", ")
 }
 
 fn words(event: EventKind) -> String {
@@ -185,13 +211,22 @@ impl Registry {
         self.bindings.get(&event).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The binding of that name, while it and its sink are switched on. Its rule is not looked at: this is for whoever
+    /// was asked already and is told how it goes on.
+    pub fn active(&self, name: &str) -> Option<Asked> {
+        let is_on = |binding: &&Arc<Binding>| {
+            binding.name == name && binding.is_enabled && self.sinks.get(&binding.sink).is_some_and(|s| s.is_enabled)
+        };
+        self.bindings().find(is_on).map(|binding| Asked { binding: binding.clone(), matched: None })
+    }
+
     /// The events that somebody who is switched on is bound to, observers included. A machine need not
     /// raise any other.
     pub fn interest(&self) -> EventSet {
         self.interest
     }
 
-    /// The sinks to ask at a question, in order. A notice has none: see [`Registry::observers`].
+    /// The sinks to ask at a question and those in their shadow, in order. A notice has none: see [`Registry::observers`].
     ///
     /// `firings` tells how often a binding fired since the server started; the shell counts.
     pub fn plan(
@@ -201,7 +236,7 @@ impl Registry {
         now: Timestamp,
         firings: &dyn Fn(&str) -> u64,
     ) -> Vec<Asked> {
-        self.firing(event, Circumstances { facts, now, firings }, |mode| mode == Mode::Decide && !event.is_notice())
+        self.firing(event, Circumstances { facts, now, firings }, |mode| mode != Mode::Observe && !event.is_notice())
     }
 
     /// The sinks to tell after the fact, in order: those bound in the mode observe, and at a notice all,
@@ -281,6 +316,15 @@ impl Registry {
         }
         if !event.is_raised() {
             return Err(RegistryError::NotRaised { binding: name, event });
+        }
+        if !event.can_be_bound() {
+            return Err(RegistryError::NotBound { binding: name, event });
+        }
+        if binding.mode == Mode::Shadow && event.is_notice() {
+            return Err(RegistryError::Shadow { binding: name, event });
+        }
+        if matches!(binding.instance, InstanceMode::Transaction | InstanceMode::Session) && !event.has_session() {
+            return Err(RegistryError::Instance { binding: name, event });
         }
         if !event.policies().contains(&binding.on_failure) {
             return Err(RegistryError::Policy { binding: name, event, policy: binding.on_failure });

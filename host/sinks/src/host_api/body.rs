@@ -71,17 +71,20 @@ impl HostBodyWriter for State {
     fn write(&mut self, writer: Resource<BodyWriter>, octets: Vec<u8>) -> Result<(), Refused> {
         self.taken(&octets);
         self.edit(Grant::EditBody)?;
-        let limit = self.host.message_bytes_max();
+        let (number, limit) = (self.number(&writer)?, self.host.message_bytes_max());
         if (self.writers.len() + octets.len()) as u64 > limit {
             return Err(ErrorValue::Limit(format!("the bodies of a call have at most {limit} octets")).into());
         }
-        let writer = self.writers.writer(writer.rep()).ok_or(ErrorValue::NotFound)?;
+        let writer = self.writers.writer(number).ok_or(ErrorValue::NotFound)?;
         writer.append(&octets);
         Ok(())
     }
 
     fn drop(&mut self, writer: Resource<BodyWriter>) -> wasmtime::Result<()> {
-        self.writers.take(writer.rep());
+        // One of an earlier call is gone already; to let go of it is no use of it.
+        if let Ok(number) = self.number(&writer) {
+            self.writers.take(number);
+        }
         Ok(())
     }
 }
@@ -89,20 +92,22 @@ impl HostBodyWriter for State {
 impl State {
     /// `mail-msg.new-body`.
     pub(super) fn begin_body(&mut self) -> Result<Resource<BodyWriter>, Refused> {
-        self.edit_content(Grant::EditBody)?;
+        self.edit_content()?;
         if self.writers.0.len() >= WRITERS_MAX {
             return Err(ErrorValue::Limit(format!("a call makes at most {WRITERS_MAX} bodies")).into());
         }
         let number = u32::try_from(self.writers.0.len()).map_err(|_| Ended::host("too many bodies"))?;
+        let handle = self.handle(number)?;
         self.writers.0.push(Some(Writer::default()));
-        Ok(Resource::new_own(number))
+        Ok(handle)
     }
 
     /// `mail-msg.replace-body`.
     pub(super) fn put_body(&mut self, writer: &Resource<BodyWriter>) -> Result<(), Refused> {
-        self.edit_content(Grant::EditBody)?;
+        self.edit_content()?;
         self.may_break(Edit::Content)?;
-        let writer = self.writers.take(writer.rep()).ok_or(ErrorValue::NotFound)?;
+        let number = self.number(writer)?;
+        let writer = self.writers.take(number).ok_or(ErrorValue::NotFound)?;
         let octets = writer.finish();
         let limit = self.host.message_bytes_max();
         let message = self.message_mut()?;
@@ -114,34 +119,40 @@ impl State {
         Ok(())
     }
 
+    /// Whether the header block may be edited: the grant is there, and so is the block.
+    pub(super) fn edit_header(&mut self) -> Result<(), Refused> {
+        self.edit_from(EventKind::OnEndOfHeaders, Grant::EditHeaders)
+    }
+
     /// Whether the content may be edited: the grant is there, and so is the content.
-    pub(super) fn edit_content(&mut self, grant: Grant) -> Result<(), Refused> {
-        let is_open = matches!(
-            self.event(),
-            EventKind::OnEndOfData | EventKind::OnSubmission | EventKind::OnPreCategorize | EventKind::OnPostCategorize
-        );
-        if !is_open {
-            return Err(ErrorValue::ReadOnly.into());
-        }
-        self.edit(grant)
+    pub(super) fn edit_content(&mut self) -> Result<(), Refused> {
+        self.edit_from(EventKind::OnEndOfData, Grant::EditBody)
     }
 
     /// Whether the envelope may be edited: the grant is there, and the message is still on its way in.
     pub(super) fn edit_envelope(&mut self) -> Result<(), Refused> {
-        let is_open = matches!(
-            self.event(),
-            EventKind::OnInboundCommand
-                | EventKind::OnInboundInput
-                | EventKind::OnEndOfHeaders
-                | EventKind::OnEndOfData
-                | EventKind::OnSubmission
-                | EventKind::OnPreCategorize
-                | EventKind::OnPostCategorize
-        );
-        if !is_open {
+        self.edit_from(EventKind::OnInboundCommand, Grant::EditEnvelope)
+    }
+
+    // What can be changed at `first` can be changed at the events behind it, too (`wit/message.wit`).
+    fn edit_from(&mut self, first: EventKind, grant: Grant) -> Result<(), Refused> {
+        use EventKind::{
+            OnEndOfData, OnEndOfHeaders, OnInboundCommand, OnInboundInput, OnPostCategorize, OnPreCategorize,
+            OnSubmission,
+        };
+        let changing = [
+            OnInboundCommand,
+            OnInboundInput,
+            OnEndOfHeaders,
+            OnEndOfData,
+            OnSubmission,
+            OnPreCategorize,
+            OnPostCategorize,
+        ];
+        if !changing.iter().skip_while(|event| **event != first).any(|event| *event == self.event()) {
             return Err(ErrorValue::ReadOnly.into());
         }
-        self.edit(Grant::EditEnvelope)
+        self.edit(grant)
     }
 
     /// Answers `unavailable` where the content is not here yet.

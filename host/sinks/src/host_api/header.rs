@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use basin_core::event::Grant;
 use basin_core::limits::{SINK_FIELDS_ADDED_MAX, SINK_HEADER_BYTES_ADDED_MAX};
 use basin_core::mail::{Field, FieldError, HeaderBlock};
 use bytes::Bytes;
@@ -22,7 +21,7 @@ const TRACE_FIELDS: [&str; 2] = ["Received", "Return-Path"];
 impl State {
     /// Puts a field before the one at `index`.
     pub(super) fn insert_field(&mut self, index: usize, name: &str, value: &str) -> Result<(), Refused> {
-        self.edit_content(Grant::EditHeaders)?;
+        self.edit_header()?;
         let field = Field::new(name, value).map_err(field_error)?;
         self.check_trace(name)?;
         self.may_break(Edit::Insert(name, index))?;
@@ -33,7 +32,7 @@ impl State {
 
     /// Replaces the first field of that name, drops the others, or adds one.
     pub(super) fn set_field(&mut self, name: &str, value: &str) -> Result<(), Refused> {
-        self.edit_content(Grant::EditHeaders)?;
+        self.edit_header()?;
         let field = Field::new(name, value).map_err(field_error)?;
         self.check_trace(name)?;
         self.may_break(Edit::Set(name))?;
@@ -44,7 +43,7 @@ impl State {
 
     /// Gives the field at `index` another value.
     pub(super) fn edit_field(&mut self, index: usize, value: &str) -> Result<(), Refused> {
-        self.edit_content(Grant::EditHeaders)?;
+        self.edit_header()?;
         let name = self.message()?.header.fields().get(index).ok_or(ErrorValue::NotFound)?.name();
         let field = Field::new(&name, value).map_err(field_error)?;
         self.check_trace(&name)?;
@@ -56,7 +55,7 @@ impl State {
 
     /// Takes out the field at `index`.
     pub(super) fn remove_field(&mut self, index: usize) -> Result<(), Refused> {
-        self.edit_content(Grant::EditHeaders)?;
+        self.edit_header()?;
         let name = self.message()?.header.fields().get(index).ok_or(ErrorValue::NotFound)?.name();
         self.check_trace(&name)?;
         self.may_break(Edit::Touch(index))?;
@@ -66,7 +65,7 @@ impl State {
 
     /// Takes out every field of that name and says how many there were.
     pub(super) fn remove_fields(&mut self, name: &str) -> Result<u32, Refused> {
-        self.edit_content(Grant::EditHeaders)?;
+        self.edit_header()?;
         self.check_trace(name)?;
         self.may_break(Edit::RemoveAll(name))?;
         let removed = self.block()?.remove(name);
@@ -76,7 +75,7 @@ impl State {
 
     /// Replaces the whole block. Its trace fields must be those that were there, in their order.
     pub(super) fn replace_block(&mut self, octets: Vec<u8>) -> Result<(), Refused> {
-        self.edit_content(Grant::EditHeaders)?;
+        self.edit_header()?;
         check_lines(&octets, LINE_BYTES_MAX)?;
         let block = HeaderBlock::parse(&Bytes::from(octets)).map_err(field_error)?;
         if let Some(junk) = block.fields().iter().find(|field| field.name().is_empty()) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use basin_core::addr::Address;
 use basin_core::event::{self, EventKind, Grant, SessionFacts};
-use basin_core::mail::Scope;
+use basin_core::mail::{Auth, Scope};
 use wasmtime::component::Resource;
 
 use super::recipient::bag_error;
@@ -18,84 +18,103 @@ use crate::state::State;
 /// Longest value of an ESMTP parameter, in octets; the line that carries it has 2,048.
 const PARAMETER_BYTES_MAX: usize = 1_024;
 
+/// Longest name of a user, in octets; that of an address, which most are.
+const USER_BYTES_MAX: usize = 320;
+
+/// Longest name of a mechanism of AUTH (RFC 4422 §3.1).
+const MECHANISM_BYTES_MAX: usize = 20;
+
 impl Host for State {}
 
 impl HostSession for State {
-    fn id(&mut self, _: Resource<Session>) -> wasmtime::Result<String> {
-        self.session()?.id.clone().pass(self)
+    fn id(&mut self, session: Resource<Session>) -> wasmtime::Result<String> {
+        self.session_of(&session)?.id.clone().pass(self)
     }
 
-    fn listener(&mut self, _: Resource<Session>) -> wasmtime::Result<String> {
-        self.session()?.listener.clone().pass(self)
+    fn listener(&mut self, session: Resource<Session>) -> wasmtime::Result<String> {
+        self.session_of(&session)?.listener.clone().pass(self)
     }
 
-    fn client(&mut self, _: Resource<Session>) -> wasmtime::Result<Endpoint> {
-        Ok(convert::endpoint(self.session()?.client))
+    fn client(&mut self, session: Resource<Session>) -> wasmtime::Result<Endpoint> {
+        Ok(convert::endpoint(self.session_of(&session)?.client))
     }
 
-    // This version looks no names up.
-    fn client_name(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
-        Ok(None)
+    fn client_name(&mut self, session: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        self.session_of(&session)?.vouched.client_name.clone().pass(self)
     }
 
-    fn server(&mut self, _: Resource<Session>) -> wasmtime::Result<Endpoint> {
-        Ok(convert::endpoint(self.session()?.server))
+    fn server(&mut self, session: Resource<Session>) -> wasmtime::Result<Endpoint> {
+        Ok(convert::endpoint(self.session_of(&session)?.server))
     }
 
-    fn started(&mut self, _: Resource<Session>) -> wasmtime::Result<Datetime> {
-        Ok(convert::datetime(self.session()?.started))
+    fn started(&mut self, session: Resource<Session>) -> wasmtime::Result<Datetime> {
+        Ok(convert::datetime(self.session_of(&session)?.started))
     }
 
-    fn helo_domain(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
-        self.session()?.helo.clone().pass(self)
+    fn helo_domain(&mut self, session: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        self.session_of(&session)?.helo.clone().pass(self)
     }
 
-    fn is_esmtp(&mut self, _: Resource<Session>) -> wasmtime::Result<bool> {
-        Ok(self.session()?.is_esmtp)
+    fn is_esmtp(&mut self, session: Resource<Session>) -> wasmtime::Result<bool> {
+        Ok(self.session_of(&session)?.is_esmtp)
     }
 
-    // This version has neither TLS nor AUTH: no session is encrypted or authenticated.
-    fn tls_version(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
-        Ok(None)
+    fn tls_version(&mut self, session: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        self.session_of(&session)?.vouched.tls.as_ref().map(|tls| tls.version.clone()).pass(self)
     }
 
-    fn tls_cipher(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
-        Ok(None)
+    fn tls_cipher(&mut self, session: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        self.session_of(&session)?.vouched.tls.as_ref().map(|tls| tls.cipher.clone()).pass(self)
     }
 
-    fn tls_client_subject(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
-        Ok(None)
+    fn tls_client_subject(&mut self, session: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        self.session_of(&session)?.vouched.tls.as_ref().and_then(|tls| tls.client_subject.clone()).pass(self)
     }
 
-    fn auth_user(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
-        Ok(None)
+    fn auth_user(&mut self, session: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        self.session_of(&session)?.vouched.auth.as_ref().map(|auth| auth.user.clone()).pass(self)
     }
 
-    fn auth_mechanism(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
-        Ok(None)
+    fn auth_mechanism(&mut self, session: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        self.session_of(&session)?.vouched.auth.as_ref().map(|auth| auth.mechanism.clone()).pass(self)
     }
 
-    fn set_authenticated(&mut self, _: Resource<Session>, user: String, mechanism: String) -> Result<(), Refused> {
+    fn set_authenticated(
+        &mut self,
+        session: Resource<Session>,
+        user: String,
+        mechanism: String,
+    ) -> Result<(), Refused> {
+        self.live(&session)?;
         self.taken(&user);
         self.taken(&mechanism);
-        Err(self.not_given("the grant authenticate"))
+        let is_auth = matches!(self.event(), EventKind::OnInboundCommand | EventKind::OnInboundInput)
+            && self.overlay.command.as_deref().is_some_and(|command| command.keyword == "AUTH");
+        if !is_auth {
+            return Err(ErrorValue::ReadOnly.into());
+        }
+        self.edit(Grant::Authenticate)?;
+        self.overlay.authenticated = Some(identity(user, &mechanism)?);
+        Ok(())
     }
 
-    fn message_count(&mut self, _: Resource<Session>) -> wasmtime::Result<u32> {
-        Ok(self.session()?.messages)
+    fn message_count(&mut self, session: Resource<Session>) -> wasmtime::Result<u32> {
+        Ok(self.session_of(&session)?.messages)
     }
 
-    fn error_count(&mut self, _: Resource<Session>) -> wasmtime::Result<u32> {
-        Ok(self.session()?.errors)
+    fn error_count(&mut self, session: Resource<Session>) -> wasmtime::Result<u32> {
+        Ok(self.session_of(&session)?.errors)
     }
 
-    fn property(&mut self, _: Resource<Session>, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
+    fn property(&mut self, session: Resource<Session>, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        self.live(&session)?;
         self.taken(&name);
         let value = self.overlay.session_bag.value(Scope(&self.sink.name), &name).map(<[u8]>::to_vec);
         self.give(value)
     }
 
-    fn set_property(&mut self, _: Resource<Session>, name: String, value: Vec<u8>) -> Result<(), Refused> {
+    fn set_property(&mut self, session: Resource<Session>, name: String, value: Vec<u8>) -> Result<(), Refused> {
+        self.live(&session)?;
         self.taken(&name);
         self.taken(&value);
         self.writable()?;
@@ -103,7 +122,8 @@ impl HostSession for State {
         bag.set(Scope(&self.sink.name), &name, value).map_err(bag_error)
     }
 
-    fn set_banner(&mut self, _: Resource<Session>, text: String) -> Result<(), Refused> {
+    fn set_banner(&mut self, session: Resource<Session>, text: String) -> Result<(), Refused> {
+        self.live(&session)?;
         self.taken(&text);
         if self.event() != EventKind::OnConnect {
             return Err(ErrorValue::ReadOnly.into());
@@ -116,8 +136,8 @@ impl HostSession for State {
         Ok(())
     }
 
-    fn end_reason(&mut self, _: Resource<Session>) -> wasmtime::Result<Option<String>> {
-        self.session()?.end_reason.map(str::to_owned).pass(self)
+    fn end_reason(&mut self, session: Resource<Session>) -> wasmtime::Result<Option<String>> {
+        self.session_of(&session)?.end_reason.map(str::to_owned).pass(self)
     }
 
     fn drop(&mut self, _: Resource<Session>) -> wasmtime::Result<()> {
@@ -126,29 +146,31 @@ impl HostSession for State {
 }
 
 impl HostCommand for State {
-    fn keyword(&mut self, _: Resource<Command>) -> wasmtime::Result<String> {
-        self.command()?.keyword.clone().pass(self)
+    fn keyword(&mut self, command: Resource<Command>) -> wasmtime::Result<String> {
+        self.command_of(&command)?.keyword.clone().pass(self)
     }
 
-    fn argument(&mut self, _: Resource<Command>) -> wasmtime::Result<String> {
+    fn argument(&mut self, command: Resource<Command>) -> wasmtime::Result<String> {
+        self.live(&command)?;
         self.readable_command("the argument of the command")?;
-        without_secrets(self.command()?).0.pass(self)
+        self.command_shown()?.0.pass(self)
     }
 
-    fn line(&mut self, _: Resource<Command>) -> wasmtime::Result<Vec<u8>> {
+    fn line(&mut self, command: Resource<Command>) -> wasmtime::Result<Vec<u8>> {
+        self.live(&command)?;
         self.readable_command("the line of the command")?;
-        without_secrets(self.command()?).1.pass(self)
+        self.command_shown()?.1.pass(self)
     }
 
-    fn path(&mut self, _: Resource<Command>) -> wasmtime::Result<Option<String>> {
+    fn path(&mut self, command: Resource<Command>) -> wasmtime::Result<Option<String>> {
         self.readable_command("the path of the command")?;
-        self.command()?.path.clone().pass(self)
+        self.command_of(&command)?.path.clone().pass(self)
     }
 
-    fn set_path(&mut self, _: Resource<Command>, address: String) -> Result<(), Refused> {
+    fn set_path(&mut self, command: Resource<Command>, address: String) -> Result<(), Refused> {
         self.taken(&address);
         self.edit(Grant::EditEnvelope)?;
-        let command = self.command()?;
+        let command = self.command_of(&command)?;
         if command.path.is_none() {
             return Err(ErrorValue::NotFound.into());
         }
@@ -160,13 +182,18 @@ impl HostCommand for State {
         Ok(())
     }
 
-    fn parameter(&mut self, _: Resource<Command>, keyword: String) -> wasmtime::Result<Option<String>> {
+    fn parameter(&mut self, command: Resource<Command>, keyword: String) -> wasmtime::Result<Option<String>> {
         self.taken(&keyword);
         self.readable_command("the parameters of the command")?;
-        self.command()?.parameters.get(&keyword.to_ascii_uppercase()).cloned().pass(self)
+        self.command_of(&command)?.parameters.get(&keyword.to_ascii_uppercase()).cloned().pass(self)
     }
 
-    fn set_parameter(&mut self, _: Resource<Command>, keyword: String, value: Option<String>) -> Result<(), Refused> {
+    fn set_parameter(
+        &mut self,
+        command: Resource<Command>,
+        keyword: String,
+        value: Option<String>,
+    ) -> Result<(), Refused> {
         self.taken(&keyword);
         self.taken(&value);
         self.edit(Grant::EditEnvelope)?;
@@ -174,7 +201,7 @@ impl HostCommand for State {
         if let Some(value) = &value {
             check_parameter(value)?;
         }
-        if !matches!(self.command()?.keyword.as_str(), "MAIL" | "RCPT") {
+        if !matches!(self.command_of(&command)?.keyword.as_str(), "MAIL" | "RCPT") {
             return Err(ErrorValue::NotFound.into());
         }
         let parameters = &mut self.command_mut()?.parameters;
@@ -188,6 +215,19 @@ impl HostCommand for State {
     fn drop(&mut self, _: Resource<Command>) -> wasmtime::Result<()> {
         Ok(())
     }
+}
+
+// A name ends up in header fields, logs and rules; a mechanism is 1 to 20 characters (RFC 4422 §3.1).
+fn identity(user: String, mechanism: &str) -> Result<Auth, Refused> {
+    if user.is_empty() || user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
+        return Err(invalid(format!("a user has 1 to {USER_BYTES_MAX} octets and no control characters")));
+    }
+    let mechanism = mechanism.to_ascii_uppercase();
+    let is_word = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+    if !(1..=MECHANISM_BYTES_MAX).contains(&mechanism.len()) || !mechanism.bytes().all(is_word) {
+        return Err(invalid(format!("a mechanism has 1 to {MECHANISM_BYTES_MAX} of A-Z, 0-9, - and _")));
+    }
+    Ok(Auth { user, mechanism })
 }
 
 /// The keyword of an ESMTP parameter in upper case (RFC 5321 §4.1.2, `esmtp-keyword`).
@@ -222,6 +262,16 @@ impl State {
         self.occasion.session.as_deref().ok_or_else(|| Ended::host("there is no session at this event").into())
     }
 
+    fn session_of(&self, handle: &Resource<Session>) -> wasmtime::Result<&SessionFacts> {
+        self.live(handle)?;
+        self.session()
+    }
+
+    fn command_of(&self, handle: &Resource<Command>) -> wasmtime::Result<&event::Command> {
+        self.live(handle)?;
+        self.command()
+    }
+
     fn command(&self) -> wasmtime::Result<&event::Command> {
         self.overlay.command.as_deref().ok_or_else(|| Ended::host("there is no command at this event").into())
     }
@@ -238,14 +288,15 @@ impl State {
             _ => Ok(()),
         }
     }
-}
 
-// Argument and line of a command. Of AUTH everything behind the mechanism is left out: it may be a password, and
-// no binding of this version has the grant `authenticate`.
-fn without_secrets(command: &event::Command) -> (String, Vec<u8>) {
-    if command.keyword != "AUTH" {
-        return (command.argument.clone(), command.line.clone());
+    // Argument and line of a command. Of AUTH everything behind the mechanism may be a password (RFC 4954 §4, initial
+    // response), and is left out without the grant.
+    fn command_shown(&self) -> wasmtime::Result<(String, Vec<u8>)> {
+        let command = self.command()?;
+        if command.keyword != "AUTH" || self.has(Grant::Authenticate) {
+            return Ok((command.argument.clone(), command.line.clone()));
+        }
+        let mechanism = command.argument.split_ascii_whitespace().next().unwrap_or_default();
+        Ok((mechanism.to_owned(), format!("AUTH {mechanism}").into_bytes()))
     }
-    let mechanism = command.argument.split_ascii_whitespace().next().unwrap_or_default();
-    (mechanism.to_owned(), format!("AUTH {mechanism}").into_bytes())
 }

@@ -85,7 +85,7 @@ impl HostPart for State {
         if !self.entry(&part)?.is_text() {
             return Ok(None);
         }
-        let text = self.text_of(part.rep())?;
+        let text = self.text_of(self.number(&part)?)?;
         self.give(Some(text))
     }
 
@@ -166,7 +166,7 @@ impl State {
     }
 
     fn entry(&mut self, part: &Resource<Part>) -> wasmtime::Result<&Entry> {
-        self.entry_at(part.rep())
+        self.entry_at(self.number(part)?)
     }
 
     // An edit of the content in the same call may leave fewer parts than a handle was made for.
@@ -177,7 +177,7 @@ impl State {
     }
 
     fn content(&mut self, part: &Resource<Part>) -> wasmtime::Result<&[u8]> {
-        self.content_at(part.rep())
+        self.content_at(self.number(part)?)
     }
 
     fn content_at(&mut self, number: u32) -> wasmtime::Result<&[u8]> {

@@ -33,7 +33,7 @@ impl HostRecipient for State {
         self.taken(&address);
         self.edit_envelope()?;
         let address = Address::parse(&address).map_err(invalid)?;
-        let id = recipient.rep();
+        let id = self.number(&recipient)?;
         let others = &self.message()?.envelope.recipients;
         if others.iter().any(|other| other.id != id && other.address.is_same(&address)) {
             return Err(ErrorValue::Duplicate.into());
@@ -76,7 +76,7 @@ impl HostRecipient for State {
 
     fn remove(&mut self, recipient: Resource<Recipient>) -> Result<(), Refused> {
         self.edit_envelope()?;
-        let id = recipient.rep();
+        let id = self.number(&recipient)?;
         let envelope = Arc::make_mut(&mut self.message_mut()?.envelope);
         let gone = envelope.recipient(id).cloned().ok_or(ErrorValue::NotFound)?;
         envelope.remove(id);
@@ -86,7 +86,7 @@ impl HostRecipient for State {
 
     fn fail(&mut self, recipient: Resource<Recipient>, why: Reply) -> Result<(), Refused> {
         self.taken(&why);
-        self.judge()?;
+        self.edit_envelope()?;
         let reply = convert::reply_from_sink(why).map_err(invalid)?;
         if reply.class() != Class::Permanent {
             return Err(invalid("a recipient fails with a 5yz reply"));
@@ -97,7 +97,7 @@ impl HostRecipient for State {
 
     fn defer(&mut self, recipient: Resource<Recipient>, until: Later) -> Result<(), Refused> {
         self.taken(&until.reply);
-        self.judge()?;
+        self.edit_envelope()?;
         let later = convert::later_from_sink(until).map_err(invalid)?;
         if later.reply.class() != Class::Transient {
             return Err(invalid("a recipient is deferred with a 4yz reply"));
@@ -109,7 +109,7 @@ impl HostRecipient for State {
 
     fn hold(&mut self, recipient: Resource<Recipient>, why: String) -> Result<(), Refused> {
         self.taken(&why);
-        self.judge()?;
+        self.edit_envelope()?;
         let reason = text::line(&why, REASON_BYTES_MAX);
         self.addressee_mut(&recipient)?.outcome = Outcome::Held { reason };
         Ok(())
@@ -181,7 +181,7 @@ impl State {
         let added = Arc::make_mut(&mut self.message_mut()?.envelope).add(address, original);
         let id = added.ok_or(ErrorValue::Duplicate)?;
         self.quota.recipients += 1;
-        Ok(Resource::new_own(id))
+        Ok(self.handle(id)?)
     }
 
     fn room_for_property(&mut self, name: &str, value: &[u8]) -> Result<(), Refused> {
@@ -194,26 +194,16 @@ impl State {
         Ok(())
     }
 
-    // Before acceptance the client has one answer for all recipients, and what it would be for a few is not part of
-    // this version; a verdict says no to the whole message.
-    fn judge(&mut self) -> Result<(), Refused> {
-        self.edit_envelope()?;
-        if self.event().is_transport() {
-            return Ok(());
-        }
-        Err(self.not_given("judging one recipient before the message is accepted"))
-    }
-
     fn addressee(&mut self, recipient: &Resource<Recipient>) -> wasmtime::Result<&mail::Recipient> {
         self.read(Grant::ReadEnvelope, "a recipient")?;
-        let id = recipient.rep();
+        let id = self.number(recipient)?;
         // One that the sink removed still tells what it was.
         let found = self.message()?.envelope.recipient(id).or_else(|| self.removed.iter().find(|gone| gone.id == id));
         found.ok_or_else(|| Ended::host("there is no such recipient").into())
     }
 
     fn addressee_mut(&mut self, recipient: &Resource<Recipient>) -> Result<&mut mail::Recipient, Refused> {
-        let id = recipient.rep();
+        let id = self.number(recipient)?;
         let envelope = Arc::make_mut(&mut self.message_mut()?.envelope);
         Ok(envelope.recipient_mut(id).ok_or(ErrorValue::NotFound)?)
     }

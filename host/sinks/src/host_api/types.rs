@@ -27,36 +27,44 @@ impl HostAction for State {
 }
 
 impl HostCall for State {
-    fn binding(&mut self, _: Resource<Call>) -> wasmtime::Result<String> {
+    fn binding(&mut self, call: Resource<Call>) -> wasmtime::Result<String> {
+        self.live(&call)?;
         self.give(self.binding.name.clone())
     }
 
-    fn sink(&mut self, _: Resource<Call>) -> wasmtime::Result<String> {
+    fn sink(&mut self, call: Resource<Call>) -> wasmtime::Result<String> {
+        self.live(&call)?;
         self.give(self.sink.name.clone())
     }
 
-    fn now(&mut self, _: Resource<Call>) -> wasmtime::Result<Datetime> {
+    fn now(&mut self, call: Resource<Call>) -> wasmtime::Result<Datetime> {
+        self.live(&call)?;
         Ok(convert::datetime(self.occasion.now))
     }
 
-    fn raised(&mut self, _: Resource<Call>) -> wasmtime::Result<u32> {
+    fn raised(&mut self, call: Resource<Call>) -> wasmtime::Result<u32> {
+        self.live(&call)?;
         Ok(self.occasion.raised)
     }
 
-    fn idempotency_key(&mut self, _: Resource<Call>) -> wasmtime::Result<String> {
+    fn idempotency_key(&mut self, call: Resource<Call>) -> wasmtime::Result<String> {
+        self.live(&call)?;
         self.give(self.occasion.idempotency_key.clone())
     }
 
-    fn native_response(&mut self, _: Resource<Call>) -> wasmtime::Result<Option<Reply>> {
+    fn native_response(&mut self, call: Resource<Call>) -> wasmtime::Result<Option<Reply>> {
+        self.live(&call)?;
         self.give(self.occasion.native_response.as_ref().map(convert::reply_to_sink))
     }
 
-    fn response(&mut self, _: Resource<Call>) -> wasmtime::Result<Option<Reply>> {
+    fn response(&mut self, call: Resource<Call>) -> wasmtime::Result<Option<Reply>> {
+        self.live(&call)?;
         let current = self.overlay.current_response(self.occasion.native_response.as_ref());
         self.give(current.as_ref().map(convert::reply_to_sink))
     }
 
-    fn append_response(&mut self, _: Resource<Call>, text: String) -> Result<(), Refused> {
+    fn append_response(&mut self, call: Resource<Call>, text: String) -> Result<(), Refused> {
+        self.live(&call)?;
         self.taken(&text);
         self.edit(Grant::Reply)?;
         let native = self.answerable()?;
@@ -75,7 +83,8 @@ impl HostCall for State {
         Ok(())
     }
 
-    fn set_response(&mut self, _: Resource<Call>, to: Reply) -> Result<(), Refused> {
+    fn set_response(&mut self, call: Resource<Call>, to: Reply) -> Result<(), Refused> {
+        self.live(&call)?;
         self.taken(&to);
         self.edit(Grant::Reply)?;
         self.answerable()?;
@@ -89,7 +98,8 @@ impl HostCall for State {
         Ok(())
     }
 
-    fn delay_response(&mut self, _: Resource<Call>, milliseconds: u32) -> Result<(), Refused> {
+    fn delay_response(&mut self, call: Resource<Call>, milliseconds: u32) -> Result<(), Refused> {
+        self.live(&call)?;
         self.edit(Grant::Reply)?;
         self.answerable()?;
         let delay = self.overlay.delay.saturating_add(Duration::from_millis(u64::from(milliseconds)));
@@ -102,7 +112,8 @@ impl HostCall for State {
     }
 
     // There is no answer to say `read-only` in: at a notice, at another event or in observe mode it has no effect.
-    fn set_protocol_error(&mut self, _: Resource<Call>) -> wasmtime::Result<()> {
+    fn set_protocol_error(&mut self, call: Resource<Call>) -> wasmtime::Result<()> {
+        self.live(&call)?;
         let is_command = matches!(self.event(), EventKind::OnInboundCommand | EventKind::OnInboundInput);
         self.overlay.is_protocol_error |= is_command && !self.is_read_only;
         Ok(())

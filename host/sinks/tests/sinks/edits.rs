@@ -62,7 +62,7 @@ fn nothing_that_a_sink_writes_can_add_a_field_or_break_a_line() {
         ("rcpt-set-address|0|c@basin.example", "duplicate"),
         ("rcpt-set-notify|0|SOMETIMES", "invalid"),
         ("rcpt-set-route|0|a b", "invalid"),
-        ("rcpt-fail|0|550 5.1.1 no", "denied"),
+        ("rcpt-fail|0|450 4.1.1 no", "invalid"),
         ("append-response|a\u{7f}", "invalid"),
         ("set-response|550 - no", "invalid"),
         ("set-response|250 5.7.1 no", "invalid"),

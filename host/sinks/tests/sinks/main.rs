@@ -8,6 +8,7 @@ mod cache;
 mod edits;
 mod events;
 mod grants;
+mod instances;
 mod limits;
 mod loading;
 mod reading;

@@ -6,13 +6,14 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use basin_core::addr::Address;
 use basin_core::event::{
-    Answer, Binding, BudgetOverride, Command, EventKind, Failure, FailurePolicy, Grant, Grants, Mode, Occasion,
-    Overlay, Rule, SessionFacts, SinkEntry, Verdict,
+    Answer, Binding, BudgetOverride, Command, EventKind, Failure, FailurePolicy, Grant, Grants, InstanceMode, Mode,
+    Occasion, Overlay, Rule, SessionFacts, SinkEntry, SizeInQuestion, Verdict,
 };
-use basin_core::mail::{Arrival, Body, Envelope, HeaderBlock, Message, MessageId, Origin};
+use basin_core::mail::{Arrival, Auth, Body, Envelope, HeaderBlock, Message, MessageId, Origin, TlsFacts, Vouched};
 use basin_core::reply::Reply;
+use basin_core::secret::Secret;
 use basin_core::time::Timestamp;
-use basin_sinks::{CallReport, CallRequest, Component, Engine, EngineOptions, LogLevel, LogLine, SinkHost};
+use basin_sinks::{CallReport, CallRequest, Component, Engine, EngineOptions, LogLevel, LogLine, Scopes, SinkHost};
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
@@ -132,7 +133,13 @@ pub(crate) struct Call {
     message: Option<Message>,
     command: Option<Command>,
     native: Option<Reply>,
+    input: Vec<u8>,
+    oversize: Option<SizeInQuestion>,
+    vouched: Vouched,
     is_read_only: bool,
+    mode: Mode,
+    instance: InstanceMode,
+    scopes: Option<Scopes>,
     pub(crate) host: Arc<Remembering>,
 }
 
@@ -159,7 +166,13 @@ pub(crate) fn call(name: &'static str) -> Call {
         message: Some(plain()),
         command: None,
         native: Some(Reply::with(250, 0, 0, "taken")),
+        input: Vec::new(),
+        oversize: None,
+        vouched: Vouched::default(),
         is_read_only: false,
+        mode: Mode::Decide,
+        instance: InstanceMode::Call,
+        scopes: None,
         host: Arc::default(),
     }
 }
@@ -223,6 +236,35 @@ impl Call {
         self
     }
 
+    /// What the client sent after a command that the sink awaits input for.
+    pub(crate) fn input(mut self, line: &str, input: &[u8]) -> Self {
+        self = self.command(line);
+        self.input = input.to_vec();
+        self.at(EventKind::OnInboundInput)
+    }
+
+    /// A message of which the client announced more octets than the limit.
+    pub(crate) fn oversize(mut self, limit: u64, octets: u64) -> Self {
+        self.oversize = Some(SizeInQuestion { limit, octets });
+        self.at(EventKind::OnMaxMsgSize)
+    }
+
+    /// A client that is known by TLS and AUTH.
+    pub(crate) fn vouched(mut self) -> Self {
+        let tls = TlsFacts {
+            version: "TLSv1.3".into(),
+            cipher: "TLS_AES_128_GCM_SHA256".into(),
+            client_subject: Some("CN=ann".into()),
+            server_name: None,
+        };
+        let auth = Auth { user: "ann".into(), mechanism: "PLAIN".into() };
+        self.vouched = Vouched { client_name: Some("client.example".into()), tls: Some(tls), auth: Some(auth) };
+        if let Some(message) = &mut self.message {
+            Arc::make_mut(&mut message.arrival).vouched = self.vouched.clone();
+        }
+        self
+    }
+
     pub(crate) fn native(mut self, code: u16, text: &str) -> Self {
         self.native = Some(Reply::new(code, None, text));
         self
@@ -230,6 +272,18 @@ impl Call {
 
     pub(crate) fn read_only(mut self) -> Self {
         self.is_read_only = true;
+        self
+    }
+
+    /// In an instance that is kept for that long, of that session and message.
+    pub(crate) fn instance(mut self, instance: InstanceMode, scopes: Option<&Scopes>) -> Self {
+        (self.instance, self.scopes) = (instance, scopes.cloned());
+        self
+    }
+
+    /// In the mode shadow.
+    pub(crate) fn shadow(mut self) -> Self {
+        self.mode = Mode::Shadow;
         self
     }
 
@@ -259,7 +313,8 @@ impl Call {
             rule: Rule::default(),
             priority: 0,
             listener: None,
-            mode: Mode::Decide,
+            mode: self.mode,
+            instance: self.instance,
             on_failure: FailurePolicy::Defer,
             is_enabled: true,
             expires: None,
@@ -276,7 +331,7 @@ impl Call {
             messages: 1,
             errors: 2,
             end_reason: (self.event == EventKind::OnDisconnect).then_some("quit"),
-            vouched: Default::default(),
+            vouched: self.vouched,
         };
         let occasion = Arc::new(Occasion {
             event: self.event,
@@ -286,10 +341,14 @@ impl Call {
             native_response: self.native,
             session: (!self.event.is_transport()).then(|| Arc::new(session)),
             line: b"FOO bar".to_vec(),
-            input: Default::default(),
+            input: Secret::new(self.input),
         });
-        let overlay =
-            Box::new(Overlay { message: self.message, command: self.command.map(Arc::new), ..Overlay::default() });
+        let overlay = Box::new(Overlay {
+            message: self.message,
+            command: self.command.map(Arc::new),
+            size: self.oversize,
+            ..Overlay::default()
+        });
         let host: Arc<dyn SinkHost> = self.host.clone();
         let request = CallRequest {
             sink: &sink,
@@ -298,6 +357,7 @@ impl Call {
             occasion: &occasion,
             overlay,
             is_read_only: self.is_read_only,
+            scopes: self.scopes.as_ref(),
             host: &host,
         };
         let report = engine.call(request).await;

@@ -7,7 +7,7 @@ use basin_sinks::Component;
 
 use super::places::Places;
 use crate::registry::words::{
-    check_firings, check_priority, default_policy, parse_event, parse_mode, parse_moment, parse_policy,
+    check_firings, check_priority, default_policy, parse_event, parse_instance, parse_mode, parse_moment, parse_policy,
 };
 use crate::registry::{Edit, suggest};
 
@@ -26,9 +26,13 @@ pub(super) struct BindingArgs {
     /// What happens when the sink fails: defer, refuse, skip or hold; each event has its own set and default.
     #[arg(long, value_name = "POLICY")]
     on_failure: Option<String>,
-    /// decide, or observe: told after the decision, read-only, at no cost to the client.
+    /// decide; observe: told after the decision, read-only; or shadow: run as if it decided, compared, without effect.
+    /// Observers and shadows cost the client nothing.
     #[arg(long, value_name = "MODE")]
     mode: Option<String>,
+    /// How long an instance and its memory live: call, transaction, session or warm.
+    #[arg(long, value_name = "LIFE")]
+    instance: Option<String>,
     /// Fires at most so often after each start of the server.
     #[arg(long, value_name = "NUMBER")]
     max_firings: Option<i64>,
@@ -74,7 +78,6 @@ impl BindingArgs {
     }
 
     fn binding(&self, name: String, sink: &str, event: EventKind, rule: &Rule) -> anyhow::Result<Binding> {
-        let text = |result: Result<_, String>| result.map_err(|error| anyhow!(error));
         Ok(Binding {
             name,
             sink: sink.to_owned(),
@@ -86,13 +89,20 @@ impl BindingArgs {
             },
             listener: self.listener.clone(),
             mode: self.mode.as_deref().map(parse_mode).transpose().map_err(|error| anyhow!(error))?.unwrap_or_default(),
+            instance: self
+                .instance
+                .as_deref()
+                .map(parse_instance)
+                .transpose()
+                .map_err(|error| anyhow!(error))?
+                .unwrap_or_default(),
             on_failure: match &self.on_failure {
                 Some(word) => parse_policy(word, event).map_err(|error| anyhow!(error))?,
                 None => default_policy(event),
             },
             is_enabled: !self.disabled,
             expires: self.expires.as_deref().map(parse_moment).transpose().map_err(|error| anyhow!(error))?,
-            max_firings: text(self.max_firings.map(check_firings).transpose())?,
+            max_firings: self.max_firings.map(check_firings).transpose().map_err(|error| anyhow!(error))?,
         })
     }
 }

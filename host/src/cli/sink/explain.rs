@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use basin_core::event::{Binding, EventKind, Explained, Mode};
+use basin_core::event::{Binding, EventKind, Explained, InstanceMode, Mode};
 use serde_json::{Value, json};
 
 use super::list::{binding_json, sink_state};
@@ -14,7 +14,7 @@ use crate::cli::table::{print, print_json, printable};
 use crate::control::ClientError;
 use crate::control::report::RegistryState;
 use crate::registry::RegistryFile;
-use crate::registry::words::{mode_word, parse_event};
+use crate::registry::words::parse_event;
 
 /// Arguments of `basin sink explain`.
 #[derive(Debug, clap::Args)]
@@ -73,13 +73,14 @@ fn as_text(
     for (index, row) in explained.iter().enumerate() {
         let binding = &row.binding;
         let verdict = match &row.why_not {
-            None if is_told(binding) => "fires, after the decision".to_owned(),
-            None => "fires".to_owned(),
+            None => fires(binding).to_owned(),
             Some(why) => format!("does not fire: {why}"),
         };
-        let mode = mode_word(binding.mode);
+        let mode = binding.mode.word();
         let mut line = |content: String| text.push_str(&format!("{}\n", printable(&content)));
-        line(format!("{:>3}  {}  (priority {}, {mode})", index + 1, binding.name, binding.priority));
+        let is_kept = binding.instance != InstanceMode::Call;
+        let instance = if is_kept { format!(", instance {}", binding.instance.word()) } else { String::new() };
+        line(format!("{:>3}  {}  (priority {}, {mode}{instance})", index + 1, binding.name, binding.priority));
         line(format!("     {verdict}"));
         if let Ok(state) = live {
             line(format!("     {}", live_text(binding, file, state)));
@@ -95,8 +96,13 @@ fn as_text(
     text
 }
 
-fn is_told(binding: &Binding) -> bool {
-    binding.mode == Mode::Observe || binding.event.is_notice()
+fn fires(binding: &Binding) -> &'static str {
+    match binding.mode {
+        Mode::Observe => "fires, after the decision",
+        Mode::Decide | Mode::Shadow if binding.event.is_notice() => "fires, after the decision",
+        Mode::Decide => "fires",
+        Mode::Shadow => "fires, after the decision and without effect, unless the chain ends before it",
+    }
 }
 
 fn live_text(binding: &Binding, file: &RegistryFile, state: &RegistryState) -> String {

@@ -52,7 +52,11 @@ impl Inspect {
         }
         let mut table = Table::new(&["EVENT", "KIND", "RAISED", "WHEN A SINK FAILS"]);
         for event in EventKind::ALL {
-            let raised = if event.is_raised() { "yes" } else { "not by this version" };
+            let raised = match (event.is_raised(), event.can_be_bound()) {
+                (true, true) => "yes",
+                (true, false) => "after await-input",
+                (false, _) => "not by this version",
+            };
             table.row([event.name().to_owned(), kind(*event).to_owned(), raised.to_owned(), policies(*event)]);
         }
         print(table.text())
@@ -108,7 +112,7 @@ fn kind(event: EventKind) -> &'static str {
 
 // The command that registers the component as it is, for copying.
 fn add_command(file: &std::path::Path, events: &[EventKind], grants: &Grants) -> String {
-    let raised = events.iter().filter(|event| event.is_raised()).map(|event| format!(" --event {event}"));
+    let raised = events.iter().filter(|event| event.can_be_bound()).map(|event| format!(" --event {event}"));
     let raised: String = raised.collect();
     if raised.is_empty() {
         return "it answers no event that this version raises, so it cannot be bound\n".to_owned();

@@ -11,7 +11,6 @@ use crate::cli::table::{Table, print, print_json};
 use crate::control::ClientError;
 use crate::control::report::RegistryState;
 use crate::registry::RegistryFile;
-use crate::registry::words::mode_word;
 
 /// Arguments of `basin sink list`.
 #[derive(Debug, clap::Args)]
@@ -81,7 +80,7 @@ fn as_text(file: &RegistryFile, live: &Result<RegistryState, ClientError>, is_br
                 binding.name.clone(),
                 binding.event.name().to_owned(),
                 binding.priority.to_string(),
-                mode_word(binding.mode).to_owned(),
+                binding.mode.word().to_owned(),
                 binding.on_failure.word().to_owned(),
                 binding_state(sink, binding, state),
                 counter(|activity| activity.calls),
@@ -169,12 +168,14 @@ pub(super) fn binding_json(binding: &Binding, live: Option<&RegistryState>) -> V
         "rule": binding.rule.text(),
         "priority": binding.priority,
         "listener": binding.listener,
-        "mode": mode_word(binding.mode),
+        "mode": binding.mode.word(),
+        "instance": binding.instance.word(),
         "on-failure": binding.on_failure.word(),
         "max-firings": binding.max_firings,
         "expires": binding.expires.map(|expires| expires.to_rfc3339()),
         "enabled": binding.is_enabled,
         "calls": activity.map(|activity| activity.calls),
         "failures": activity.map(|activity| activity.failures),
+        "shadow": activity.and_then(|activity| activity.shadow.as_ref()),
     })
 }

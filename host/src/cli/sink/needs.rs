@@ -69,6 +69,7 @@ const FUNCTIONS: &[(Grant, &[&str])] = &[
             "mail-msg.replace-header-block",
         ],
     ),
+    (Grant::Authenticate, &["session.set-authenticated"]),
     (Grant::EditBody, &["mail-msg.new-body", "mail-msg.replace-body", "body-writer.write"]),
     (
         Grant::EditEnvelope,

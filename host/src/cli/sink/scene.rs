@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use basin_core::addr::Address;
-use basin_core::event::{Command, EventKind, Occasion, Overlay, Question, SessionFacts};
+use basin_core::event::{Command, EventKind, Occasion, Overlay, Question, SessionFacts, SizeInQuestion};
 use basin_core::limits::MESSAGE_BYTES_DEFAULT;
-use basin_core::mail::{Arrival, Body, Envelope, Field, HeaderBlock, Message, MessageId, Origin};
+use basin_core::mail::{
+    Arrival, Auth, Body, Envelope, Field, HeaderBlock, Message, MessageId, Origin, TlsFacts, Vouched,
+};
 use basin_core::reply::{Enhanced, Reply};
 use basin_core::smtp::Request;
 use basin_core::time::Timestamp;
@@ -50,6 +52,15 @@ pub(super) struct SceneArgs {
     /// A file with the message, header block first; - reads standard input.
     #[arg(long, value_name = "FILE")]
     message: Option<PathBuf>,
+    /// Who the client proved to be with AUTH.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// The connection is encrypted with this version of TLS.
+    #[arg(long, value_name = "VERSION", num_args = 0..=1, default_missing_value = "TLSv1.3")]
+    tls: Option<String>,
+    /// What the client announced, at on-max-msg-size, in octets; the limit is that of a listener without another.
+    #[arg(long, value_name = "OCTETS")]
+    size: Option<u64>,
     /// Name of the listener; a binding with a listener of its own fires only at that one. Left out: the first of the
     /// configuration (explain), or "smtp" (test).
     #[arg(long, value_name = "NAME")]
@@ -80,7 +91,8 @@ impl SceneArgs {
             line: command.as_ref().map(|command| command.line.clone()).unwrap_or_default(),
             input: Default::default(),
         };
-        let overlay = Overlay { message, command: command.map(Arc::new), ..Overlay::default() };
+        let size = self.size_at(event);
+        let overlay = Overlay { message, command: command.map(Arc::new), size, ..Overlay::default() };
         Ok(Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None })
     }
 
@@ -121,8 +133,20 @@ impl SceneArgs {
             messages: 0,
             errors: 0,
             end_reason: (event == EventKind::OnDisconnect).then_some("quit"),
-            vouched: Default::default(),
+            vouched: self.vouched(),
         }
+    }
+
+    fn vouched(&self) -> Vouched {
+        let tls = self.tls.clone().map(|version| TlsFacts { version, ..TlsFacts::default() });
+        let auth = self.user.clone().map(|user| Auth { user, mechanism: "PLAIN".to_owned() });
+        Vouched { client_name: None, tls, auth }
+    }
+
+    fn size_at(&self, event: EventKind) -> Option<SizeInQuestion> {
+        let limit = MESSAGE_BYTES_DEFAULT;
+        let octets = self.size.unwrap_or(limit + 1);
+        (event == EventKind::OnMaxMsgSize).then_some(SizeInQuestion { limit, octets })
     }
 
     fn command_at(&self, event: EventKind) -> anyhow::Result<Option<Command>> {
@@ -158,7 +182,8 @@ impl SceneArgs {
     ) -> anyhow::Result<Option<Message>> {
         // A session has a message from the answer to MAIL on; at RCPT it has the recipients before this one.
         let verb = command.map(|command| command.keyword.as_str());
-        let recipients = match (event.has_content(), verb) {
+        let has_message = event.has_header() || event == EventKind::OnMaxMsgSize;
+        let recipients = match (has_message, verb) {
             (true, _) => self.to.as_slice(),
             (false, Some("RCPT")) if self.from.is_some() => self.to.split_last().map_or(&[][..], |(_, before)| before),
             (false, Some("DATA")) if self.from.is_some() => self.to.as_slice(),
@@ -184,12 +209,15 @@ impl SceneArgs {
             is_esmtp: true,
             session: Some(session.id),
             depth: 0,
-            vouched: Default::default(),
+            vouched: session.vouched,
         };
         let mut message = Message::new(MessageId::new(now, 0), arrival, envelope);
-        if event.has_content() {
+        if event.has_header() {
             let octets = self.message.as_deref().map(read_message).transpose()?.unwrap_or_default();
             self.fill(&mut message, &octets)?;
+            if !event.has_content() {
+                message.body = Body::from_bytes("");
+            }
         }
         Ok(Some(message))
     }
@@ -258,7 +286,11 @@ fn native(event: EventKind, command: Option<&Command>) -> Option<Reply> {
         Some(Reply::new(250, None, "basin.example"))
     } else if event == EventKind::OnInboundCommand {
         Some(Reply::with(250, 0, 0, "ok"))
-    } else if event == EventKind::OnEndOfData {
+    } else if event == EventKind::OnAuthenticated {
+        Some(Reply::with(235, 7, 0, "authenticated"))
+    } else if event == EventKind::OnMaxMsgSize {
+        Some(Reply::with(552, 3, 4, "too large"))
+    } else if event == EventKind::OnEndOfHeaders || event == EventKind::OnEndOfData {
         Some(Reply::with(250, 6, 0, "accepted"))
     } else if event == EventKind::OnReject {
         Some(Reply::with(550, 1, 1, "unknown user"))

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use basin_core::event::{Binding, SinkEntry};
+use basin_core::event::{Binding, InstanceMode, SinkEntry};
 use serde_json::json;
 
 use super::list::{binding_json, or_none, sink_json, sink_state};
@@ -13,7 +13,6 @@ use crate::control::report::RegistryState;
 use crate::control::{BindingActivity, ClientError, FailureSeen};
 use crate::registry::edit::missing;
 use crate::registry::quantity::{show_duration, show_size};
-use crate::registry::words::mode_word;
 
 /// Arguments of `basin sink show`.
 #[derive(Debug, clap::Args)]
@@ -91,8 +90,11 @@ fn bindings_text(bindings: &[&Binding], live: Option<&RegistryState>) -> String 
         if !binding.rule.text().is_empty() {
             table.row(["  rule", binding.rule.text()]);
         }
-        let order = format!("priority {}, {}", binding.priority, mode_word(binding.mode));
+        let order = format!("priority {}, {}", binding.priority, binding.mode.word());
         table.row(["  order".to_owned(), order]);
+        if binding.instance != InstanceMode::default() {
+            table.row(["  instance", binding.instance.word()]);
+        }
         table.row(["  on failure", binding.on_failure.word()]);
         if let Some(listener) = &binding.listener {
             table.row(["  listener", listener.as_str()]);
@@ -115,6 +117,7 @@ fn bindings_text(bindings: &[&Binding], live: Option<&RegistryState>) -> String 
         text.push('\n');
         text.push_str(&table.text());
         let activity = live.and_then(|live| live.activity.get(&binding.name));
+        text.push_str(&activity.map(difference_text).unwrap_or_default());
         text.push_str(&activity.map(failures_text).unwrap_or_default());
     }
     text
@@ -131,6 +134,23 @@ fn activity_rows(activity: &BindingActivity, table: &mut Table) {
     let (fuel, wall) = (mean(activity.fuel), mean(activity.wall_us));
     let memory = activity.memory_max.div_ceil(1024);
     table.row(["  use".to_owned(), format!("{fuel} fuel and {wall} us on average, {memory} KiB at most")]);
+    if let Some(shadow) = &activity.shadow {
+        let (agreed, differed) = (shadow.agreed, shadow.differed);
+        let text = format!("agreed {agreed} times with what was decided, differed {differed} times");
+        table.row(["  shadow".to_owned(), text]);
+    }
+}
+
+fn difference_text(activity: &BindingActivity) -> String {
+    let Some(last) = activity.shadow.as_ref().and_then(|shadow| shadow.last_difference.as_ref()) else {
+        return String::new();
+    };
+    let mut text = format!("  last difference at {}, {}", last.at.to_rfc3339(), last.event);
+    last.session.iter().for_each(|id| text.push_str(&format!(", session {}", printable(id))));
+    last.message.iter().for_each(|id| text.push_str(&format!(", message {}", printable(id))));
+    text.push('\n');
+    last.lines.iter().for_each(|line| text.push_str(&format!("    {}\n", printable(line))));
+    text
 }
 
 fn failures_text(activity: &BindingActivity) -> String {

@@ -1,7 +1,5 @@
 //! `basin sink test`: one call of a component, without any server.
 
-mod diff;
-mod effects;
 mod host;
 mod report;
 
@@ -157,6 +155,7 @@ fn binding(event: EventKind) -> Binding {
         priority: basin_core::event::binding::PRIORITY_DEFAULT,
         listener: None,
         mode: basin_core::event::Mode::Decide,
+        instance: Default::default(),
         on_failure: default_policy(event),
         is_enabled: true,
         expires: None,
@@ -202,6 +201,7 @@ impl Call {
             occasion: &self.question.occasion,
             overlay: Box::new(Overlay::clone(&self.question.overlay)),
             is_read_only: false,
+            scopes: None,
             host: &host,
         };
         self.engine.call(request).await

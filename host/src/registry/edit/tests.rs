@@ -35,6 +35,7 @@ fn binding(name: &str, sink: &str) -> Binding {
         priority: 9,
         listener: Some("smtp".to_owned()),
         mode: Mode::Observe,
+        instance: Default::default(),
         on_failure: FailurePolicy::Hold,
         is_enabled: false,
         expires: basin_core::time::Timestamp::parse_rfc3339("2030-01-31T12:00:00Z"),

@@ -46,6 +46,7 @@ fn add(store: &Store, name: &str, octets: &[u8]) {
         priority: 1,
         listener: None,
         mode: Default::default(),
+        instance: Default::default(),
         on_failure: crate::registry::words::default_policy(event),
         is_enabled: true,
         expires: None,
@@ -65,7 +66,7 @@ fn a_change_comes_into_force_and_none_is_none() {
     assert!(problems[0].starts_with("cannot load sink a: "), "{problems:?}");
     let loaded = setup.current.load();
     let binding = loaded.registry.bindings().next().expect("there is one");
-    let failure = loaded.component(binding).map(drop).expect_err("this is no component");
+    let failure = loaded.component(binding, binding.event).map(drop).expect_err("this is no component");
     assert_eq!((failure.kind, &failure.detail), (FailureKind::Load, &problems[0]));
     assert_eq!(setup.watcher.look(NOW), None);
 }

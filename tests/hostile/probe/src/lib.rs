@@ -8,8 +8,12 @@ wit_bindgen::generate!({
         world probe {
             include basin:sink/imports@0.1.0;
             export basin:sink/on-connect@0.1.0;
+            export basin:sink/on-authenticated@0.1.0;
             export basin:sink/on-inbound-command@0.1.0;
+            export basin:sink/on-inbound-input@0.1.0;
+            export basin:sink/on-end-of-headers@0.1.0;
             export basin:sink/on-end-of-data@0.1.0;
+            export basin:sink/on-max-msg-size@0.1.0;
             export basin:sink/on-reject@0.1.0;
             export basin:sink/on-disconnect@0.1.0;
             export basin:sink/on-submission@0.1.0;
@@ -19,13 +23,26 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use basin::sink::inbound::{Command, CommandVerdict, ConnectVerdict, DataVerdict, MessageVerdict, Session};
-use basin::sink::message::{MailMsg, NewMessage, Position};
+use basin::sink::inbound::{
+    Command, CommandVerdict, ConnectVerdict, DataVerdict, MessageVerdict, Session, SizeVerdict,
+};
+use basin::sink::message::{MailMsg, NewMessage, Position, Recipient};
 use basin::sink::types::{Call, Datetime, Error, Later, Reply};
 use basin::sink::{config, dns, log, message, metrics, server, state, transport};
 use exports::basin::sink as events;
 
+use std::cell::{Cell, RefCell};
+
 struct Probe;
+
+thread_local! {
+    /// Calls that this instance has had.
+    static CALLS: Cell<u32> = const { Cell::new(0) };
+    /// Handles that outlive their call, where the instance does.
+    static KEPT: RefCell<Vec<Recipient>> = const { RefCell::new(Vec::new()) };
+    /// Memory that outlives its call.
+    static HOARD: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 export!(Probe);
 
@@ -116,7 +133,12 @@ impl Scene<'_> {
             "session-property" => show(session().property(arguments[0]).map(text)),
             "set-session-property" => answer(session().set_property(arguments[0], arguments[1].as_bytes())),
             "set-banner" => answer(session().set_banner(arguments[0])),
-            "set-authenticated" => answer(session().set_authenticated("a", "PLAIN")),
+            "set-authenticated" => answer(session().set_authenticated(arguments[0], arguments[1])),
+            "vouched" => show((
+                session().client_name(),
+                (session().tls_version(), session().tls_cipher(), session().tls_client_subject()),
+                (session().auth_user(), session().auth_mechanism()),
+            )),
             _ => None,
         }
     }
@@ -155,6 +177,10 @@ impl Scene<'_> {
             "set-property" => answer(msg().set_property(arguments[0], arguments[1].as_bytes())),
             "remove-property" => answer(msg().remove_property(arguments[0])),
             "property-names" => show(msg().property_names()),
+            "message-vouched" => {
+                show((msg().auth_user(), msg().auth_mechanism(), msg().tls_version(), msg().tls_cipher()))
+            }
+            "keep-recipient" => show(KEPT.with_borrow_mut(|kept| kept.extend(msg().recipient(0)))),
             "fork" => answer(msg().fork(&[0]).map(drop)),
             "hold-handles" => {
                 let count: usize = number(arguments, 0);
@@ -280,6 +306,13 @@ fn around(name: &str, arguments: &[&str]) -> Option<String> {
         "recurse" => show(recurse(number(arguments, 0))),
         "grow" => show(vec![1_u8; number::<usize>(arguments, 0)].iter().map(|octet| u64::from(*octet)).sum::<u64>()),
         "long-argument" => show(config::get(&"k".repeat(number(arguments, 0)))),
+        "calls" => show(CALLS.with(|calls| {
+            calls.set(calls.get() + 1);
+            calls.get()
+        })),
+        "use-kept" => show(KEPT.with_borrow(|kept| kept[0].address())),
+        "drop-kept" => show(KEPT.with_borrow_mut(|kept| kept.drain(..).count())),
+        "hoard" => show(HOARD.with_borrow_mut(|hoard| hoard.push(vec![1_u8; number(arguments, 0)]))),
         "exit" => std::process::exit(3),
         "panic" => panic!("the probe panics as it was told"),
         "call-many" => show((0..number(arguments, 0)).map(|_| config::keys().len()).sum::<usize>()),
@@ -314,34 +347,80 @@ impl events::on_connect::Guest for Probe {
     }
 }
 
+fn command_verdict() -> Result<CommandVerdict, String> {
+    let (name, rest) = verdict();
+    Ok(match name.as_str() {
+        "next" => CommandVerdict::Next,
+        "skip-remaining" => CommandVerdict::SkipRemaining,
+        "accept" => CommandVerdict::Accept,
+        "consume" => CommandVerdict::Consume(reply(&rest)),
+        "refuse" => CommandVerdict::Refuse(reply(&rest)),
+        "drop-session" => CommandVerdict::DropSession(reply(&rest)),
+        "await-input" => CommandVerdict::AwaitInput(reply(&rest)),
+        "await-octets" => CommandVerdict::AwaitOctets((reply("354 - go on"), rest.parse().expect("a number"))),
+        _ => return Err(rest),
+    })
+}
+
+fn data_verdict() -> Result<DataVerdict, String> {
+    let (name, rest) = verdict();
+    Ok(match name.as_str() {
+        "next" => DataVerdict::Next,
+        "skip-remaining" => DataVerdict::SkipRemaining,
+        "refuse" => DataVerdict::Refuse(reply(&rest)),
+        "drop-session" => DataVerdict::DropSession(reply(&rest)),
+        "discard" => DataVerdict::Discard,
+        "hold" => DataVerdict::Hold(rest),
+        _ => return Err(rest),
+    })
+}
+
+impl events::on_authenticated::Guest for Probe {
+    fn handle(session: Session, call: Call) -> Result<CommandVerdict, String> {
+        play(&Scene { session: Some(&session), message: None, command: None, call: &call });
+        command_verdict()
+    }
+}
+
 impl events::on_inbound_command::Guest for Probe {
     fn handle(session: Session, msg: Option<MailMsg>, command: Command, call: Call) -> Result<CommandVerdict, String> {
         play(&Scene { session: Some(&session), message: msg.as_ref(), command: Some(&command), call: &call });
-        let (name, rest) = verdict();
-        Ok(match name.as_str() {
-            "next" => CommandVerdict::Next,
-            "skip-remaining" => CommandVerdict::SkipRemaining,
-            "accept" => CommandVerdict::Accept,
-            "consume" => CommandVerdict::Consume(reply(&rest)),
-            "refuse" => CommandVerdict::Refuse(reply(&rest)),
-            "drop-session" => CommandVerdict::DropSession(reply(&rest)),
-            "await-input" => CommandVerdict::AwaitInput(reply(&rest)),
-            _ => return Err(rest),
-        })
+        command_verdict()
+    }
+}
+
+impl events::on_inbound_input::Guest for Probe {
+    fn handle(
+        session: Session, msg: Option<MailMsg>, command: Command, input: Vec<u8>, call: Call,
+    ) -> Result<CommandVerdict, String> {
+        log::write(log::Level::Info, &format!("input: {}", text(input)));
+        play(&Scene { session: Some(&session), message: msg.as_ref(), command: Some(&command), call: &call });
+        command_verdict()
+    }
+}
+
+impl events::on_end_of_headers::Guest for Probe {
+    fn handle(session: Session, msg: MailMsg, call: Call) -> Result<DataVerdict, String> {
+        play(&Scene { session: Some(&session), message: Some(&msg), command: None, call: &call });
+        data_verdict()
     }
 }
 
 impl events::on_end_of_data::Guest for Probe {
     fn handle(session: Session, msg: MailMsg, call: Call) -> Result<DataVerdict, String> {
         play(&Scene { session: Some(&session), message: Some(&msg), command: None, call: &call });
+        data_verdict()
+    }
+}
+
+impl events::on_max_msg_size::Guest for Probe {
+    fn handle(session: Session, msg: MailMsg, limit: u64, call: Call) -> Result<SizeVerdict, String> {
+        log::write(log::Level::Info, &format!("limit: {limit}"));
+        play(&Scene { session: Some(&session), message: Some(&msg), command: None, call: &call });
         let (name, rest) = verdict();
         Ok(match name.as_str() {
-            "next" => DataVerdict::Next,
-            "skip-remaining" => DataVerdict::SkipRemaining,
-            "refuse" => DataVerdict::Refuse(reply(&rest)),
-            "drop-session" => DataVerdict::DropSession(reply(&rest)),
-            "discard" => DataVerdict::Discard,
-            "hold" => DataVerdict::Hold(rest),
+            "next" => SizeVerdict::Next,
+            "waive-up-to" => SizeVerdict::WaiveUpTo(rest.parse().expect("a number")),
             _ => return Err(rest),
         })
     }

@@ -15,6 +15,7 @@ fn binding(name: &str, on_failure: FailurePolicy) -> Asked {
         priority: 1,
         listener: None,
         mode: Mode::Decide,
+        instance: Default::default(),
         on_failure,
         is_enabled: true,
         expires: None,
@@ -55,7 +56,7 @@ fn run(event: EventKind, plan: Vec<Asked>, mut answer: impl FnMut(&str, Box<Over
     loop {
         step = match step {
             ChainStep::Ask(chain, asked, overlay) => chain.answer(answer(&asked.binding.name, overlay)),
-            ChainStep::Decided(decision) => return *decision,
+            ChainStep::Decided(decision, _) => return *decision,
         }
     }
 }
@@ -236,7 +237,7 @@ fn a_notice_is_never_stopped_by_a_failure() {
 fn a_command_that_must_work_is_never_failed_by_a_sink() {
     let step = Chain::start(EventKind::OnInboundCommand, plan(&["a"]), overlay(), false);
     let ChainStep::Ask(chain, _, _) = step else { unreachable!("the plan has a sink") };
-    let ChainStep::Decided(decision) = chain.answer(failure(FailureKind::Trap)) else {
+    let ChainStep::Decided(decision, _) = chain.answer(failure(FailureKind::Trap)) else {
         unreachable!("the plan has one sink")
     };
     assert_eq!((decision.verdict, decision.failures.len()), (Verdict::Next, 1));
@@ -276,4 +277,34 @@ fn what_one_rule_selected_is_not_seen_by_the_next_sink_nor_left_in_the_decision(
     });
     assert_eq!(seen, [Some(Arc::from([7])), None]);
     assert_eq!(decision.overlay.matched, None);
+}
+
+#[test]
+fn a_shadow_gets_what_a_sink_at_its_place_would_get_and_is_not_asked() {
+    let shadow = |name: &str| {
+        let asked = binding(name, FailurePolicy::Defer);
+        Asked { binding: Arc::new(Binding { mode: Mode::Shadow, ..(*asked.binding).clone() }), ..asked }
+    };
+    let decider = |name: &str| binding(name, FailurePolicy::Defer);
+    let plan = vec![shadow("s1"), decider("a"), shadow("s2"), decider("b"), shadow("s3"), decider("c")];
+    let mut step = Chain::start(EventKind::OnEndOfData, plan, overlay(), true);
+    let mut asked_names = Vec::new();
+    let (decision, shadows) = loop {
+        step = match step {
+            ChainStep::Ask(chain, asked, overlay) => {
+                let name = asked.binding.name.clone();
+                let verdict = if name == "b" { refusal() } else { Verdict::Next };
+                let answer = Answer::Verdict(verdict, edited(&name, overlay));
+                asked_names.push(name);
+                chain.answer(answer)
+            }
+            ChainStep::Decided(decision, shadows) => break (decision, shadows),
+        }
+    };
+    assert_eq!((asked_names, decision.by.as_deref()), (vec!["a".to_owned(), "b".to_owned()], Some("b")));
+    let seen: Vec<_> = shadows
+        .iter()
+        .map(|shadow| (shadow.asked.binding.name.as_str(), shadow.overlay.banner.clone().unwrap_or_default()))
+        .collect();
+    assert_eq!(seen, [("s1", String::new()), ("s2", "a".to_owned())], "the chain ended before the third");
 }

@@ -24,6 +24,7 @@ fn binding(name: &str, event: EventKind, rule: &str) -> Binding {
         priority: crate::event::binding::PRIORITY_DEFAULT,
         listener: None,
         mode: Mode::Decide,
+        instance: Default::default(),
         on_failure: event.policies().first().copied().expect("every event has a policy"),
         is_enabled: true,
         expires: None,
@@ -131,7 +132,8 @@ fn what_cannot_work_is_refused() {
     assert_eq!(
         new(one(), vec![binding("a", EventKind::OnRoute, "")]),
         "binding \"a\": on-route is part of the contract and not raised by this version of basin; raised are \
-         on-connect, on-inbound-command, on-end-of-data, on-reject, on-disconnect, on-submission"
+         on-connect, on-authenticated, on-inbound-command, on-end-of-headers, on-end-of-data, on-max-msg-size, \
+         on-reject, on-disconnect, on-submission"
     );
     let hold = Binding { on_failure: FailurePolicy::Hold, ..binding("a", event, "") };
     assert_eq!(
@@ -140,4 +142,40 @@ fn what_cannot_work_is_refused() {
     );
     let late = Binding { priority: PRIORITY_MAX + 1, ..binding("a", event, "") };
     assert!(new(one(), vec![late]).contains("not 32768"));
+}
+
+#[test]
+fn input_comes_to_the_binding_that_asked_and_cannot_be_bound() {
+    let bound = binding("b", EventKind::OnInboundInput, "");
+    let error = Registry::new(1, [sink("one")], [bound]).expect_err("nobody binds it");
+    assert!(error.to_string().contains("bind the sink to on-inbound-command"), "{error}");
+    let asked = binding("asked", EventKind::OnInboundCommand, "verb=AUTH");
+    let off = Binding { is_enabled: false, ..binding("off", EventKind::OnInboundCommand, "") };
+    let registry = registry(vec![asked, off]);
+    assert!(registry.active("asked").is_some_and(|asked| asked.binding.name == "asked"));
+    assert!(registry.active("off").is_none() && registry.active("gone").is_none());
+}
+
+#[test]
+fn a_shadow_needs_a_decision_and_a_kept_instance_something_to_be_kept_for() {
+    let new = |binding| Registry::new(1, [sink("one")], [binding]).map(|_| ()).map_err(|error| error.to_string());
+    let shadow = |event| new(Binding { mode: Mode::Shadow, ..binding("a", event, "") });
+    assert_eq!(shadow(EventKind::OnConnect), Ok(()));
+    assert!(shadow(EventKind::OnReject).is_err_and(|error| error.contains("nothing to shadow")));
+    let kept = |event, instance| new(Binding { instance, ..binding("a", event, "") });
+    for instance in [InstanceMode::Transaction, InstanceMode::Session] {
+        assert_eq!(kept(EventKind::OnDisconnect, instance), Ok(()));
+        assert!(kept(EventKind::OnSubmission, instance).is_err_and(|error| error.contains("there is no session")));
+    }
+    assert_eq!(kept(EventKind::OnSubmission, InstanceMode::Warm), Ok(()));
+}
+
+#[test]
+fn a_shadow_stands_in_the_plan_at_its_place() {
+    let event = EventKind::OnConnect;
+    let of = |name, mode, priority| Binding { mode, priority, ..binding(name, event, "") };
+    let bindings =
+        vec![of("decides", Mode::Decide, 2), of("shadow", Mode::Shadow, 1), of("observes", Mode::Observe, 0)];
+    let registry = registry(bindings);
+    assert_eq!(names(&registry.plan(event, &Facts::default(), NOW, &|_| 0)), ["shadow", "decides"]);
 }

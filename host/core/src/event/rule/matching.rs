@@ -68,6 +68,8 @@ impl Condition {
                 (Pattern::Within(network), Some(client)) => network.has(client),
                 (Pattern::Within(_) | Pattern::Text(_) | Pattern::Over(_), _) => false,
             }),
+            Field::User => self.fits_text(facts.user),
+            Field::Tls => self.fits_text(facts.tls),
             Field::Size => self.patterns.iter().any(|pattern| match (pattern, facts.size) {
                 (Pattern::Over(octets), Some(size)) => size > *octets,
                 (Pattern::Within(_) | Pattern::Text(_) | Pattern::Over(_), _) => false,
@@ -102,6 +104,8 @@ impl Condition {
                 None => joined(facts.recipients.iter().map(|recipient| format!("<{}>", recipient.address))),
             },
             Field::Client => facts.client.map(|client| client.to_canonical().to_string()),
+            Field::User => facts.user.map(str::to_owned),
+            Field::Tls => facts.tls.map(str::to_owned),
             Field::Size => facts.size.map(|size| format!("{size} octets")),
             Field::Header(name) => {
                 facts.header.and_then(|block| joined(block.all(name).map(crate::mail::Field::value)))

@@ -35,6 +35,10 @@ pub struct Facts<'a> {
     pub rcpt_argument: Option<&'a str>,
     /// The client's address.
     pub client: Option<IpAddr>,
+    /// Who the client has proved to be with AUTH.
+    pub user: Option<&'a str>,
+    /// Version of TLS, as in "TLSv1.3".
+    pub tls: Option<&'a str>,
     /// Octets of the message, or what SIZE= declared.
     pub size: Option<u64>,
     /// Header block.
@@ -69,12 +73,10 @@ pub enum RuleError {
         fields: Vec<&'static str>,
     },
     /// A field that exists, which the event cannot know.
-    #[error("{event} cannot know {field:?}{note}; it knows {}", fields.join(", "))]
+    #[error("{event} cannot know {field:?}; it knows {}", fields.join(", "))]
     FieldNotKnown {
         /// What was asked for.
         field: String,
-        /// Why, where there is more to say; begins with a comma.
-        note: &'static str,
         /// The event of the binding.
         event: EventKind,
         /// Fields that the event knows.
@@ -120,6 +122,8 @@ enum Field {
     MailFrom,
     RcptTo,
     Client,
+    User,
+    Tls,
     Size,
     Header(String),
     Code,
@@ -194,15 +198,18 @@ impl Rule {
 /// The names of the fields that a rule at `event` may ask for; `header NAME` and `size>` stand as they are written.
 pub fn fields_of(event: EventKind) -> &'static [&'static str] {
     match event {
-        EventKind::OnConnect => &["client", "listener"],
+        EventKind::OnConnect => &["client", "tls", "listener"],
         EventKind::OnAuthenticated | EventKind::OnInboundInput | EventKind::OnDisconnect => {
-            &["client", "ehlo", "listener"]
+            &["client", "ehlo", "user", "tls", "listener"]
         }
-        EventKind::OnInboundCommand | EventKind::OnMaxMsgSize => {
-            &["verb", "ehlo", "mail from", "rcpt to", "client", "size>", "code", "listener"]
+        EventKind::OnInboundCommand => {
+            &["verb", "ehlo", "mail from", "rcpt to", "client", "user", "tls", "size>", "code", "listener"]
         }
-        EventKind::OnEndOfHeaders => &["ehlo", "mail from", "rcpt to", "client", "header NAME", "listener", "origin"],
-        EventKind::OnReject => &["client", "ehlo", "code", "listener"],
+        EventKind::OnMaxMsgSize => &["ehlo", "mail from", "rcpt to", "client", "user", "tls", "size>", "listener"],
+        EventKind::OnEndOfHeaders => {
+            &["ehlo", "mail from", "rcpt to", "client", "user", "tls", "header NAME", "listener", "origin"]
+        }
+        EventKind::OnReject => &["client", "ehlo", "user", "tls", "code", "listener"],
         EventKind::OnEndOfData
         | EventKind::OnSubmission
         | EventKind::OnPreCategorize
@@ -211,7 +218,7 @@ pub fn fields_of(event: EventKind) -> &'static [&'static str] {
         | EventKind::OnRoute
         | EventKind::OnLocalDelivery
         | EventKind::OnNotification => {
-            &["ehlo", "mail from", "rcpt to", "client", "size>", "header NAME", "listener", "origin"]
+            &["ehlo", "mail from", "rcpt to", "client", "user", "tls", "size>", "header NAME", "listener", "origin"]
         }
         EventKind::OnServerResponse => &["verb", "mail from", "rcpt to", "code", "origin"],
         EventKind::OnSessionStart

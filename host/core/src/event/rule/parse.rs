@@ -19,10 +19,6 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("subject", "header NAME"),
 ];
 
-/// Fields of the contract that no session of this version can know.
-const NOT_YET: &[(&str, &str)] =
-    &[("user", ", because this version has no AUTH yet"), ("tls", ", because this version has no TLS yet")];
-
 /// Parses one part of a rule, without white space around it.
 pub(super) fn condition(part: &str, event: EventKind) -> Result<Condition, RuleError> {
     let form = || RuleError::Form { part: part.to_owned() };
@@ -60,6 +56,8 @@ fn field(name: &str, event: EventKind) -> Result<Field, RuleError> {
         "mail from" => ("mail from", Field::MailFrom),
         "rcpt to" => ("rcpt to", Field::RcptTo),
         "client" => ("client", Field::Client),
+        "user" => ("user", Field::User),
+        "tls" => ("tls", Field::Tls),
         "size" => ("size>", Field::Size),
         "code" => ("code", Field::Code),
         "listener" => ("listener", Field::Listener),
@@ -73,7 +71,7 @@ fn field(name: &str, event: EventKind) -> Result<Field, RuleError> {
     if fields.contains(&listed) {
         return Ok(field);
     }
-    Err(RuleError::FieldNotKnown { field: name.to_owned(), note: "", event, fields: fields.to_vec() })
+    Err(RuleError::FieldNotKnown { field: name.to_owned(), event, fields: fields.to_vec() })
 }
 
 // RFC 5322 §2.2; white space would be a second word.
@@ -83,9 +81,6 @@ fn is_field_name(name: &str) -> bool {
 
 fn unknown(name: &str, event: EventKind) -> RuleError {
     let (field, fields) = (name.to_owned(), fields_of(event).to_vec());
-    if let Some((_, note)) = NOT_YET.iter().find(|(known, _)| *known == name) {
-        return RuleError::FieldNotKnown { field, note, event, fields };
-    }
     let synonym = SYNONYMS.iter().find(|(tried, _)| *tried == name).map(|(_, meant)| *meant);
     let suggestion = synonym.filter(|meant| fields.contains(meant)).or_else(|| closest(name, &fields));
     RuleError::UnknownField { field, suggestion, event, fields }
@@ -152,8 +147,15 @@ fn pattern(text: &str, field: &Field, name: &str) -> Result<Pattern, RuleError> 
         Field::MailFrom | Field::RcptTo => {
             Ok(glob(text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(text)))
         }
+        Field::Tls if !is_tls_version(text) => wrong("write a version, such as TLSv1.3, or * for any"),
         Field::Verb | Field::Ehlo | Field::Header(_) | Field::Listener => Ok(glob(text)),
+        Field::User | Field::Tls => Ok(glob(text)),
     }
+}
+
+// `tls=yes` would look right and never hold.
+fn is_tls_version(text: &str) -> bool {
+    text.contains('*') || text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("tlsv"))
 }
 
 fn glob(text: &str) -> Pattern {

@@ -186,20 +186,38 @@ fn a_wrong_field_is_an_error_that_names_the_right_ones() {
     assert_eq!(
         error("rctp to=a", EventKind::OnEndOfData),
         "there is no rule field \"rctp to\", did you mean \"rcpt to\"?; on-end-of-data knows ehlo, mail from, \
-         rcpt to, client, size>, header NAME, listener, origin"
+         rcpt to, client, user, tls, size>, header NAME, listener, origin"
     );
     assert!(error("helo=x", EventKind::OnInboundCommand).contains("did you mean \"ehlo\""));
     assert!(error("sizes>1", EventKind::OnEndOfData).contains("did you mean \"size>\""));
     assert!(!error("weather=x", EventKind::OnEndOfData).contains("did you mean"));
-    assert_eq!(error("verb=x", EventKind::OnConnect), "on-connect cannot know \"verb\"; it knows client, listener");
+    assert_eq!(
+        error("verb=x", EventKind::OnConnect),
+        "on-connect cannot know \"verb\"; it knows client, tls, listener"
+    );
     assert!(error("header A=x", EventKind::OnInboundCommand).contains("cannot know \"header a\""));
     assert!(error("header=x", EventKind::OnEndOfData).contains("no rule field \"header\""));
 }
 
 #[test]
-fn user_and_tls_say_that_this_version_has_neither() {
-    assert!(error("user=a", EventKind::OnEndOfData).contains("this version has no AUTH yet"));
-    assert!(error("tls=*", EventKind::OnConnect).contains("this version has no TLS yet"));
+fn a_rule_may_ask_who_the_client_proved_to_be_and_whether_the_line_is_encrypted() {
+    let known = Facts { user: Some("Ann"), tls: Some("TLSv1.3"), ..Facts::default() };
+    let plain = Facts::default();
+    let holds = |text: &str, facts: &Facts<'_>| {
+        matches!(Rule::parse(text, EventKind::OnEndOfData).expect("a rule").matches(facts), Matched::Yes(_))
+    };
+    for (rule, of_known, of_plain) in [
+        ("user=ann", true, false),
+        ("user!=*", false, true),
+        ("tls=*", true, false),
+        ("tls!=*", false, true),
+        ("tls=tlsv1.3|tlsv1.2", true, false),
+        ("tls=TLSv1.2", false, false),
+    ] {
+        assert_eq!((holds(rule, &known), holds(rule, &plain)), (of_known, of_plain), "{rule}");
+    }
+    assert!(error("tls=yes", EventKind::OnConnect).contains("such as TLSv1.3"));
+    assert!(error("user=a", EventKind::OnConnect).contains("cannot know"));
 }
 
 #[test]

@@ -7,9 +7,9 @@ use basin_core::event::{Answer, Budget, EventKind, Failure, Overlay};
 use basin_sinks::{CallReport, Component};
 use serde_json::{Value, json};
 
-use super::effects::{self, Effect};
 use super::outcome;
 use crate::cli::table::{Table, printable};
+use crate::effects::{self, Effect};
 
 /// A call and everything that is told about it.
 pub(super) struct Report<'a> {

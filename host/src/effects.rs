@@ -1,18 +1,18 @@
 //! What a call changed, in words: the overlay before it against the overlay after it.
 
+mod diff;
+
 use basin_core::event::Overlay;
 use basin_core::mail::{Body, HeaderBlock, Message, Recipient, Scope};
-
-use super::diff;
 
 /// Bodies up to this length are compared line by line, in octets; of longer ones only the length is told.
 const BODY_BYTES_SHOWN: u64 = 256 * 1024;
 
 /// A part of the scene and what changed in it, line by line.
-pub(super) type Effect = (&'static str, Vec<String>);
+pub(crate) type Effect = (&'static str, Vec<String>);
 
 /// Everything that changed; empty where nothing did.
-pub(super) fn of(before: &Overlay, after: &Overlay, sink: &str) -> Vec<Effect> {
+pub(crate) fn of(before: &Overlay, after: &Overlay, sink: &str) -> Vec<Effect> {
     let mut effects = Vec::new();
     effects.push(("answer", answer(before, after)));
     if let (Some(before), Some(after)) = (&before.command, &after.command)
@@ -43,18 +43,30 @@ fn changed(what: &str, before: &str, after: &str) -> Vec<String> {
 fn answer(before: &Overlay, after: &Overlay) -> Vec<String> {
     let mut lines = Vec::new();
     if before.banner != after.banner {
-        lines.extend(after.banner.iter().map(|banner| format!("banner {banner}")));
+        lines
+            .push(after.banner.as_ref().map_or("banner of the server".to_owned(), |banner| format!("banner {banner}")));
     }
     if before.response != after.response {
-        lines.extend(after.response.iter().map(|response| format!("replaced by {response}")));
+        lines.push(after.response.as_ref().map_or("not replaced".to_owned(), |reply| format!("replaced by {reply}")));
     }
-    let appended = after.appended.iter().skip(before.appended.len());
-    lines.extend(appended.map(|line| format!("line added: {line}")));
+    match after.appended.strip_prefix(before.appended.as_slice()) {
+        Some(appended) => lines.extend(appended.iter().map(|line| format!("line added: {line}"))),
+        None => lines.extend(listed(&before.appended, &after.appended)),
+    }
     if before.delay != after.delay {
         lines.push(format!("delayed by {} ms", after.delay.as_millis()));
     }
     if before.is_protocol_error != after.is_protocol_error {
-        lines.push("counted as a protocol error".to_owned());
+        let word = if after.is_protocol_error { "counted" } else { "not counted" };
+        lines.push(format!("{word} as a protocol error"));
+    }
+    if before.authenticated != after.authenticated {
+        let who = after.authenticated.as_ref();
+        lines.push(
+            who.map_or("not authenticated".to_owned(), |it| {
+                format!("authenticated as {} by {}", it.user, it.mechanism)
+            }),
+        );
     }
     lines
 }
