@@ -13,7 +13,7 @@ QUEUE       ?= 100000
 SEEDS       ?= 0..100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short simulate test-peers bench bench-quick bench-queue fuzz powercut clean-run
+.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short simulate test-peers bench bench-quick bench-idle bench-queue fuzz powercut clean-run
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -88,6 +88,10 @@ bench: setup guests hostile ## Measure speed and memory beside a null SMTP serve
 bench-quick: setup guests hostile
 	$(CARGO) build --release -p basin -p basin-tests --bins
 	BASIN_BIN=$(CURDIR)/target/release/basin BASIN_WASM=$(WASM) target/release/bench --quick
+
+bench-idle: setup ## Measure 10,000 idle sessions, 1,000 slow ones and endless lines (release build)
+	$(CARGO) build --release -p basin -p basin-tests --bins
+	BASIN_BIN=$(CURDIR)/target/release/basin target/release/bench --idle
 
 bench-queue: ## Measure a queue of QUEUE messages (default 100,000): open, scan, lists, delivery beside lists
 	$(CARGO) run --release -p basin-spool --example queue_bench -- $(BENCH_DIRECTORY) $(QUEUE)

@@ -14,6 +14,7 @@ pub mod letter;
 pub mod maildir;
 pub mod next_hop;
 pub mod null;
+pub mod patience;
 pub mod powercut;
 pub mod process;
 pub mod random;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use basin_tests::contest::{Contestant, Figures, Kind, recipient};
 use basin_tests::generator::Load;
 use basin_tests::null;
+use basin_tests::patience;
 use basin_tests::relay::{self, Relay, Tools};
 
 /// Rounds of a full run; odd, so that the median is a figure that was measured.
@@ -19,14 +20,20 @@ const SESSIONS: u32 = 20;
 /// Octets of a message, as in the targets.
 const MESSAGE_BYTES: usize = 10 * 1024;
 
-const USAGE: &str = "usage: bench [--relay] [--quick] [--only WORD]
+/// Sessions that do nothing, and sessions that send an octet a second, as in the targets.
+const IDLE_SESSIONS: u32 = 10_000;
+const SLOW_SESSIONS: u32 = 1_000;
+
+const USAGE: &str = "usage: bench [--relay | --idle] [--quick] [--only WORD]
   --relay      relaying alone: Basin beside Postfix
+  --idle       idle and slow sessions and endless lines alone
   --quick      one short round, to see whether it works
   --only WORD  contestants whose name holds the word";
 
 #[derive(Default)]
 struct Options {
     is_relay: bool,
+    is_idle: bool,
     is_quick: bool,
     only: Option<String>,
 }
@@ -78,6 +85,7 @@ fn options(arguments: &[String]) -> Option<Options> {
     while let Some(argument) = rest.next() {
         match argument.as_str() {
             "--relay" => options.is_relay = true,
+            "--idle" => options.is_idle = true,
             "--quick" => options.is_quick = true,
             "--only" => options.only = Some(rest.next()?.clone()),
             _ => return None,
@@ -124,6 +132,9 @@ fn shapes(plan: &Plan) -> Vec<Shape> {
 
 fn bench(runtime: &tokio::runtime::Runtime, options: &Options) -> io::Result<()> {
     let plan = plan(options);
+    if options.is_idle {
+        return runtime.block_on(idling(options.is_quick));
+    }
     println!(
         "{SESSIONS} sessions, {} KiB messages, medians of {} rounds; CPU is that of the server alone.",
         MESSAGE_BYTES / 1024,
@@ -132,7 +143,32 @@ fn bench(runtime: &tokio::runtime::Runtime, options: &Options) -> io::Result<()>
     if !options.is_relay {
         accepting(runtime, &plan)?;
     }
-    relaying(&plan)
+    relaying(&plan)?;
+    // The word is one for contestants; these have none.
+    if options.is_relay || options.only.is_some() { Ok(()) } else { runtime.block_on(idling(options.is_quick)) }
+}
+
+/// What clients cost that do nothing, or do it slowly.
+async fn idling(is_quick: bool) -> io::Result<()> {
+    let (idle, slow, messages) = if is_quick { (500, 100, 2_000) } else { (IDLE_SESSIONS, SLOW_SESSIONS, 20_000) };
+    let fitting = patience::raise_descriptors()?;
+    if fitting < idle {
+        println!("\nonly {fitting} sessions: the limit of open files (ulimit -Hn) allows no more");
+    }
+    let idle = patience::idle(idle.min(fitting)).await?;
+    let beside = patience::beside(slow.min(fitting), messages).await?;
+    let endless = patience::endless().await?;
+    println!("\n### Clients that do nothing, or do it slowly\n");
+    println!("| what | figure |\n| --- | ---: |");
+    println!("| resident memory before | {} KiB |", idle.before_kib);
+    println!("| the same with {} idle sessions | {} KiB |", idle.sessions, idle.after_kib);
+    println!("| memory of an idle session | {:.1} KiB |", idle.each_kib());
+    println!("| messages a second, 20 sessions, pipelined | {:.0} |", beside.alone);
+    println!("| the same beside {} sessions that send an octet a second | {:.0} |", beside.slow, beside.beside);
+    println!("| ratio | {:.2} |", beside.beside / beside.alone.max(1.0));
+    println!("| memory for a command of 4 MiB without CR LF | {:+.0} KiB |", endless.command_kib);
+    println!("| memory for a line of text of 4 MiB without CR LF | {:+.0} KiB |", endless.text_kib);
+    Ok(())
 }
 
 fn accepting(runtime: &tokio::runtime::Runtime, plan: &Plan) -> io::Result<()> {

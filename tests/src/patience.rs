@@ -1,0 +1,182 @@
+//! What clients cost that do nothing, or do it slowly: memory of idle sessions, and what is left for the others.
+
+use std::io::{self, Error, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::generator::{self, Load};
+use crate::process::memory_kib;
+use crate::server::TestServer;
+use crate::settings::{DOMAIN, Settings};
+
+/// Addresses that clients come from. One has some 28,000 ports for one server, and many wait for their end.
+const SOURCES: u8 = 8;
+
+/// Wait for the greeting of one of very many sessions.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Descriptors of a process beside those of its sessions.
+const DESCRIPTORS_BESIDE: u64 = 200;
+
+/// The endless line, in octets.
+const LINE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Memory of the server with and without idle sessions.
+#[derive(Debug, Clone, Copy)]
+pub struct Idle {
+    /// Sessions that were open.
+    pub sessions: u32,
+    /// Resident memory before the first of them, in KiB.
+    pub before_kib: u64,
+    /// The same with all of them greeted and waiting.
+    pub after_kib: u64,
+}
+
+impl Idle {
+    /// Memory of one session, in KiB.
+    pub fn each_kib(&self) -> f64 {
+        difference(self.before_kib, self.after_kib) / f64::from(self.sessions.max(1))
+    }
+}
+
+/// Throughput with and without slow clients beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside {
+    /// Slow sessions, each of which sends an octet a second.
+    pub slow: u32,
+    /// Messages a second without them: the mean of a run before and one after.
+    pub alone: f64,
+    /// Messages a second beside them.
+    pub beside: f64,
+}
+
+/// Memory that endless lines cost, in KiB over what there was before.
+#[derive(Debug, Clone, Copy)]
+pub struct Endless {
+    /// A command without an end.
+    pub command_kib: f64,
+    /// A line of text without an end.
+    pub text_kib: f64,
+}
+
+fn difference(before: u64, after: u64) -> f64 {
+    let kib = i64::try_from(after).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(0);
+    f64::from(i32::try_from(kib).unwrap_or(i32::MAX))
+}
+
+/// A server that takes as many sessions as anybody wants and waits long for each.
+fn server() -> io::Result<TestServer> {
+    let mut settings = Settings::usual();
+    settings.listener = "max-connections = 20000\nmax-connections-per-client = 20000\ncommand-timeout = \"30m\"\n\
+                         data-timeout = \"30m\"\n"
+        .to_owned();
+    settings.tables = "[log]\nlevel = \"warn\"\n".to_owned();
+    settings.limits = "deliveries = 0\n".to_owned();
+    TestServer::start_with(settings)
+}
+
+/// Lets this process, and the servers that it starts, have as many descriptors as it may; says how many sessions fit.
+pub fn raise_descriptors() -> io::Result<u32> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    let all = limit.maximum.unwrap_or(u64::from(u32::MAX)).saturating_sub(DESCRIPTORS_BESIDE);
+    Ok(u32::try_from(all).unwrap_or(u32::MAX))
+}
+
+/// Opens that many sessions, greets in each, and measures while all of them are idle.
+pub async fn idle(sessions: u32) -> io::Result<Idle> {
+    let server = server()?;
+    // What the first messages allocate is not the sessions'.
+    generator::run(server.smtp(), &load(200)).await?;
+    let before_kib = memory_kib(server.pid())?;
+    let crowd = greeted(server.smtp(), sessions).await?;
+    let after_kib = memory_kib(server.pid())?;
+    drop(crowd);
+    Ok(Idle { sessions, before_kib, after_kib })
+}
+
+/// Measures a usual load alone, beside sessions that send an octet a second, and alone again.
+pub async fn beside(slow: u32, messages: u32) -> io::Result<Beside> {
+    let server = server()?;
+    generator::run(server.smtp(), &load(200)).await?;
+    let first = generator::run(server.smtp(), &load(messages)).await?.rate();
+    let mut crowd = greeted(server.smtp(), slow).await?;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&is_over);
+    let trickle = tokio::spawn(async move {
+        while !stop.load(Ordering::Relaxed) {
+            for stream in &mut crowd {
+                stream.write_all(b"x").await?;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok::<_, Error>(())
+    });
+    let beside = generator::run(server.smtp(), &load(messages)).await?.rate();
+    is_over.store(true, Ordering::Relaxed);
+    trickle.await.map_err(Error::other)??;
+    let last = generator::run(server.smtp(), &load(messages)).await?.rate();
+    Ok(Beside { slow, alone: f64::midpoint(first, last), beside })
+}
+
+/// Sends 4 MiB without a line end, as a command and as text.
+pub async fn endless() -> io::Result<Endless> {
+    let server = server()?;
+    generator::run(server.smtp(), &load(200)).await?;
+    let [mut command, mut text] = [greeted(server.smtp(), 1).await?, greeted(server.smtp(), 1).await?];
+    let (Some(command), Some(text)) = (command.first_mut(), text.first_mut()) else {
+        return Err(Error::other("no session"));
+    };
+    let begin = format!("MAIL FROM:<slow@client.example>\r\nRCPT TO:<user@{DOMAIN}>\r\nDATA\r\n");
+    text.write_all(begin.as_bytes()).await?;
+    until(text, b"354").await?;
+    let start = memory_kib(server.pid())?;
+    command.write_all(&vec![b'x'; LINE_BYTES]).await?;
+    let middle = memory_kib(server.pid())?;
+    text.write_all(&vec![b'x'; LINE_BYTES]).await?;
+    let end = memory_kib(server.pid())?;
+    Ok(Endless { command_kib: difference(start, middle), text_kib: difference(middle, end) })
+}
+
+fn load(messages: u32) -> Load {
+    let recipient = format!("user@{DOMAIN}");
+    Load { sessions: 20, messages, per_session: 1000, bytes: 10 * 1024, is_pipelined: true, recipient }
+}
+
+/// Sessions that have been greeted both ways, from several addresses.
+async fn greeted(server: SocketAddr, count: u32) -> io::Result<Vec<TcpStream>> {
+    let mut streams = Vec::new();
+    for number in 0..count {
+        let socket = TcpSocket::new_v4()?;
+        let last = u8::try_from(number % u32::from(SOURCES)).unwrap_or(0) + 1;
+        socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 1, last), 0)))?;
+        let mut stream = socket.connect(server).await?;
+        until(&mut stream, b"220 ").await?;
+        stream.write_all(b"EHLO client.example\r\n").await?;
+        until(&mut stream, b"250 ").await?;
+        streams.push(stream);
+    }
+    Ok(streams)
+}
+
+/// Reads until a line begins like that and has its end.
+async fn until(stream: &mut TcpStream, start: &[u8]) -> io::Result<()> {
+    let mut octets = Vec::new();
+    loop {
+        let is_there = |line: &[u8]| line.starts_with(start) && line.ends_with(b"\n");
+        if octets.split_inclusive(|&octet| octet == b'\n').any(is_there) {
+            return Ok(());
+        }
+        let read = tokio::time::timeout(GREETING_TIMEOUT, stream.read_buf(&mut octets));
+        if read.await.map_err(|_| Error::new(ErrorKind::TimedOut, "no reply"))?? == 0 {
+            let said = String::from_utf8_lossy(&octets).into_owned();
+            return Err(Error::new(ErrorKind::UnexpectedEof, format!("the server closed: {said:?}")));
+        }
+    }
+}
