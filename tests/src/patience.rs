@@ -24,6 +24,9 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(60);
 /// Descriptors of a process beside those of its sessions.
 const DESCRIPTORS_BESIDE: u64 = 200;
 
+/// Times that the load is measured with and without slow clients; odd, so that the median was measured.
+const TURNS: u32 = 5;
+
 /// The endless line, in octets.
 const LINE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -45,14 +48,14 @@ impl Idle {
     }
 }
 
-/// Throughput with and without slow clients beside it.
+/// Throughput beside slow clients that send, and beside the same ones silent.
 #[derive(Debug, Clone, Copy)]
 pub struct Beside {
     /// Slow sessions, each of which sends an octet a second.
     pub slow: u32,
-    /// Messages a second without them: the mean of a run before and one after.
+    /// Messages a second while they are silent.
     pub alone: f64,
-    /// Messages a second beside them.
+    /// Messages a second while they send.
     pub beside: f64,
 }
 
@@ -101,28 +104,43 @@ pub async fn idle(sessions: u32) -> io::Result<Idle> {
     Ok(Idle { sessions, before_kib, after_kib })
 }
 
-/// Measures a usual load alone, beside sessions that send an octet a second, and alone again.
+/// Measures a usual load in turns: beside sessions that are silent, and beside the same ones while each sends an octet
+/// a second. Turns, so that a change of the machine's other load meets both.
 pub async fn beside(slow: u32, messages: u32) -> io::Result<Beside> {
     let server = server()?;
     generator::run(server.smtp(), &load(200)).await?;
-    let first = generator::run(server.smtp(), &load(messages)).await?.rate();
-    let mut crowd = greeted(server.smtp(), slow).await?;
-    let is_over = Arc::new(AtomicBool::new(false));
-    let stop = Arc::clone(&is_over);
-    let trickle = tokio::spawn(async move {
-        while !stop.load(Ordering::Relaxed) {
+    let crowd = greeted(server.smtp(), slow).await?;
+    let is_sending = Arc::new(AtomicBool::new(false));
+    let trickle = tokio::spawn(trickle(crowd, Arc::clone(&is_sending)));
+    let [mut alone, mut beside] = [Vec::new(), Vec::new()];
+    for _ in 0..TURNS {
+        for (sends, rates) in [(false, &mut alone), (true, &mut beside)] {
+            is_sending.store(sends, Ordering::Relaxed);
+            rates.push(generator::run(server.smtp(), &load(messages / TURNS)).await?.rate());
+        }
+    }
+    if trickle.is_finished() {
+        return Err(Error::other("a slow session was closed"));
+    }
+    trickle.abort();
+    Ok(Beside { slow, alone: median(alone), beside: median(beside) })
+}
+
+/// Sends an octet a second in each session while that is wanted; ends where one of them was closed.
+async fn trickle(mut crowd: Vec<TcpStream>, is_wanted: Arc<AtomicBool>) -> io::Result<()> {
+    loop {
+        if is_wanted.load(Ordering::Relaxed) {
             for stream in &mut crowd {
                 stream.write_all(b"x").await?;
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        Ok::<_, Error>(())
-    });
-    let beside = generator::run(server.smtp(), &load(messages)).await?.rate();
-    is_over.store(true, Ordering::Relaxed);
-    trickle.await.map_err(Error::other)??;
-    let last = generator::run(server.smtp(), &load(messages)).await?.rate();
-    Ok(Beside { slow, alone: f64::midpoint(first, last), beside })
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
 }
 
 /// Sends 4 MiB without a line end, as a command and as text.

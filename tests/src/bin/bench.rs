@@ -163,8 +163,8 @@ async fn idling(is_quick: bool) -> io::Result<()> {
     println!("| resident memory before | {} KiB |", idle.before_kib);
     println!("| the same with {} idle sessions | {} KiB |", idle.sessions, idle.after_kib);
     println!("| memory of an idle session | {:.1} KiB |", idle.each_kib());
-    println!("| messages a second, 20 sessions, pipelined | {:.0} |", beside.alone);
-    println!("| the same beside {} sessions that send an octet a second | {:.0} |", beside.slow, beside.beside);
+    println!("| messages a second beside {} silent sessions | {:.0} |", beside.slow, beside.alone);
+    println!("| the same while each of them sends an octet a second | {:.0} |", beside.beside);
     println!("| ratio | {:.2} |", beside.beside / beside.alone.max(1.0));
     println!("| memory for a command of 4 MiB without CR LF | {:+.0} KiB |", endless.command_kib);
     println!("| memory for a line of text of 4 MiB without CR LF | {:+.0} KiB |", endless.text_kib);
