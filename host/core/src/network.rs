@@ -5,10 +5,26 @@ use core::net::{IpAddr, Ipv6Addr};
 
 /// An address or a network, IPv4 written as the IPv6 addresses that stand for it (RFC 4291 §2.5.5.2), so
 /// that a client on a dual-stack socket is the same client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     bits: u128,
     mask: u128,
+}
+
+/// How much of an address stands for one client, in bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefixes {
+    /// Of an IPv4 address, 0 to 32.
+    pub v4: u8,
+    /// Of an IPv6 address, 0 to 128.
+    pub v6: u8,
+}
+
+impl Default for Prefixes {
+    /// One IPv4 address; of IPv6 a /64, which is what one customer has at least.
+    fn default() -> Self {
+        Self { v4: 32, v6: 64 }
+    }
 }
 
 impl Network {
@@ -28,6 +44,18 @@ impl Network {
         let host_bits = width.checked_sub(prefix)?;
         let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
         Some(Self { bits: wide(address) & mask, mask })
+    }
+
+    /// The network of that size around an address: the first so many bits of it. More bits than it has are all.
+    pub fn around(address: IpAddr, prefixes: Prefixes) -> Self {
+        let address = address.to_canonical();
+        let host_bits = if address.is_ipv4() {
+            32_u32.saturating_sub(u32::from(prefixes.v4))
+        } else {
+            128_u32.saturating_sub(u32::from(prefixes.v6))
+        };
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        Self { bits: wide(address) & mask, mask }
     }
 
     /// Whether the address lies in the network.
@@ -71,6 +99,17 @@ mod tests {
         for text in ["127.0.0.0/8", "192.0.2.1", "0.0.0.0/0", "::1", "2001:db8::/32", "::/0"] {
             assert_eq!(Network::parse(text).expect("a network").to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_client_is_an_address_or_the_network_around_it() {
+        let around =
+            |text: &str, v4, v6| Network::around(text.parse().expect("an address"), Prefixes { v4, v6 }).to_string();
+        assert_eq!(around("192.0.2.77", 32, 64), "192.0.2.77");
+        assert_eq!(around("::ffff:192.0.2.77", 24, 64), "192.0.2.0/24");
+        assert_eq!(around("2001:db8:0:1:2::3", 32, 64), "2001:db8:0:1::/64");
+        assert_eq!(around("2001:db8::1", 32, 200), "2001:db8::1");
+        assert_eq!(around("192.0.2.77", 0, 0), "0.0.0.0/0");
     }
 
     #[test]

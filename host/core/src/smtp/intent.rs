@@ -233,6 +233,9 @@ impl Live {
         // RFC 5321 §4.5.3.1.10: 452, so that the client sends the rest in another transaction. A limit and
         // no policy: no sink may lift it.
         // After a message about which its recipients differed there is one at a time.
+        if self.is_over_rate {
+            return Some(Refusal { reply: over_rate(), tally: Tally::Work, is_policy: false, is_size: false });
+        }
         let recipients_max = if self.is_one_by_one { 1 } else { self.policy.recipients_max };
         if transaction.message.envelope.recipients.len() >= recipients_max {
             let reply = Reply::with(452, 5, 3, "too many recipients");
@@ -283,6 +286,11 @@ impl Live {
 /// The reply to a message for nobody.
 pub(super) fn no_recipients() -> Reply {
     Reply::with(554, 5, 1, "no valid recipients")
+}
+
+/// The answer to who sends more than it may for now; it keeps the message and tries later.
+pub(super) fn over_rate() -> Reply {
+    Reply::with(451, 7, 0, "too much mail from your address, try again later")
 }
 
 /// The reply to a message over the size limit, declared or real (RFC 1870 §6).

@@ -31,6 +31,8 @@ pub(super) struct Live {
     pub(super) is_one_by_one: bool,
     /// The queue has no room for another message.
     pub(super) is_queue_full: bool,
+    /// The client has sent as much as it may for now.
+    pub(super) is_over_rate: bool,
     /// What SCRAM binds a login to, where the connection is encrypted.
     pub(super) channel: Channel,
     /// Logins that failed; they stay counted whatever else is forgotten.
@@ -123,6 +125,7 @@ impl Live {
             has_failed_chunk: false,
             is_one_by_one: false,
             is_queue_full: false,
+            is_over_rate: false,
             channel,
             auth_failures: 0,
             peer: connection.client.ip(),

@@ -4,7 +4,7 @@ use crate::addr::Address;
 use crate::mail::{DeliverBy, Envelope, Late, Message};
 use crate::reply::Reply;
 use crate::smtp::command::CommandError;
-use crate::smtp::intent::{Action, Intent, OutOfSequence, Refusal, Tally, too_large};
+use crate::smtp::intent::{Action, Intent, OutOfSequence, Refusal, Tally, over_rate, too_large};
 use crate::smtp::live::{Live, Transaction};
 use crate::smtp::parameters::{Parameters, declared_size, held_until, priority};
 use crate::smtp::policy::SenderTable;
@@ -126,6 +126,9 @@ impl Live {
             // RFC 5321 §4.2.3: 452, insufficient storage; the client keeps the message and tries later. A limit and no
             // policy: no sink may lift it.
             return refusal(Reply::with(452, 3, 1, "the queue of this server is full, try again later"), false);
+        }
+        if self.is_over_rate {
+            return refusal(over_rate(), false);
         }
         if self.policy.is_submission {
             // RFC 6409 §4.3, RFC 4954 §6.

@@ -127,6 +127,12 @@ impl Session {
         self.0.is_queue_full = is_full;
     }
 
+    /// Says whether the client has sent as much as it may for now; while it has, MAIL and RCPT are answered with 451
+    /// 4.7.0. The shell says it before it gives a line.
+    pub fn is_over_rate(&mut self, is_over: bool) {
+        self.0.is_over_rate = is_over;
+    }
+
     /// A line passed `limits::COMMAND_LINE_BYTES_MAX`; the shell has read it to its end and dropped it.
     pub fn line_too_long(mut self, now: Timestamp, outbox: &mut Outbox) -> Step {
         self.0.commands += 1;
