@@ -10,7 +10,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use basin_core::queue::{RetryPolicy, SchedulePolicy};
-use basin_core::smtp::ListenerPolicy;
 use basin_core::transport::{Directory, TransportPolicy};
 use basin_outbound::Outbound;
 use basin_outbound::tls_report::TlsReports;
@@ -25,7 +24,9 @@ use crate::clock::{Randomness, now};
 use crate::config::{self, Config};
 use crate::control::{self, ServerState};
 use crate::delivery::{Courier, Maildirs};
-use crate::net::listen::{self, CrowdLimits, Listener};
+use crate::net::Guard;
+use crate::net::crowd::CrowdLimits;
+use crate::net::listen::{self, Listener};
 use crate::pickup::{self, Pickup};
 use crate::privileges::Plan;
 use crate::registry::watch::log_change;
@@ -42,7 +43,10 @@ use crate::telemetry::sinks::SinkMetricNames;
 use crate::tracking::Tracking;
 use crate::transport::{Parts, Queue};
 
+mod doors;
 mod outgoing;
+
+use doors::Doors;
 
 /// How long the tasks get to come to an end after the drain is cut off.
 const END_TIME: Duration = Duration::from_secs(5);
@@ -170,7 +174,7 @@ fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
 struct Server {
     config: Config,
     services: Arc<Services>,
-    policies: Vec<Arc<ArcSwap<ListenerPolicy>>>,
+    doors: Arc<Doors>,
     transport: Arc<ArcSwap<TransportPolicy>>,
     outbound: Arc<ArcSwap<Outbound>>,
     reports: Option<Arc<TlsReports>>,
@@ -234,7 +238,9 @@ impl Server {
         let queue = Queue::new(parts, config.limits.deliveries);
         configure_queue(&queue, &config);
         let (outbound, reports) = outgoing::open(&config, &randomness)?;
-        let services = Arc::new(Services { metrics, ask, spool, queue, tracking, stopper, randomness, directory });
+        let guard = Guard::default();
+        let services =
+            Arc::new(Services { metrics, ask, spool, queue, tracking, stopper, randomness, guard, directory });
         let pickup = open_pickup(&config, &services.spool)?;
         let mut work = services.queue.run(&services.stopper.subscribe());
         outgoing::carry_out(&config, &services, &outbound, reports.clone(), &mut work)?;
@@ -249,16 +255,19 @@ impl Server {
             let admin = Admin { services: services.clone(), engine, spool: config.spool.clone(), free_bytes_min };
             service.spawn(serve_admin(admin, socket));
         }
-        let mut policies = Vec::new();
-        for (listener, socket) in config.listeners.iter().zip(sockets.listeners) {
-            let policy = Arc::new(ArcSwap::from_pointee(listener_policy(&config, listener)));
-            let limits =
-                CrowdLimits { connections: listener.connections_max, per_client: listener.connections_per_client_max };
-            let running = Listener::new(socket, policy.clone(), limits).context("cannot listen")?;
+        let doors = Arc::new(Doors::open(&config)?);
+        for ((listener, socket), door) in config.listeners.iter().zip(sockets.listeners).zip(&doors.all) {
+            let limits = CrowdLimits {
+                connections: listener.connections_max,
+                per_client: listener.connections_per_client_max,
+                rates: listener.rates,
+                prefixes: listener.prefixes,
+            };
+            let running = Listener::new(socket, door.clone(), limits).context("cannot listen")?;
             work.spawn(running.run(services.clone(), services.stopper.subscribe()));
-            policies.push(policy);
         }
-        let server = Self { config, services, policies, transport, outbound, reports, signing, level };
+        service.spawn(doors::watch(doors.clone()));
+        let server = Self { config, services, doors, transport, outbound, reports, signing, level };
         Ok((server, Tasks { work, service, courier: courier_thread }))
     }
 
@@ -290,6 +299,9 @@ impl Server {
             outbound: config::Outbound { connections: self.config.outbound.connections, ..config.outbound.clone() },
             ..self.config.clone()
         };
+        if let Err(error) = self.doors.change(current.clone()) {
+            return Reloaded { result: Err(&format!("{error:#}")) }.record();
+        }
         self.services.directory.store(config.directory.clone());
         self.transport.store(Arc::new(signing_policy(&current, &signing)));
         self.signing.store(Arc::new(signing));
@@ -297,9 +309,6 @@ impl Server {
         self.outbound.store(Arc::new(outbound));
         configure_queue(&self.services.queue, &current);
         self.services.queue.rethink();
-        for (policy, listener) in self.policies.iter().zip(&current.listeners) {
-            policy.store(Arc::new(listener_policy(&current, listener)));
-        }
         self.level.set(config.log.level);
         Reloaded { result: Ok(()) }.record();
     }
@@ -454,17 +463,4 @@ fn configure_queue(queue: &Queue, config: &Config) {
         ..SchedulePolicy::new(config.routes.clone())
     };
     queue.configure(policy, config.queue.messages_max);
-}
-
-fn listener_policy(config: &Config, listener: &config::Listener) -> ListenerPolicy {
-    ListenerPolicy {
-        message_bytes_max: listener.message_bytes_max,
-        recipients_max: listener.recipients_max,
-        errors_max: listener.errors_max,
-        command_timeout: listener.command_timeout,
-        data_timeout: listener.data_timeout,
-        data_total: listener.data_total,
-        relay_clients: config.relay_clients.clone(),
-        ..ListenerPolicy::new(listener.name.as_str(), config.host_name.as_str(), config.directory.clone())
-    }
 }

@@ -15,6 +15,8 @@ use crate::ask::{self, Ask};
 use crate::clock::{Randomness, now};
 use crate::config::Config;
 use crate::delivery::{Courier, Maildirs};
+use crate::net::Guard;
+use crate::net::door::Door;
 use crate::registry::Loaded;
 use crate::services::Services;
 use crate::shutdown::Stopper;
@@ -27,7 +29,7 @@ use crate::transport::{Parts, Queue};
 /// The parts of a server, and the folder that holds them.
 pub(crate) struct Harness {
     pub(crate) services: Arc<Services>,
-    pub(crate) policy: Arc<ListenerPolicy>,
+    pub(crate) door: Arc<Door>,
     pub(crate) home: TempDir,
 }
 
@@ -77,13 +79,23 @@ impl Harness {
         };
         let queue = Queue::new(parts, 4);
         let stopper = Arc::new(Stopper::default());
-        let services =
-            Services { metrics, ask, spool, queue, tracking: Tracking::off(), stopper, randomness, directory };
+        let services = Services {
+            metrics,
+            ask,
+            spool,
+            queue,
+            tracking: Tracking::off(),
+            stopper,
+            randomness,
+            guard: Guard::default(),
+            directory,
+        };
         let policy = ListenerPolicy {
             message_bytes_max: 1_000_000,
             ..ListenerPolicy::new("inbound", config.host_name.as_str(), config.directory.clone())
         };
-        Self { services: Arc::new(services), policy: Arc::new(policy), home }
+        let door = Door { policy: Arc::new(policy), tls: None, proxies: Vec::new(), greet_delay: Duration::ZERO };
+        Self { services: Arc::new(services), door: Arc::new(door), home }
     }
 
     /// Files in the mailbox of a local part.

@@ -25,5 +25,6 @@ pub mod signing;
 pub mod sink_host;
 pub mod state;
 pub mod telemetry;
+pub mod tls;
 pub mod tracking;
 pub mod transport;

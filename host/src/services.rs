@@ -8,6 +8,7 @@ use basin_spool::Spool;
 
 use crate::ask::Ask;
 use crate::clock::Randomness;
+use crate::net::Guard;
 use crate::shutdown::Stopper;
 use crate::telemetry::Metrics;
 use crate::tracking::Tracking;
@@ -29,6 +30,8 @@ pub struct Services {
     pub stopper: Arc<Stopper>,
     /// Random numbers.
     pub randomness: Randomness,
+    /// What keeps clients from using the server up.
+    pub guard: Guard,
     /// Who lives here; changes when the configuration is read again.
     pub directory: Arc<ArcSwap<Directory>>,
 }

@@ -4,11 +4,13 @@
 //! each other in any order. `make e2e` builds the server and the components that they need.
 
 mod attacks;
+mod auth;
 mod console;
 mod delivery;
 mod disk;
 mod exchangers;
 mod hostile;
+mod listeners;
 mod notices;
 mod queue;
 mod refusals;
@@ -20,6 +22,7 @@ mod shutdown;
 mod signing;
 mod smuggling;
 mod startup;
+mod tls;
 mod tracing;
 mod transcripts;
 mod verdicts;

@@ -4,6 +4,8 @@ use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::tls::{self, TlsStream};
+
 /// Wait for any one reply before the test fails. Far over what a healthy server needs on a busy machine.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -41,10 +43,29 @@ impl Reply {
     }
 }
 
+/// A connection in the open, or encrypted.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream>),
+    /// A handshake failed.
+    Broken,
+}
+
+impl Stream {
+    fn socket(&self) -> io::Result<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Ok(stream),
+            Self::Tls(stream) => Ok(stream.get_ref()),
+            Self::Broken => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
 /// One connection to the server under test.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     used: usize,
 }
@@ -56,7 +77,36 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        Ok(Self { stream, buffer: Vec::new(), used: 0 })
+        Ok(Self { stream: Stream::Plain(stream), buffer: Vec::new(), used: 0 })
+    }
+
+    /// Connects, shakes hands at once and leaves the banner unread (RFC 8314).
+    pub fn connect_tls(server: SocketAddr, server_name: &str) -> io::Result<Self> {
+        let mut client = Self::connect(server)?;
+        client.shake(server_name)?;
+        Ok(client)
+    }
+
+    /// Says STARTTLS and shakes hands; EHLO is the caller's.
+    pub fn start_tls(&mut self, server_name: &str) -> io::Result<()> {
+        self.command("STARTTLS")?.require(220)?;
+        self.shake(server_name)
+    }
+
+    /// Shakes hands on a connection that was in the open.
+    pub fn shake(&mut self, server_name: &str) -> io::Result<()> {
+        let Stream::Plain(stream) = std::mem::replace(&mut self.stream, Stream::Broken) else {
+            return Err(wrong("the connection is encrypted already".to_owned()));
+        };
+        self.stream = Stream::Tls(Box::new(tls::shake(stream, server_name)?));
+        Ok(())
+    }
+
+    /// The certificate that the server showed.
+    pub fn server_certificate(&self) -> io::Result<Vec<u8>> {
+        let Stream::Tls(stream) = &self.stream else { return Err(wrong("the connection is not encrypted".to_owned())) };
+        let shown = stream.conn.peer_certificates().and_then(|chain| chain.first());
+        shown.map(|certificate| certificate.to_vec()).ok_or_else(|| wrong("the server showed none".to_owned()))
     }
 
     /// Connects, reads the banner and says EHLO.
@@ -69,17 +119,24 @@ impl Client {
 
     /// Bounds each later read; for the tests that measure how fast an answer comes.
     pub fn patience(&self, time: Duration) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(time))
+        self.stream.socket()?.set_read_timeout(Some(time))
     }
 
     /// The client's own address, as the server sees it.
     pub fn local(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+        self.stream.socket()?.local_addr()
     }
 
     /// Sends octets as they are.
     pub fn send(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.stream.write_all(octets)
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(octets),
+            Stream::Tls(stream) => {
+                stream.write_all(octets)?;
+                stream.flush()
+            }
+            Stream::Broken => Err(ErrorKind::NotConnected.into()),
+        }
     }
 
     /// Sends a line and reads the reply.
@@ -159,7 +216,7 @@ impl Client {
 
     /// Closes the sending half: the server sees the end of the input and can still answer.
     pub fn finish_sending(&self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+        self.stream.socket()?.shutdown(Shutdown::Write)
     }
 
     fn line(&mut self) -> io::Result<Vec<u8>> {
@@ -183,7 +240,11 @@ impl Client {
         self.buffer.drain(..self.used);
         self.used = 0;
         let mut chunk = [0; 8192];
-        let count = self.stream.read(&mut chunk)?;
+        let count = match &mut self.stream {
+            Stream::Plain(stream) => stream.read(&mut chunk)?,
+            Stream::Tls(stream) => stream.read(&mut chunk)?,
+            Stream::Broken => return Err(ErrorKind::NotConnected.into()),
+        };
         self.buffer.extend_from_slice(chunk.get(..count).unwrap_or_default());
         Ok(count)
     }

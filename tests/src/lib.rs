@@ -23,4 +23,5 @@ pub mod server;
 pub mod settings;
 pub mod storm;
 pub mod tally;
+pub mod tls;
 pub mod wait;

@@ -16,7 +16,9 @@ pub mod serve;
 pub mod sink;
 pub mod spool;
 pub mod table;
+pub mod tls;
 pub mod trace;
+pub mod user;
 pub mod version;
 
 /// Where the configuration lies when nobody says otherwise.
@@ -68,6 +70,10 @@ enum Command {
     Spool(spool::Spool),
     /// Make, publish and check the keys that sign mail.
     Dkim(dkim::Dkim),
+    /// Make a certificate for first steps.
+    Tls(tls::Tls),
+    /// Say who may log in.
+    User(user::User),
     /// Say which version this is.
     Version(version::Version),
 }
@@ -85,6 +91,8 @@ pub fn main() -> ExitCode {
         Command::Trace(trace) => trace.run(&context),
         Command::Spool(spool) => spool.run(&context),
         Command::Dkim(dkim) => dkim.run(&context),
+        Command::Tls(tls) => tls.run(&context),
+        Command::User(user) => user.run(&context),
         Command::Version(version) => version.run(),
     };
     match result {

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use basin_core::addr::{Address, check_domain};
-use basin_core::limits;
 use basin_core::transport::directory::{Directory, Tables};
 
-use super::checked::{Config, Domain, Limits, Listener, Log};
+use super::checked::{Config, Domain, Limits, Log};
 use super::raw;
 use super::source::{Problem, Source};
 use crate::tracking::TrackingOptions;
@@ -26,8 +25,11 @@ const TRACKING_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Least octets of the tracking log: it is kept in eight parts, each of which should hold a full buffer's line.
 const TRACKING_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
+mod listener;
 mod outgoing;
 mod signing;
+
+use listener::Common;
 
 /// Collects what is wrong, so that one run of `basin check` shows all of it.
 pub(super) struct Check<'a> {
@@ -51,7 +53,10 @@ impl Check<'_> {
     // `None` only where a problem was recorded.
     pub(super) fn config(&mut self, file: &Path, written: raw::File) -> Option<Config> {
         let host_name = self.host_name(written.host_name);
-        let listeners = self.listeners(written.listener);
+        let certificates = self.certificates(written.certificate);
+        let users_file = written.auth.users_file.map(|file| self.folder.join(file));
+        let common = Common { certificates: &certificates, users: users_file.clone() };
+        let listeners = self.listeners(written.listener, &common);
         let domains = self.domains(written.domain);
         let aliases = self.aliases(&written.aliases);
         let postmaster = self.postmaster(written.postmaster, &domains);
@@ -79,6 +84,8 @@ impl Check<'_> {
             maildir: path(written.maildir.directory, "/var/lib/basin/mail"),
             admin: admin?,
             listeners,
+            certificates,
+            users_file,
             domains,
             aliases,
             postmaster: postmaster?,
@@ -141,80 +148,6 @@ impl Check<'_> {
             return None;
         }
         Some(name)
-    }
-
-    fn listeners(&mut self, written: Vec<raw::Listener>) -> Vec<Listener> {
-        if written.is_empty() {
-            self.wrong(
-                "listener",
-                "there is no listener; add [[listener]] with name = \"inbound\" and address = \"[::]:25\"",
-            );
-        }
-        let mut listeners: Vec<Listener> = Vec::new();
-        for (index, raw) in written.into_iter().enumerate() {
-            let at = |name: &str| format!("listener[{index}].{name}");
-            let listener = self.listener(&at, raw);
-            if let Some(same) =
-                listeners.iter().find(|other| listener.as_ref().is_some_and(|new| new.name == other.name))
-            {
-                let text = format!("two listeners are named {:?}; each needs a name of its own", same.name);
-                self.wrong(&at("name"), text);
-            }
-            listeners.extend(listener);
-        }
-        listeners
-    }
-
-    fn listener(&mut self, at: &dyn Fn(&str) -> String, raw: raw::Listener) -> Option<Listener> {
-        let is_name = |name: &String| !name.is_empty() && name.bytes().all(|o| o.is_ascii_alphanumeric() || o == b'-');
-        let name = raw.name.filter(is_name);
-        if name.is_none() {
-            self.wrong(&at("name"), "a listener needs a name of letters, digits and hyphens, such as \"inbound\"");
-        }
-        let address = raw.address.as_deref().and_then(|text| text.parse().ok());
-        if address.is_none() {
-            let found = raw.address.map_or("nothing".to_owned(), |text| format!("{text:?}"));
-            self.wrong(
-                &at("address"),
-                format!("expected IP:PORT such as \"0.0.0.0:25\" or \"[::]:25\", found {found}"),
-            );
-        }
-        let recipients_max = raw.max_recipients.unwrap_or(limits::RECIPIENTS_DEFAULT);
-        if recipients_max < 100 {
-            self.wrong(&at("max-recipients"), "RFC 5321 §4.5.3.1.8 requires 100 at least");
-        }
-        let message_bytes_max = raw.max_message_size.map_or(limits::MESSAGE_BYTES_DEFAULT, |size| size.0);
-        if message_bytes_max < 64 * 1024 {
-            self.wrong(&at("max-message-size"), "RFC 5321 §4.5.3.1.7 requires \"64KiB\" at least");
-        }
-        let command_timeout = raw.command_timeout.map_or(limits::COMMAND_TIMEOUT_DEFAULT, |time| time.0);
-        if command_timeout < limits::COMMAND_TIMEOUT_DEFAULT {
-            self.warn(
-                &at("command-timeout"),
-                "RFC 5321 §4.5.3.2.7 asks for \"5m\" at least; slow clients will be cut off",
-            );
-        }
-        let mut positive = |name: &str, value: usize| {
-            if value == 0 {
-                self.wrong(&at(name), "0 would let nobody in; leave the key out for the default");
-            }
-            value
-        };
-        Some(Listener {
-            connections_max: positive("max-connections", raw.max_connections.unwrap_or(1_000)),
-            connections_per_client_max: positive(
-                "max-connections-per-client",
-                raw.max_connections_per_client.unwrap_or(100),
-            ),
-            name: name?,
-            address: address?,
-            message_bytes_max,
-            recipients_max,
-            command_timeout,
-            data_timeout: raw.data_timeout.map_or(limits::DATA_TIMEOUT_DEFAULT, |time| time.0),
-            data_total: raw.data_total.map_or(limits::DATA_TOTAL_DEFAULT, |time| time.0),
-            errors_max: raw.max_errors.unwrap_or(limits::ERRORS_MAX),
-        })
     }
 
     fn domains(&mut self, written: Vec<raw::Domain>) -> Vec<Domain> {

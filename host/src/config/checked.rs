@@ -11,8 +11,9 @@ use basin_core::transport::RouteTable;
 use basin_core::transport::directory::Directory;
 
 use super::check::Check;
+use super::listener::{CertificateFiles, Listener};
 use super::outgoing::{Credentials, Dns, Outbound, Queue, Tls};
-use super::raw::{self, write_size, write_time};
+use super::raw::{self, write_time};
 use super::signing::{ArcKey, DkimKey, Pickup};
 use super::source::{ConfigErrors, Problem, Source};
 use crate::tracking::TrackingOptions;
@@ -38,6 +39,10 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// Listeners; one at least, names differ.
     pub listeners: Vec<Listener>,
+    /// Certificates of this server.
+    pub certificates: Vec<CertificateFiles>,
+    /// The file of users, where listeners name no other.
+    pub users_file: Option<PathBuf>,
     /// Local domains; one at least.
     pub domains: Vec<Domain>,
     /// Aliases by address.
@@ -74,31 +79,6 @@ pub struct Config {
     pub tracking: Option<TrackingOptions>,
     /// What is doubtful and does not prevent a start.
     pub warnings: Vec<Problem>,
-}
-
-/// A port that takes mail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Name.
-    pub name: String,
-    /// Address and port.
-    pub address: SocketAddr,
-    /// Largest message, in octets.
-    pub message_bytes_max: u64,
-    /// Most recipients of one message.
-    pub recipients_max: usize,
-    /// Wait for a command.
-    pub command_timeout: Duration,
-    /// Wait for a block of a message.
-    pub data_timeout: Duration,
-    /// Time for a whole message.
-    pub data_total: Duration,
-    /// Most connections at once.
-    pub connections_max: usize,
-    /// Most connections of one client at once.
-    pub connections_per_client_max: usize,
-    /// Protocol errors before the session is closed.
-    pub errors_max: u32,
 }
 
 /// A local domain.
@@ -190,17 +170,7 @@ impl Config {
         text.push_str(&format!("tracking     {tracking}\n"));
         text.push_str(&format!("admin port   {}\n", self.admin.map_or("off".into(), |address| address.to_string())));
         for listener in &self.listeners {
-            text.push_str(&format!(
-                "listener     {} on {}: messages up to {}, {} recipients, {} connections ({} from one client), waits {} for commands and {} for data\n",
-                listener.name,
-                listener.address,
-                write_size(listener.message_bytes_max),
-                listener.recipients_max,
-                listener.connections_max,
-                listener.connections_per_client_max,
-                write_time(listener.command_timeout),
-                write_time(listener.data_timeout),
-            ));
+            text.push_str(&listener.describe(&self.certificates));
         }
         for domain in &self.domains {
             let catch_all = domain.catch_all.as_ref().map_or(String::new(), |to| format!(", everything else to {to}"));

@@ -15,6 +15,12 @@ pub const TABLES: &[Table] = &[
         text: "A port that takes mail. There must be one at least; each has a name of its own.",
     },
     Table {
+        name: "certificate",
+        is_list: true,
+        text: "A certificate that listeners show their clients. Its files are looked at every two seconds: a new pair is in force without a restart, and one that cannot be used changes nothing and is logged as an error.",
+    },
+    Table { name: "auth", is_list: false, text: "Who may log in." },
+    Table {
         name: "domain",
         is_list: true,
         text: "A domain that this server takes mail for. Mail for any other domain is refused: Basin is no open relay.",
@@ -103,8 +109,44 @@ keys! {
         "Name of the listener: in rules (`listener=`), bindings, logs and metrics.";
     "listener", "address", "IP:PORT", None, "\"[::]:25\"",
         "Address and port. `[::]:25` takes IPv4 as well.";
+    "listener", "kind", "\"mx\" or \"submission\"", Some("\"mx\""), "\"mx\"",
+        "What the port is for: mail of other servers, or mail programs that submit (RFC 6409, port 587 or 465). A submission listener takes mail from those who logged in alone.";
+    "listener", "host-name", "domain name", None, "\"mail.example.net\"",
+        "The name of this server to clients of this listener. The default is that at the top.";
+    "listener", "banner", "text", Some("\"ESMTP Basin\""), "\"ESMTP Basin\"",
+        "What stands behind the host name in the greeting.";
+    "listener", "tls", "\"off\", \"starttls\", \"required\" or \"implicit\"", None, "\"starttls\"",
+        "When connections are encrypted: never; where the client says STARTTLS (RFC 3207); the same, and no mail is taken without; from the first octet on (RFC 8314, port 465). The default is \"starttls\" where there is a `[[certificate]]`, else \"off\". Do not demand TLS on port 25: mail would be lost that other servers have no other way for.";
+    "listener", "certificates", "list of names", None, "[\"main\"]",
+        "Which certificates are shown: the one for the name that the client asks for (SNI), else the first. The default is all of them.";
+    "listener", "client-ca", "path", None, "\"/etc/basin/tls/clients.pem\"",
+        "A PEM file with the authorities of client certificates. With it clients are asked for one, and one that does not verify ends the handshake. Its subject is known to sinks and rules; it gives no rights by itself. Looked at like certificates.";
+    "listener", "require-client-certificate", "true or false", Some("false"), "false",
+        "Whether a client without a certificate is turned away in the handshake.";
+    "listener", "auth", "true or false", None, "false",
+        "Whether clients can log in with AUTH (RFC 4954). The default is true for a submission listener and where `users-file` is set here. Who is logged in may send to any domain.";
+    "listener", "auth-mechanisms", "list of mechanisms", None, "[\"SCRAM-SHA-256-PLUS\", \"SCRAM-SHA-256\", \"PLAIN\", \"LOGIN\"]",
+        "Mechanisms of the server's own that are offered. The default is all four where there are users. Sinks bring further ones, such as OAUTHBEARER.";
+    "listener", "auth-without-tls", "true or false", Some("false"), "false",
+        "Whether clients can log in on a connection that is not encrypted. Only on loopback.";
+    "listener", "users-file", "path", None, "\"/etc/basin/users\"",
+        "The users of this listener. The default is that of `[auth]`.";
+    "listener", "max-login-attempts", "number", Some("3"), "3",
+        "Failed logins of one session; the next one is answered with 421.";
+    "listener", "relay-clients", "list of addresses and networks", None, "[\"10.0.0.0/8\"]",
+        "As `relay.clients`, for this listener.";
+    "listener", "proxy-protocol", "list of addresses and networks", Some("[]"), "[]",
+        "Proxies in front of this listener. A connection from them begins with a header of the PROXY protocol (version 1 or 2) that names the client, and is closed where it does not; from everybody else such a header is no command.";
+    "listener", "xclient", "list of addresses and networks", Some("[]"), "[]",
+        "Clients that may say with XCLIENT for whom they speak, such as a content filter or a proxy.";
+    "listener", "greet-delay", "time, at most 60s", Some("\"0s\""), "\"0s\"",
+        "How long the greeting waits. A client that speaks before it is answered with 554: mail programs wait, programs that send spam often do not.";
     "listener", "max-message-size", "size", Some("\"25MiB\""), "\"25MiB\"",
         "Largest message, announced with SIZE (RFC 1870). A larger one is refused with 552.";
+    "listener", "hard-max-message-size", "size", None, "\"100MiB\"",
+        "Largest message that a sink may let through at `on-max-msg-size`. The default is `max-message-size`: none.";
+    "listener", "extensions-off", "list of keywords", Some("[]"), "[]",
+        "Extensions that are not offered here, of CHUNKING, BINARYMIME, SMTPUTF8, LIMITS, REQUIRETLS, DELIVERBY, MT-PRIORITY and PRDR.";
     "listener", "max-recipients", "number, 100 or more", Some("1000"), "1000",
         "Most recipients of one message; more are answered with 452 (RFC 5321 §4.5.3.1.10). RFC 5321 requires 100 at least.";
     "listener", "command-timeout", "time", Some("\"5m\""), "\"5m\"",
@@ -116,9 +158,27 @@ keys! {
     "listener", "max-connections", "number", Some("1000"), "1000",
         "Most connections of this listener at once; the next one gets 421.";
     "listener", "max-connections-per-client", "number", Some("100"), "100",
-        "Most connections from one address at once (IPv6: from one /64); the next one gets 421.";
+        "Most connections from one client at once; the next one gets 421. A client is an address, of IPv6 a /64: see `client-prefix-ipv4` and `client-prefix-ipv6`.";
+    "listener", "max-connections-per-minute", "number", None, "60",
+        "Most connections from one client in a minute; the next one gets 421. The default is no limit.";
+    "listener", "max-messages-per-minute", "number", None, "100",
+        "Most messages from one client in a minute; MAIL gets 451 then. The default is no limit.";
+    "listener", "max-recipients-per-minute", "number", None, "1000",
+        "Most recipients from one client in a minute; RCPT gets 451 then. The default is no limit.";
+    "listener", "client-prefix-ipv4", "number, 8 to 32", Some("32"), "32",
+        "How many bits of an IPv4 address are one client, for the limits above.";
+    "listener", "client-prefix-ipv6", "number, 16 to 128", Some("64"), "64",
+        "The same for IPv6. One customer has a /64 at least, so single addresses would be no limit.";
     "listener", "max-errors", "number", Some("20"), "20",
         "Protocol errors of one session before it is closed with 421.";
+    "certificate", "name", "word", None, "\"main\"",
+        "What listeners call it. The default is `certificate-1`, `certificate-2` and so on.";
+    "certificate", "chain-file", "path", None, "\"/etc/basin/tls/mail.example.org.pem\"",
+        "A PEM file with the certificate, and behind it those between it and its authority.";
+    "certificate", "key-file", "path", None, "\"/etc/basin/tls/mail.example.org.key\"",
+        "A PEM file with its private key. The server's user must be able to read it, others must not.";
+    "auth", "users-file", "path", None, "\"/etc/basin/users\"",
+        "The users of all listeners that clients can log in to, with what is kept of their passwords; `basin user` changes it. It is looked at every two seconds, and one that cannot be used changes nothing.";
     "domain", "name", "domain name", None, "\"example.org\"",
         "Name of the domain.";
     "domain", "mailboxes", "list of local parts", Some("[]"), "[\"alice\", \"bob\"]",

@@ -1,18 +1,20 @@
 //! The configuration: read here and nowhere else.
 //!
-//! `raw` is the file as it is written, `checked`, `outgoing` and `signing` what it means, `keys` the
+//! `raw` is the file as it is written, `checked`, `listener`, `outgoing` and `signing` what it means, `keys` the
 //! doc text of each key, [`reference`] what is made from it, `source` finds the line of a key for messages.
 
 mod check;
 mod checked;
 mod keys;
+mod listener;
 mod outgoing;
 mod raw;
 pub mod reference;
 mod signing;
 mod source;
 
-pub use checked::{Config, Domain, Limits, Listener, Log};
+pub use checked::{Config, Domain, Limits, Log};
+pub use listener::{CertificateFiles, Listener, ListenerAuth, ListenerTls, Rates, TlsMode};
 pub use outgoing::{Credentials, Dns, Outbound, Queue, Tls};
 pub use signing::{ArcKey, DkimKey, Pickup};
 pub use source::{ConfigErrors, Problem};

@@ -20,6 +20,8 @@ pub(super) struct File {
     pub(super) maildir: Maildir,
     pub(super) admin: Admin,
     pub(super) listener: Vec<Listener>,
+    pub(super) certificate: Vec<Certificate>,
+    pub(super) auth: Auth,
     pub(super) domain: Vec<Domain>,
     pub(super) aliases: BTreeMap<String, OneOrMany>,
     pub(super) relay: Relay,
@@ -71,14 +73,53 @@ pub(super) struct Admin {
 pub(super) struct Listener {
     pub(super) name: Option<String>,
     pub(super) address: Option<String>,
+    pub(super) kind: Option<String>,
+    pub(super) host_name: Option<String>,
+    pub(super) banner: Option<String>,
+    pub(super) tls: Option<String>,
+    pub(super) certificates: Option<Vec<String>>,
+    pub(super) client_ca: Option<String>,
+    pub(super) require_client_certificate: Option<bool>,
+    pub(super) auth: Option<bool>,
+    pub(super) auth_mechanisms: Option<Vec<String>>,
+    pub(super) auth_without_tls: Option<bool>,
+    pub(super) users_file: Option<String>,
+    pub(super) max_login_attempts: Option<u32>,
+    pub(super) relay_clients: Option<Vec<String>>,
+    pub(super) proxy_protocol: Vec<String>,
+    pub(super) xclient: Vec<String>,
+    pub(super) greet_delay: Option<Span>,
     pub(super) max_message_size: Option<Octets>,
+    pub(super) hard_max_message_size: Option<Octets>,
+    pub(super) extensions_off: Vec<String>,
     pub(super) max_recipients: Option<usize>,
     pub(super) command_timeout: Option<Span>,
     pub(super) data_timeout: Option<Span>,
     pub(super) data_total: Option<Span>,
     pub(super) max_connections: Option<usize>,
     pub(super) max_connections_per_client: Option<usize>,
+    pub(super) max_connections_per_minute: Option<u32>,
+    pub(super) max_messages_per_minute: Option<u32>,
+    pub(super) max_recipients_per_minute: Option<u32>,
+    pub(super) client_prefix_ipv4: Option<u8>,
+    pub(super) client_prefix_ipv6: Option<u8>,
     pub(super) max_errors: Option<u32>,
+}
+
+/// `[[certificate]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Certificate {
+    pub(super) name: Option<String>,
+    pub(super) chain_file: Option<String>,
+    pub(super) key_file: Option<String>,
+}
+
+/// `[auth]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Auth {
+    pub(super) users_file: Option<String>,
 }
 
 /// `[[domain]]`.

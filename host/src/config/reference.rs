@@ -79,7 +79,7 @@ pub fn page() -> String {
         their unit (`\"30s\"`, `\"25MiB\"`), an unknown key is an error, and `basin check` says what the file means and\n\
         what is wrong with it before a server does. `packaging/basin.toml` is a sample.\n\n\
         SIGHUP reads `domain`, `aliases`, `postmaster`, `relay`, `queue`, `route`, `credentials`, `dkim`, `arc` and `log.level` again, the\n\
-        limits and timeouts of `outbound`, and the registry of sinks; all other keys need a restart. A file with an error changes nothing: what was in force stays.\n\n\
+        limits and timeouts of `outbound`, the files of certificates and users, and the registry of sinks; all other keys need a restart. A file with an error changes nothing: what was in force stays.\n\n\
         This page is made from `host/src/config/keys.rs`.\n",
     );
     for table in TABLES {
@@ -131,13 +131,28 @@ fn is_optional(key: &Key) -> bool {
             (key.table, key.name),
             ("", "group")
                 | ("domain", "mailbox-file" | "catch-all")
-                | ("outbound" | "dns" | "tls" | "arc" | "pickup", _)
+                | (
+                    "listener",
+                    "host-name"
+                        | "tls"
+                        | "certificates"
+                        | "client-ca"
+                        | "auth"
+                        | "auth-mechanisms"
+                        | "users-file"
+                        | "hard-max-message-size"
+                        | "relay-clients"
+                        | "max-connections-per-minute"
+                        | "max-messages-per-minute"
+                        | "max-recipients-per-minute"
+                )
+                | ("outbound" | "dns" | "tls" | "arc" | "pickup" | "auth", _)
         )
 }
 
 // Tables of a list that most servers have none of.
 fn is_optional_table(name: &str) -> bool {
-    matches!(name, "route" | "credentials" | "dkim")
+    matches!(name, "certificate" | "route" | "credentials" | "dkim")
 }
 
 fn comment(text: &str) -> String {

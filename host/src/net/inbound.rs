@@ -1,22 +1,25 @@
 //! The loop that drives a session: it does what the machine asks and has no opinion of its own.
 
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 use basin_core::mail::Message;
 use basin_core::smtp::{
-    Awaiting, Connection, Disposition, Ended, ListenerPolicy, Login, Outbox, Receiving, Refusal, Session, Step,
-    Storing, Verified, Verifying, Wanted, Wants,
+    Awaiting, Connection, Disposition, Ended, Login, Outbox, Receiving, Refusal, Securing, Session, Step, Storing,
+    Verified, Verifying, Wanted, Wants,
 };
 use basin_spool::{Draft, SpoolFault};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::ask::SinkTime;
 use crate::clock::now;
+use crate::net::crowd::Place;
+use crate::net::door::{Door, HANDSHAKE_PATIENCE};
 use crate::net::wire::{Line, Pause, Wire};
 use crate::services::Services;
 use crate::shutdown::Phase;
+use crate::telemetry::clients::{Encrypted, HandshakeFailed, LoginTried};
 use crate::telemetry::records::{CommandReceived, MessageAccepted, Refused, SessionBegun, SessionEnded, StorageFailed};
 use crate::transport::on_disk;
 
@@ -34,8 +37,11 @@ const TEXT_KEPT_BYTES: usize = 16 * 1024;
 /// One session on its connection.
 pub(crate) struct Inbound {
     services: Arc<Services>,
-    policy: Arc<ListenerPolicy>,
+    door: Arc<Door>,
     session: String,
+    client: SocketAddr,
+    /// Given back when the session is over.
+    place: Place,
     wire: Wire,
     outbox: Outbox,
     sink_time: SinkTime,
@@ -49,24 +55,27 @@ impl Inbound {
     /// Serves a connection to its end.
     pub(crate) async fn serve(
         services: Arc<Services>,
-        policy: Arc<ListenerPolicy>,
-        stream: TcpStream,
+        door: Arc<Door>,
+        wire: Wire,
         connection: Connection,
+        place: Place,
     ) {
-        let begun = SessionBegun { session: &connection.id, listener: &policy.name, client: connection.client };
+        let begun = SessionBegun { session: &connection.id, listener: &door.policy.name, client: connection.client };
         begun.record();
         let mut inbound = Self {
-            wire: Wire::new(stream, services.stopper.subscribe()),
+            wire,
             sink_time: services.ask.session_time(),
             outbox: Outbox::new(),
             draft: None,
             text: Vec::new(),
             session: connection.id.clone(),
-            policy,
+            client: connection.client,
+            place,
+            door,
             services,
         };
         let interest = inbound.services.ask.interest();
-        let step = Session::start(inbound.policy.clone(), connection, interest, &mut inbound.outbox);
+        let step = Session::start(inbound.door.policy.clone(), connection, interest, &mut inbound.outbox);
         let ended = inbound.run(step).await;
         inbound.end(ended).await;
     }
@@ -80,8 +89,7 @@ impl Inbound {
                     let decision = self.services.ask.decide(*question, &mut self.sink_time).await;
                     paused.resume(decision, now(), &mut self.outbox)
                 }
-                // No listener has TLS of its own yet: the client hears that, and goes on as it is.
-                Step::StartTls(securing) => securing.unavailable(now(), &mut self.outbox),
+                Step::StartTls(securing) => self.start_tls(securing).await,
                 Step::Verify(verifying, login) => self.verify(verifying, login).await,
                 Step::Input(awaiting, wanted) => self.input(awaiting, wanted).await,
                 Step::Receive(receiving) => self.receive(receiving).await,
@@ -115,6 +123,7 @@ impl Inbound {
                 // Only MAIL looks at it, and it costs a lock.
                 let is_mail = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
                 session.queue_is_full(is_mail && self.services.queue.is_full());
+                session.is_over_rate(self.place.is_over_rate(line, now()));
                 session.line(line, now(), self.services.ask.interest(), &mut self.outbox)
             }
             Line::TooLong => session.line_too_long(now(), &mut self.outbox),
@@ -122,11 +131,60 @@ impl Inbound {
         }
     }
 
+    /// Encrypts the connection.
+    async fn start_tls(&mut self, securing: Securing) -> Step {
+        // Before the 220 is sent: what has arrived by now was sent in the open, perhaps by somebody else.
+        if self.wire.has_input() {
+            return securing.injected(now(), &mut self.outbox);
+        }
+        let door = self.door.clone();
+        let services = self.services.clone();
+        let permit = services.guard.handshakes.try_acquire();
+        let (Some(tls), Ok(_permit)) = (&door.tls, permit) else {
+            return securing.unavailable(now(), &mut self.outbox);
+        };
+        if self.wire.send(&mut self.outbox).await.is_err() {
+            return securing.peer_closed(now());
+        }
+        match self.wire.secure(tls, HANDSHAKE_PATIENCE).await {
+            Ok(secured) => {
+                Encrypted { session: &self.session, facts: &secured.facts }.record();
+                securing.secured(secured)
+            }
+            Err(error) => {
+                let (listener, cause) = (door.policy.name.as_str(), error.to_string());
+                let client = self.client;
+                HandshakeFailed { session: &self.session, listener, client, cause: &cause }.record(&services.metrics);
+                securing.failed(now())
+            }
+        }
+    }
+
     /// Compares a password, where nobody else has to wait for it.
     async fn verify(&mut self, verifying: Verifying, login: Login) -> Step {
-        let accounts = self.policy.auth.as_ref().map(|auth| auth.accounts.clone());
+        let (services, user) = (self.services.clone(), login.user.clone());
+        let network = self.place.network(self.client.ip());
+        if !services.guard.may_log_in(network, &user, now()) {
+            LoginTried { session: &self.session, client: self.client, user: &user, result: "barred" }
+                .record(&services.metrics);
+            return verifying.verified(Verified::Unavailable, now(), &mut self.outbox);
+        }
+        let accounts = self.door.policy.auth.as_ref().map(|auth| auth.accounts.clone());
         let compare = move || accounts.map_or(Verified::Unavailable, |accounts| accounts.verify(&login));
+        // The semaphore is never closed; without a place nothing would be compared.
+        let Ok(_permit) = services.guard.logins.acquire().await else {
+            return verifying.verified(Verified::Unavailable, now(), &mut self.outbox);
+        };
         let verified = tokio::task::spawn_blocking(compare).await.unwrap_or(Verified::Unavailable);
+        let result = match verified {
+            Verified::Right => "right",
+            Verified::Wrong => {
+                services.guard.login_failed(network, &user, now());
+                "wrong"
+            }
+            Verified::Unavailable => "unavailable",
+        };
+        LoginTried { session: &self.session, client: self.client, user: &user, result }.record(&services.metrics);
         verifying.verified(verified, now(), &mut self.outbox)
     }
 
@@ -141,13 +199,15 @@ impl Inbound {
         }
         let deadline = Instant::now() + awaiting.patience();
         let mut left = match wanted {
-            Wanted::Line { .. } => match self.wire.line(awaiting.patience(), Phase::Draining).await {
-                Line::Complete(line) => {
-                    return awaiting.input(line, now(), self.services.ask.interest(), &mut self.outbox);
+            Wanted::Line { bytes_max } => {
+                match self.wire.line_of(bytes_max, awaiting.patience(), Phase::Draining).await {
+                    Line::Complete(line) => {
+                        return awaiting.input(line, now(), self.services.ask.interest(), &mut self.outbox);
+                    }
+                    Line::TooLong => return awaiting.too_long(now(), &mut self.outbox),
+                    Line::None(pause) => return pause_awaiting(awaiting, pause, &mut self.outbox),
                 }
-                Line::TooLong => return awaiting.too_long(now(), &mut self.outbox),
-                Line::None(pause) => return pause_awaiting(awaiting, pause, &mut self.outbox),
-            },
+            }
             Wanted::Octets(count) => usize::try_from(count).unwrap_or(usize::MAX),
         };
         let mut gathered = Vec::new();
@@ -262,7 +322,8 @@ impl Inbound {
     /// Tells those who listen and the log what the last step led to.
     fn after_step(&mut self) {
         for Refusal { reply, line } in self.outbox.refusals.drain(..) {
-            let refused = Refused { session: &self.session, listener: &self.policy.name, reply: &reply, line: &line };
+            let refused =
+                Refused { session: &self.session, listener: &self.door.policy.name, reply: &reply, line: &line };
             refused.record(&self.services.metrics);
         }
         for notice in self.outbox.notices.drain(..) {
@@ -271,7 +332,7 @@ impl Inbound {
     }
 
     fn accepted(&self, message: &Message, disposition: &'static str) {
-        let (metrics, listener) = (&self.services.metrics, [self.policy.name.as_str()]);
+        let (metrics, listener) = (&self.services.metrics, [self.door.policy.name.as_str()]);
         metrics.messages_accepted.with_label_values(&listener).inc();
         metrics.message_bytes_accepted.with_label_values(&listener).inc_by(message.size());
         MessageAccepted { session: &self.session, message, disposition }.record();

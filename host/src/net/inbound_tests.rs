@@ -2,10 +2,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use basin_core::network::Prefixes;
 use basin_core::smtp::Connection;
 
 use super::*;
+use crate::config::Rates;
 use crate::harness::Harness;
+use crate::net::crowd::{Crowd, CrowdLimits};
 
 async fn connect(harness: &Harness) -> (TcpStream, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -21,7 +24,11 @@ async fn connect(harness: &Harness) -> (TcpStream, JoinHandle<()>) {
         client_name: None,
         tls: None,
     };
-    let session = Inbound::serve(harness.services.clone(), harness.policy.clone(), stream, connection);
+    let wire = Wire::new(stream, harness.services.stopper.subscribe());
+    let (rates, prefixes) = (Rates::default(), Prefixes::default());
+    let crowd = Crowd::new(CrowdLimits { connections: 1, per_client: 1, rates, prefixes });
+    let place = crowd.enter().expect("a place");
+    let session = Inbound::serve(harness.services.clone(), harness.door.clone(), wire, connection, place);
     (client, tokio::spawn(session))
 }
 

@@ -1,14 +1,12 @@
 //! Who is let in: ports, and limits on connections.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use basin_core::reply::Reply;
-use basin_core::smtp::{Connection, ListenerPolicy};
+use basin_core::smtp::Connection;
 use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
@@ -17,8 +15,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::now;
-use crate::net::inbound::Inbound;
-use crate::net::wire::turn_away;
+use crate::net::arrival::{Arrival, refusal};
+use crate::net::crowd::{Crowd, CrowdLimits};
+use crate::net::door::Door;
+use crate::net::wire::{Wire, turn_away};
 use crate::services::Services;
 use crate::shutdown::Phase;
 use crate::telemetry::records::{ConnectionRefused, Listening};
@@ -111,36 +111,26 @@ fn try_bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// A port that takes mail.
 pub(crate) struct Listener {
-    policy: Arc<ArcSwap<ListenerPolicy>>,
+    door: Arc<ArcSwap<Door>>,
     socket: TcpListener,
     crowd: Arc<Crowd>,
-}
-
-/// How many connections there may be at once.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CrowdLimits {
-    /// Of the listener.
-    pub(crate) connections: usize,
-    /// Of one client.
-    pub(crate) per_client: usize,
 }
 
 impl Listener {
     /// Takes over a bound socket.
     pub(crate) fn new(
         socket: std::net::TcpListener,
-        policy: Arc<ArcSwap<ListenerPolicy>>,
+        door: Arc<ArcSwap<Door>>,
         limits: CrowdLimits,
     ) -> io::Result<Self> {
-        let crowd = Arc::new(Crowd { limits, clients: Mutex::default() });
-        Ok(Self { policy, socket: TcpListener::from_std(socket)?, crowd })
+        Ok(Self { door, socket: TcpListener::from_std(socket)?, crowd: Crowd::new(limits) })
     }
 
     /// Accepts connections until the server stops, then waits for their sessions.
     pub(crate) async fn run(self, services: Arc<Services>, mut stop: watch::Receiver<Phase>) {
         let mut sessions = JoinSet::new();
         if let Ok(address) = self.socket.local_addr() {
-            Listening { listener: &self.policy.load().name, address }.record();
+            Listening { listener: &self.door.load().policy.name, address }.record();
         }
         let mut is_failing = false;
         loop {
@@ -172,13 +162,21 @@ impl Listener {
     }
 
     fn begin(&self, services: &Arc<Services>, stream: TcpStream, client: SocketAddr, sessions: &mut JoinSet<()>) {
-        let policy = self.policy.load_full();
-        let name = [policy.name.as_str()];
-        let place = match self.crowd.enter(client.ip()) {
+        let door = self.door.load_full();
+        let name = [door.policy.name.as_str()];
+        // Of a proxy's connection only its header says whose it is.
+        let is_proxied = door.proxies.iter().any(|network| network.has(client.ip()));
+        let entered = self.crowd.enter().and_then(|mut place| {
+            if !is_proxied {
+                place.belongs_to(client.ip(), now())?;
+            }
+            Ok(place)
+        });
+        let place = match entered {
             Ok(place) => place,
             Err(limit) => {
-                ConnectionRefused { listener: &policy.name, client, limit }.record(&services.metrics);
-                return refuse(&stream, &policy, limit);
+                ConnectionRefused { listener: &door.policy.name, client, limit }.record(&services.metrics);
+                return refuse(&stream, &door, limit);
             }
         };
         let connection = match connect(services, &stream, client) {
@@ -188,10 +186,11 @@ impl Listener {
         };
         services.metrics.connections.with_label_values(&name).inc();
         let open = Open::new(services.metrics.sessions.with_label_values(&name));
-        let services = services.clone();
+        let wire = Wire::new(stream, services.stopper.subscribe());
+        let arrival = Arrival { services: services.clone(), door, wire, connection, place, is_proxied };
         sessions.spawn(async move {
-            Box::pin(Inbound::serve(services, policy, stream, connection)).await;
-            drop((open, place));
+            Box::pin(arrival.serve()).await;
+            drop(open);
         });
     }
 }
@@ -230,15 +229,11 @@ fn connect(services: &Services, stream: &TcpStream, client: SocketAddr) -> io::R
     })
 }
 
-fn refuse(stream: &TcpStream, policy: &ListenerPolicy, limit: &str) {
-    let text = match limit {
-        "client" => "too many connections from your address",
-        _ => "too many connections",
-    };
-    let mut octets = Vec::new();
-    // In place of the banner there is no enhanced code (RFC 2034 §4).
-    Reply::new(421, None, format!("{} {text}, try again later", policy.host_name)).encode(&mut octets);
-    if let Err(error) = turn_away(stream, &octets) {
+fn refuse(stream: &TcpStream, door: &Door, limit: &str) {
+    // Under implicit TLS nobody could read a reply.
+    if !door.policy.is_implicit_tls
+        && let Err(error) = turn_away(stream, &refusal(door, limit))
+    {
         tracing::debug!(%error, "a connection over the limit was closed without a word");
     }
 }
@@ -251,93 +246,9 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Who is connected now.
-#[derive(Debug)]
-struct Crowd {
-    limits: CrowdLimits,
-    clients: Mutex<Clients>,
-}
-
-#[derive(Debug, Default)]
-struct Clients {
-    all: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// A connection's place; given back when dropped.
-#[derive(Debug)]
-struct Place {
-    crowd: Arc<Crowd>,
-    client: IpAddr,
-}
-
-impl Crowd {
-    /// Takes a place, or says which limit is reached.
-    fn enter(self: &Arc<Self>, client: IpAddr) -> Result<Place, &'static str> {
-        let client = network(client);
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if clients.all >= self.limits.connections {
-            return Err("connections");
-        }
-        let own = clients.by_address.entry(client).or_default();
-        if *own >= self.limits.per_client {
-            return Err("client");
-        }
-        *own += 1;
-        clients.all += 1;
-        Ok(Place { crowd: self.clone(), client })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut clients = self.crowd.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.all = clients.all.saturating_sub(1);
-        let Some(own) = clients.by_address.get_mut(&self.client) else { return };
-        *own = own.saturating_sub(1);
-        if *own == 0 {
-            clients.by_address.remove(&self.client);
-        }
-    }
-}
-
-// One customer of an IPv6 network has a /64 at least, so a limit for single addresses would be none.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn crowd(connections: usize, per_client: usize) -> Arc<Crowd> {
-        Arc::new(Crowd { limits: CrowdLimits { connections, per_client }, clients: Mutex::default() })
-    }
-
-    #[test]
-    fn places_are_limited_and_come_back() {
-        let crowd = crowd(3, 2);
-        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let first = crowd.enter(address("192.0.2.1")).expect("a place");
-        let _second = crowd.enter(address("192.0.2.1")).expect("a place");
-        assert_eq!(crowd.enter(address("192.0.2.1")).err(), Some("client"));
-        let _third = crowd.enter(address("192.0.2.2")).expect("a place");
-        assert_eq!(crowd.enter(address("192.0.2.3")).err(), Some("connections"));
-        drop(first);
-        assert!(crowd.enter(address("::ffff:192.0.2.1")).is_ok(), "a mapped address is the same client");
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_client() {
-        let crowd = crowd(10, 1);
-        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let _place = crowd.enter(address("2001:db8::1")).expect("a place");
-        assert_eq!(crowd.enter(address("2001:db8::ffff:2")).err(), Some("client"));
-        assert!(crowd.enter(address("2001:db8:0:1::1")).is_ok());
-    }
 
     #[test]
     fn a_port_in_use_says_how_to_find_out_by_whom() {

@@ -38,7 +38,7 @@ pub enum Change {
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
+pub(crate) struct Mark {
     inode: u64,
     len: u64,
     modified: (i64, i64),
@@ -46,7 +46,8 @@ struct Mark {
 }
 
 impl Mark {
-    fn of(path: &Path) -> Option<Self> {
+    /// The state that it is in; `None` where it is not there.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self {
             inode: metadata.ino(),

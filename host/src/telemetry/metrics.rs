@@ -24,6 +24,10 @@ pub struct Metrics {
     pub connections_refused: IntCounterVec,
     /// Sessions that are open now, by listener.
     pub sessions: IntGaugeVec,
+    /// Handshakes that failed, by listener.
+    pub handshakes_failed: IntCounterVec,
+    /// Logins with a password that this server compares, by result.
+    pub logins: IntCounterVec,
     /// Messages acknowledged with 250, by listener.
     pub messages_accepted: IntCounterVec,
     /// Octets of those messages.
@@ -152,6 +156,12 @@ impl Default for Metrics {
                 &["listener", "limit"],
             ),
             sessions: make.gauges("basin_sessions_open", "Sessions that are open", &["listener"]),
+            handshakes_failed: make.counters(
+                "basin_handshakes_failed_total",
+                "TLS handshakes that failed",
+                &["listener"],
+            ),
+            logins: make.counters("basin_logins_total", "Logins with a password", &["result"]),
             messages_accepted: make.counters("basin_messages_accepted_total", "Messages acknowledged", &["listener"]),
             message_bytes_accepted: make.counters(
                 "basin_message_bytes_accepted_total",

@@ -37,9 +37,14 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 impl Check<'_> {
     pub(super) fn relay(&mut self, raw: &raw::Relay) -> Vec<Network> {
         let usual = || ["127.0.0.0/8", "::1"].map(str::to_owned).to_vec();
+        self.relay_networks("relay.clients", &raw.clients.clone().unwrap_or_else(usual))
+    }
+
+    /// Networks of clients that may send to any domain.
+    pub(super) fn relay_networks(&mut self, key: &str, written: &[String]) -> Vec<Network> {
         let mut clients = Vec::new();
-        for (number, text) in raw.clients.clone().unwrap_or_else(usual).iter().enumerate() {
-            let key = format!("relay.clients[{number}]");
+        for (number, text) in written.iter().enumerate() {
+            let key = format!("{key}[{number}]");
             match Network::parse(text) {
                 Some(everybody) if everybody.is_everybody() => {
                     self.wrong(&key, format!("{text:?} is everybody: that makes this server an open relay"));

@@ -1,0 +1,126 @@
+//! A connection before its session: whose it is, whether it waits for the greeting, whether it is encrypted at once.
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use basin_core::proxy::NoHeader;
+use basin_core::reply::Reply;
+use basin_core::smtp::Connection;
+
+use crate::clock::now;
+use crate::net::crowd::Place;
+use crate::net::door::{Door, HANDSHAKE_PATIENCE};
+use crate::net::inbound::Inbound;
+use crate::net::wire::{NoTls, Wire};
+use crate::services::Services;
+use crate::telemetry::clients::HandshakeFailed;
+use crate::telemetry::records::ConnectionRefused;
+
+/// A connection that was accepted.
+pub(crate) struct Arrival {
+    pub(crate) services: Arc<Services>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) wire: Wire,
+    pub(crate) connection: Connection,
+    pub(crate) place: Place,
+    /// Whether a header has to say first whose connection it is.
+    pub(crate) is_proxied: bool,
+}
+
+impl Arrival {
+    /// Serves the connection to its end.
+    pub(crate) async fn serve(mut self) {
+        if self.is_proxied && !self.read_header().await {
+            return;
+        }
+        if !self.waits_for_greeting().await {
+            return self.refuse("early");
+        }
+        if self.door.policy.is_implicit_tls {
+            match self.shake().await {
+                Ok(()) => {}
+                Err(error) => return self.handshake_failed(&error),
+            }
+        }
+        let Self { services, door, wire, connection, place, .. } = self;
+        Inbound::serve(services, door, wire, connection, place).await;
+    }
+
+    // Whether a proxy said whose connection it is, and that client may have one more.
+    async fn read_header(&mut self) -> bool {
+        let proxy = self.connection.client;
+        match self.wire.proxy_header().await {
+            Ok(header) => {
+                (self.connection.client, self.connection.server) = header.ends(proxy, self.connection.server);
+            }
+            Err(fault) => {
+                self.count(proxy, "proxy");
+                let fault = match fault {
+                    NoHeader::Incomplete(_) => "it did not come in time".to_owned(),
+                    NoHeader::Missing | NoHeader::TooLong | NoHeader::Malformed => fault.to_string(),
+                };
+                tracing::warn!(%proxy, fault, "no PROXY header from an address that `proxy-protocol` names");
+                return false;
+            }
+        }
+        match self.place.belongs_to(self.connection.client.ip(), now()) {
+            Ok(()) => true,
+            Err(limit) => {
+                self.refuse(limit);
+                false
+            }
+        }
+    }
+
+    // RFC 5321 §3.1: the client waits for the greeting. Under implicit TLS the client speaks first.
+    async fn waits_for_greeting(&mut self) -> bool {
+        let delay = self.door.greet_delay;
+        if delay.is_zero() || self.door.policy.is_implicit_tls {
+            return true;
+        }
+        self.wire.pause(delay).await;
+        !self.wire.has_input()
+    }
+
+    async fn shake(&mut self) -> Result<(), NoTls> {
+        let Some(tls) = &self.door.tls else { return Err(NoTls::unavailable()) };
+        let Ok(_permit) = self.services.guard.handshakes.try_acquire() else { return Err(NoTls::unavailable()) };
+        self.connection.tls = Some(self.wire.secure(tls, HANDSHAKE_PATIENCE).await?);
+        Ok(())
+    }
+
+    fn refuse(&self, limit: &'static str) {
+        self.count(self.connection.client, limit);
+        // Under implicit TLS nobody could read a reply.
+        if !self.door.policy.is_implicit_tls
+            && let Err(error) = self.wire.turn_away(&refusal(&self.door, limit))
+        {
+            tracing::debug!(%error, "a connection was closed without a word");
+        }
+    }
+
+    fn count(&self, client: SocketAddr, limit: &'static str) {
+        let refused = ConnectionRefused { listener: &self.door.policy.name, client, limit };
+        refused.record(&self.services.metrics);
+    }
+
+    fn handshake_failed(&self, error: &NoTls) {
+        let (session, listener) = (self.connection.id.as_str(), self.door.policy.name.as_str());
+        let cause = error.to_string();
+        HandshakeFailed { session, listener, client: self.connection.client, cause: &cause }
+            .record(&self.services.metrics);
+    }
+}
+
+/// What is said in place of the greeting. There is no enhanced code there (RFC 2034 §4).
+pub(crate) fn refusal(door: &Door, limit: &str) -> Vec<u8> {
+    let (code, text) = match limit {
+        "early" => (554, "you spoke before you were greeted"),
+        "client" => (421, "too many connections from your address, try again later"),
+        "rate" => (421, "too many connections from your address in a minute, try again later"),
+        _ => (421, "too many connections, try again later"),
+    };
+    let mut octets = Vec::new();
+    Reply::new(code, None, format!("{} {text}", door.policy.host_name)).encode(&mut octets);
+    octets
+}

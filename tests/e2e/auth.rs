@@ -1,0 +1,81 @@
+//! Logins over the wire: users that the command line made, on encrypted connections.
+
+use std::io::{self, Write as _};
+use std::process::Stdio;
+
+use basin_tests::server::TestServer;
+use basin_tests::settings::Settings;
+use basin_tests::wait;
+
+use crate::{HELLO, Outcome, SENDER};
+
+/// `basin user` with a password on standard input.
+fn user(server: &TestServer, verb: &str, name: &str, password: &str) -> io::Result<bool> {
+    let mut command = server.command(&["user", verb, name]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut input = child.stdin.take().ok_or_else(|| io::Error::other("no standard input"))?;
+    writeln!(input, "{password}")?;
+    drop(input);
+    Ok(child.wait()?.success())
+}
+
+fn server() -> io::Result<TestServer> {
+    let settings = Settings {
+        listener: "auth = true".to_owned(),
+        tables: "[auth]\nusers-file = \"users\"\n[[certificate]]\nchain-file = \"tls.pem\"\nkey-file = \"tls.key\"\n"
+            .to_owned(),
+        ..Settings::usual()
+    };
+    let mut server = TestServer::prepare(settings)?;
+    let out = server.home().join("tls").display().to_string();
+    server.basin_ok(&["tls", "self-signed", "mx.basin.example", "--out", &out])?;
+    assert!(user(&server, "add", "alice", "wonder land")?);
+    server.launch()?;
+    Ok(server)
+}
+
+/// The response of PLAIN for alice with "wonder land", and one with another password.
+const RIGHT: &str = "AUTH PLAIN AGFsaWNlAHdvbmRlciBsYW5k";
+const WRONG: &str = "AUTH PLAIN AGFsaWNlAHdyb25n";
+
+#[test]
+fn who_logs_in_may_send_to_any_domain_and_nobody_else() -> Outcome {
+    let server = server()?;
+    let mut client = server.client()?;
+    assert!(!client.command("EHLO client.example")?.says("AUTH "), "not in the open");
+    client.command(RIGHT)?.require(538)?;
+    client.start_tls("mx.basin.example")?;
+    let offered = client.command("EHLO client.example")?.require(250)?;
+    assert!(offered.says("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"), "{offered:?}");
+    client.deliver(SENDER, &["someone@elsewhere.example"], HELLO)?.require(550)?;
+    client.command("RSET")?.require(250)?;
+    client.command(WRONG)?.require(535)?;
+    client.command(RIGHT)?.require(235)?;
+    client.deliver(SENDER, &["someone@elsewhere.example"], HELLO)?.require(250)?;
+    client.quit()?;
+    let log = server.log();
+    assert!(!log.contains("wonder land") && !log.contains("AGFsaWNl"), "no password is logged: {log}");
+    let page = server.metrics()?;
+    assert_eq!(page.total("basin_logins_total"), Some(2.0));
+    Ok(())
+}
+
+#[test]
+fn users_come_and_go_without_a_restart() -> Outcome {
+    let server = server()?;
+    let logs_in = || -> io::Result<bool> {
+        let mut client = server.client()?;
+        client.start_tls("mx.basin.example")?;
+        client.command("EHLO client.example")?.require(250)?;
+        Ok(client.command(RIGHT)?.code == 235)
+    };
+    assert!(logs_in()?);
+    assert_eq!(server.basin_ok(&["user", "list"])?, "alice\n");
+    assert!(user(&server, "check", "alice", "wonder land")? && !user(&server, "check", "alice", "x")?);
+    assert!(!user(&server, "add", "alice", "again")?, "there is one already");
+    assert!(user(&server, "passwd", "alice", "looking glass")?);
+    assert!(wait::until_true(wait::PATIENCE, || logs_in().is_ok_and(|is_in| !is_in)), "{}", server.log());
+    server.basin_ok(&["user", "remove", "alice"])?;
+    assert_eq!(server.basin_ok(&["user", "list"])?, "");
+    Ok(())
+}
