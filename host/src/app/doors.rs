@@ -171,7 +171,7 @@ fn listener_policy(
         accounts: accounts(auth),
     });
     ListenerPolicy {
-        banner: listener.banner.clone().unwrap_or_else(|| usual.banner.clone()),
+        banner: listener.banner.clone(),
         message_bytes_max: listener.message_bytes_max,
         message_bytes_hard_max: listener.message_bytes_hard_max,
         extensions: listener.extensions,

@@ -20,7 +20,7 @@ pub struct Listener {
     /// Name of this host to its clients; that of the server where nothing is written.
     pub host_name: Option<String>,
     /// Text of the banner behind the host name.
-    pub banner: Option<String>,
+    pub banner: String,
     /// Whether mail programs submit here.
     pub is_submission: bool,
     /// TLS towards clients.

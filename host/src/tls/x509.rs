@@ -63,7 +63,7 @@ impl Contents {
         let mut names = Vec::new();
         while let Some((tag, value)) = fields.next() {
             if tag == EXTENSIONS {
-                names = alternative_names(value)?;
+                names = alternative_names(value).unwrap_or_default();
             }
         }
         // RFC 6125 §6.4.4: the common name counts where there is nothing else; a pair made by hand may have no more.
@@ -121,17 +121,19 @@ impl<'a> Reader<'a> {
             GENERALIZED_TIME => text.to_owned(),
             _ => return None,
         };
-        let part = |from: usize, to: usize| text.get(from..to);
-        Timestamp::parse_rfc3339(&format!(
-            "{}-{}-{}T{}:{}:{}Z",
-            part(0, 4)?,
-            part(4, 6)?,
-            part(6, 8)?,
-            part(8, 10)?,
-            part(10, 12)?,
-            part(12, 14)?
-        ))
+        let part = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+        let days = days(part(0, 4)?, part(4, 6)?, part(6, 8)?);
+        let seconds = (part(8, 10)? * 60 + part(10, 12)?) * 60 + part(12, 14)?;
+        Some(Timestamp::from_seconds(days * 86_400 + seconds))
     }
+}
+
+// Days since 1970 in the Gregorian calendar, also of the year 9999, which stands for "no end" (RFC 5280 §4.1.2.5). The
+// year is taken to begin in March, so that the leap day is its last.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let month = (month + 9) % 12;
+    365 * year + year / 4 - year / 100 + year / 400 + (month * 306 + 5) / 10 + day - 1 - 719_468
 }
 
 fn attributes(name: &[u8]) -> Option<Vec<(&[u8], String)>> {

@@ -20,6 +20,9 @@ const GREET_DELAY_MAX: Duration = Duration::from_secs(60);
 /// Longest text behind the host name in a banner: what fits into a reply line beside it.
 const BANNER_BYTES_MAX: usize = 200;
 
+/// What stands behind the host name where nothing else is written.
+const BANNER: &str = "ESMTP Basin";
+
 /// What the keys of all listeners share.
 pub(super) struct Common<'a> {
     pub(super) certificates: &'a [CertificateFiles],
@@ -291,12 +294,12 @@ impl Check<'_> {
         written
     }
 
-    fn banner(&mut self, at: &dyn Fn(&str) -> String, written: Option<String>) -> Option<String> {
+    fn banner(&mut self, at: &dyn Fn(&str) -> String, written: Option<String>) -> String {
         let is_plain = |text: &str| text.len() <= BANNER_BYTES_MAX && text.bytes().all(|o| (b' '..=b'~').contains(&o));
         if written.as_ref().is_some_and(|text| !is_plain(text)) {
             self.wrong(&at("banner"), format!("expected at most {BANNER_BYTES_MAX} printable ASCII characters"));
         }
-        written
+        written.unwrap_or_else(|| BANNER.to_owned())
     }
 
     fn greet_delay(&mut self, at: &dyn Fn(&str) -> String, written: Option<raw::Span>) -> Duration {
