@@ -118,6 +118,10 @@ impl Chain {
                 self.verdict_of_policy()
             }
         };
+        if !matches!(verdict, Verdict::Consume(_)) {
+            // Who a client is says the sink that consumes; the 235 of another one does not make it true.
+            self.course.current.authenticated = None;
+        }
         if verdict == Verdict::Next { self.course.next() } else { self.course.decide(verdict, self.asked.name.clone()) }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::{EventKind, Overlay, Verdict};
-use crate::mail::{Content, HeaderBlock, Message};
+use crate::mail::{Content, HeaderBlock, Message, RecipientId};
 use crate::reply::Reply;
 use crate::smtp::assemble::{assemble, cannot_store, with_received};
 use crate::smtp::carry_out::{Answer, out_of_order, refusal_of_sink};
@@ -11,11 +11,12 @@ use crate::smtp::data::Faults;
 use crate::smtp::incoming::{Due, Failed, Incoming, Terms};
 use crate::smtp::intent::{Tally, no_recipients, too_large};
 use crate::smtp::live::{Live, Transaction};
-use crate::smtp::outbox::Outbox;
+use crate::smtp::outbox::{CONTENT, Outbox};
 use crate::smtp::paused::{Paused, Waiting};
 use crate::smtp::receiving::{Receiving, Text};
 use crate::smtp::session::Step;
 use crate::smtp::storing::Disposition;
+use crate::smtp::verdicts::Arrived;
 use crate::time::Timestamp;
 
 /// A text that came to its end before sinks were asked about it, and its draft.
@@ -132,7 +133,7 @@ impl Live {
         // The answer to the last of a message goes at once: the sooner, the fewer clients send the message again
         // (RFC 1047).
         outbox.flush_now |= is_last;
-        let line: &[u8] = if is_chunked { b"BDAT" } else { b"." };
+        let line = CONTENT;
         if let Some((failed, tally)) = refusal(&incoming) {
             self.has_failed_chunk = is_chunked && !is_last;
             let answer = Answer { reply: failed.reply, tally, line, must_close: failed.must_close };
@@ -145,8 +146,9 @@ impl Live {
             return self.answer(Answer { reply, tally: Tally::Work, line, must_close: false }, now, outbox);
         }
         self.commands += 1;
+        let prdr = transaction.prdr.take();
         match self.message_of(transaction, &incoming, content.as_ref(), now) {
-            Ok(message) => self.message_arrived(message, *incoming, now, outbox),
+            Ok(message) => self.message_arrived(message, prdr, *incoming, now, outbox),
             Err(reply) => self.answer(Answer { reply, tally: Tally::Work, line, must_close: false }, now, outbox),
         }
     }
@@ -171,6 +173,7 @@ impl Live {
     fn message_arrived(
         self: Box<Self>,
         message: Message,
+        prdr: Option<Vec<Option<RecipientId>>>,
         incoming: Incoming,
         now: Timestamp,
         outbox: &mut Outbox,
@@ -179,13 +182,14 @@ impl Live {
         let mut reply = response.unwrap_or_else(|| queued(&message));
         appended.into_iter().for_each(|line| reply.push_line(line));
         let disposition = disposition.unwrap_or(Disposition::Accept);
-        if disposition == Disposition::Discard || !self.interest.has(EventKind::OnEndOfData) {
-            return self.take_message_in(message, disposition, reply, false, now, outbox);
+        let arrived = Arrived { message, reply, disposition, prdr };
+        if arrived.disposition == Disposition::Discard || !self.interest.has(EventKind::OnEndOfData) {
+            return self.take_message_in(arrived, false, now, outbox);
         }
-        let overlay = Overlay { message: Some(message.clone()), session_bag: self.bag.clone(), ..Overlay::default() };
-        let question = self.question(EventKind::OnEndOfData, Some(reply.clone()), overlay, now);
-        let waiting = Waiting::EndOfData { message, reply, disposition };
-        Step::Ask(Paused { live: self, waiting }, Box::new(question))
+        let message = Some(arrived.message.clone());
+        let overlay = Overlay { message, session_bag: self.bag.clone(), ..Overlay::default() };
+        let question = self.question(EventKind::OnEndOfData, Some(arrived.reply.clone()), overlay, now);
+        Step::Ask(Paused { live: self, waiting: Waiting::EndOfData(Box::new(arrived)) }, Box::new(question))
     }
 }
 

@@ -153,8 +153,11 @@ impl Live {
             return self.auth_failed(Failed::Cancelled, &dialogue.command.line, now, outbox);
         }
         if matches!(dialogue.wanted, Wanted::Line { .. }) && input.iter().any(|octet| matches!(octet, b'\r' | b'\n')) {
-            let reply = Reply::with(501, 5, 2, "bare CR or LF; a line ends with CR LF");
             outbox.flush_now = true;
+            if dialogue.is_auth() {
+                return self.auth_failed(Failed::Malformed, &dialogue.command.line, now, outbox);
+            }
+            let reply = Reply::with(501, 5, 2, "bare CR or LF; a line ends with CR LF");
             let answer = Answer { reply, tally: Tally::Fault, line: &dialogue.command.line, must_close: false };
             return self.answer(answer, now, outbox);
         }

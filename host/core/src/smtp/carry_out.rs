@@ -1,7 +1,5 @@
 //! Carrying a command out, and answering it.
 
-use std::sync::Arc;
-
 use crate::event::Overlay;
 use crate::limits::{ERROR_DELAY, ERROR_DELAY_MAX};
 use crate::reply::{Class, Enhanced, Reply};
@@ -80,11 +78,7 @@ impl Live {
             Action::Begin(transaction) => self.transaction = Some(*transaction),
             Action::Add(recipient, wishes) => {
                 if let Some(transaction) = &mut self.transaction {
-                    let envelope = Arc::make_mut(&mut transaction.message.envelope);
-                    let added = envelope.add(recipient, wishes.original);
-                    if let Some(recipient) = added.and_then(|id| envelope.recipient_mut(id)) {
-                        recipient.notify = wishes.notify;
-                    }
+                    transaction.add(recipient, wishes);
                 }
             }
             Action::Reset => self.transaction = None,
@@ -117,14 +111,19 @@ impl Live {
             answer.reply = Reply::multi_line(answer.reply.code(), None, answer.reply.lines().to_vec());
         }
         outbox.flush_now |= is_group_boundary(action);
-        // After a success the client begins a handshake, or speaks for somebody else: no sink can do that for it.
-        if matches!(action, Action::StartTls | Action::Xclient(_)) && !answer.reply.is_refusal() {
+        // After a success the client begins a handshake, speaks for somebody else, or forgets the message that it takes
+        // for stored: no sink can do that in the server's place.
+        let is_ours = matches!(action, Action::StartTls | Action::Xclient(_) | Action::Receive | Action::Chunk(..));
+        if is_ours && !answer.reply.is_refusal() {
             answer.reply = out_of_order();
         }
         if core::mem::take(&mut self.has_refused_data) && answer.reply.is_refusal() {
             return self.refuse_text(answer.line, now, outbox);
         }
-        self.remember_refusal(action);
+        match (action, &mut self.transaction) {
+            (Action::Add(..), Some(transaction)) if !answer.reply.is_refusal() => transaction.taken_by_sink(),
+            _ => self.remember_refusal(action),
+        }
         if let Action::Chunk(octets, _) = action {
             // Without this chunk the message would come out as another one.
             self.transaction = None;

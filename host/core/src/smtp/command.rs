@@ -276,8 +276,12 @@ const HTTP_METHODS: &[&str] = &["GET", "POST", "PUT", "HEAD", "CONNECT", "OPTION
 /// A line as it may be shown and kept: of AUTH what stands behind the mechanism is left out. Clients send it
 /// unasked, and it may be a password (RFC 4954 §4, initial response).
 pub fn without_secrets(line: &[u8]) -> &[u8] {
-    let mut blanks = line.iter().enumerate().filter(|(_, octet)| matches!(octet, b' ' | b'\t')).map(|(at, _)| at);
-    let is_auth = blanks.next().and_then(|end| line.get(..end)).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"));
+    let is_blank = |octet: &u8| matches!(octet, b' ' | b'\t');
+    // Blanks in front make it no command, and the password no other one.
+    let start = line.iter().position(|octet| !is_blank(octet)).unwrap_or(line.len());
+    let mut blanks = line.iter().enumerate().skip(start).filter(|(_, octet)| is_blank(octet)).map(|(at, _)| at);
+    let verb = blanks.next().and_then(|end| line.get(start..end));
+    let is_auth = verb.is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"));
     match blanks.next() {
         Some(end) if is_auth => line.get(..end).unwrap_or_default(),
         Some(_) | None => line,
@@ -395,6 +399,7 @@ mod tests {
         assert_eq!(shown("auth PLAIN AGEAYg=="), "auth PLAIN");
         assert_eq!(shown("AUTH\tPLAIN\tAGEAYg== x"), "AUTH\tPLAIN");
         assert_eq!(shown("AUTH  AGEAYg=="), "AUTH ");
+        assert_eq!(shown(" \tAUTH PLAIN AGEAYg=="), " \tAUTH PLAIN");
         for line in ["AUTH LOGIN", "AUTH", "", "RCPT TO:<a@b.example> X=Y Z", "AUTHOR a b"] {
             assert_eq!(shown(line), line);
         }

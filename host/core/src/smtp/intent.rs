@@ -200,7 +200,9 @@ impl Live {
         if self.has_failed_chunk {
             // RFC 3030 §2: what the client had sent before it knew is no fault of its.
             let reply = Reply::with(503, 5, 1, "the message was refused; RSET or MAIL begins another");
-            return Err(OutOfSequence { reply, tally: Tally::Work });
+            // Nothing of it is read by anybody, so empty ones could be kept up for ever.
+            let tally = if octets == 0 { Tally::Idle } else { Tally::Work };
+            return Err(OutOfSequence { reply, tally });
         }
         let transaction = self.transaction_to_fill()?;
         let is_late = |started| now.since(started) > self.policy.data_total;

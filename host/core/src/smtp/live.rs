@@ -3,10 +3,12 @@
 use core::net::IpAddr;
 use std::sync::Arc;
 
+use crate::addr::Address;
 use crate::event::{EventKind, EventSet, Occasion, Overlay, Question, SessionFacts};
-use crate::mail::{Arrival, Bag, Message, MessageId, Origin, Vouched};
+use crate::mail::{Arrival, Bag, Message, MessageId, Origin, RecipientId, Vouched};
 use crate::reply::Reply;
 use crate::smtp::incoming::Incoming;
+use crate::smtp::parameters::Wishes;
 use crate::smtp::policy::{Connection, ListenerPolicy};
 use crate::smtp::starttls::{Channel, Secured};
 use crate::time::Timestamp;
@@ -18,6 +20,8 @@ pub(super) struct Live {
     pub(super) facts: Arc<SessionFacts>,
     pub(super) interest: EventSet,
     pub(super) bag: Arc<Bag>,
+    /// What sinks put into it at `on-connect`: they knew of the connection alone, nothing that the client said.
+    pub(super) bag_at_connect: Arc<Bag>,
     pub(super) transaction: Option<Transaction>,
     /// Commands so far; makes the idempotency keys of questions.
     pub(super) commands: u64,
@@ -52,11 +56,35 @@ pub(super) struct Transaction {
     pub(super) incoming: Option<Box<Incoming>>,
     /// Octets that sinks let it have at `on-max-msg-size`, in place of the listener's limit.
     pub(super) waived: Option<u64>,
+    /// Where the client asked for PRDR: what became of each RCPT that it heard 250 to, in order. `None` is one that is no
+    /// recipient of its own.
+    pub(super) prdr: Option<Vec<Option<RecipientId>>>,
 }
 
 impl Transaction {
     pub(super) fn new(message: Message) -> Self {
-        Self { message, has_refused_recipient: false, incoming: None, waived: None }
+        let prdr = message.envelope.parameters.contains_key("PRDR").then(Vec::new);
+        Self { message, has_refused_recipient: false, incoming: None, waived: None, prdr }
+    }
+
+    /// Takes a recipient in; 250 follows.
+    pub(super) fn add(&mut self, address: Address, wishes: Wishes) {
+        let envelope = Arc::make_mut(&mut self.message.envelope);
+        let there = envelope.recipients.iter().find(|there| there.address.is_same(&address)).map(|there| there.id);
+        let added = envelope.add(address, wishes.original);
+        if let Some(recipient) = added.and_then(|id| envelope.recipient_mut(id)) {
+            recipient.notify = wishes.notify;
+        }
+        if let Some(heard) = &mut self.prdr {
+            heard.push(added.or(there));
+        }
+    }
+
+    /// A sink answered RCPT with success in the server's place.
+    pub(super) fn taken_by_sink(&mut self) {
+        if let Some(heard) = &mut self.prdr {
+            heard.push(None);
+        }
     }
 
     /// Whether the client said SMTPUTF8 (RFC 6531).
@@ -118,6 +146,7 @@ impl Live {
             facts: Arc::new(facts),
             interest,
             bag: Arc::new(Bag::default()),
+            bag_at_connect: Arc::new(Bag::default()),
             transaction: None,
             commands: 0,
             idle: 0,

@@ -28,7 +28,7 @@ impl Live {
         if self.transaction.is_some() {
             return Err(OutOfSequence::fault("a transaction is open; RSET ends it"));
         }
-        if parameters.keys().any(|keyword| !self.offers(keyword)) {
+        if parameters.iter().any(|(keyword, value)| !self.offers(keyword, value)) {
             // RFC 5321 §4.1.1.11.
             return Err(OutOfSequence { reply: CommandError::UnknownParameter.reply(), tally: Tally::Fault });
         }
@@ -50,9 +50,11 @@ impl Live {
     }
 
     // Whether the extension of that parameter of MAIL is offered now.
-    fn offers(&self, keyword: &str) -> bool {
+    fn offers(&self, keyword: &str, value: &str) -> bool {
         let extensions = &self.policy.extensions;
         match keyword {
+            // RFC 3030 §3: BINARYMIME is nothing without CHUNKING.
+            "BODY" if value.eq_ignore_ascii_case("BINARYMIME") => extensions.chunking && extensions.binarymime,
             "SMTPUTF8" => extensions.smtputf8,
             "REQUIRETLS" => self.offers_requiretls(),
             "PRDR" => extensions.prdr,

@@ -26,12 +26,15 @@ pub struct Outbox {
     pub flush_now: bool,
 }
 
+/// The line of a refusal that is one of content, and of no command.
+pub const CONTENT: &[u8] = b".";
+
 /// A command or message that was answered with 4yz or 5yz.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The answer.
     pub reply: Reply,
-    /// The line that it answers, without line end; a lone dot is a message.
+    /// The line that it answers, without line end; [`CONTENT`] is a message.
     pub line: Vec<u8>,
 }
 

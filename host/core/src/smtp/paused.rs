@@ -19,6 +19,7 @@ use crate::smtp::parameters::Wishes;
 use crate::smtp::receiving::Text;
 use crate::smtp::session::Step;
 use crate::smtp::storing::Disposition;
+use crate::smtp::verdicts::Arrived;
 use crate::time::Timestamp;
 
 /// A session that waits for the decision of sinks; the client's next command waits with it.
@@ -37,13 +38,7 @@ pub(super) enum Waiting {
         /// As the client sent it.
         command: Arc<Command>,
     },
-    EndOfData {
-        message: Message,
-        /// The answer once the message is stored.
-        reply: Reply,
-        /// What becomes of it if nobody objects.
-        disposition: Disposition,
-    },
+    EndOfData(Box<Arrived>),
     /// The size that MAIL announced.
     Size {
         intent: Intent,
@@ -75,14 +70,15 @@ impl Paused {
         live.bag = overlay.session_bag.clone();
         outbox.wait(overlay.delay);
         match waiting {
-            Waiting::Connect => live.resume_connect(verdict, overlay, now, outbox),
+            Waiting::Connect => {
+                live.bag_at_connect = live.bag.clone();
+                live.resume_connect(verdict, overlay, now, outbox)
+            }
             Waiting::Command { intent, command } => {
                 let asked = Asked { intent, command, by };
                 live.resume_command(asked, verdict, overlay, now, outbox)
             }
-            Waiting::EndOfData { message, reply, disposition } => {
-                live.resume_end_of_data((message, reply, disposition), verdict, overlay, now, outbox)
-            }
+            Waiting::EndOfData(arrived) => live.resume_end_of_data(*arrived, verdict, overlay, now, outbox),
             Waiting::Authenticated(ended) => live.resume_authenticated(*ended, verdict, &overlay, now, outbox),
             Waiting::Size { intent, command, line } => live.size_decided(intent, command, &line, &verdict, now, outbox),
             Waiting::Text { text, due, ended } => live.resume_text(text, due, ended, (verdict, overlay), now, outbox),
@@ -186,12 +182,13 @@ impl Live {
 
     fn resume_end_of_data(
         self: Box<Self>,
-        (message, native, before): (Message, Reply, Disposition),
+        arrived: Arrived,
         verdict: Verdict,
         overlay: Overlay,
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Step {
+        let Arrived { message, reply: native, disposition: before, prdr } = arrived;
         let disposition = match verdict {
             Verdict::Next | Verdict::SkipRemaining => Ok(before),
             Verdict::Discard => Ok(Disposition::Discard),
@@ -211,7 +208,8 @@ impl Live {
             Ok(disposition) => {
                 let mut reply = overlay.response.map_or_else(|| native.clone(), |it| success_of_sink(&it, &native));
                 overlay.appended.into_iter().for_each(|line| reply.push_line(line));
-                self.take_message_in(overlay.message.unwrap_or(message), disposition, reply, is_fault, now, outbox)
+                let message = overlay.message.unwrap_or(message);
+                self.take_message_in(Arrived { message, reply, disposition, prdr }, is_fault, now, outbox)
             }
             Err((reply, must_close)) => self.refuse_message(reply, must_close, is_fault, now, outbox),
         }

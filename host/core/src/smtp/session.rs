@@ -12,7 +12,7 @@ use crate::smtp::carry_out::Answer;
 use crate::smtp::command::{CommandError, Request, without_secrets};
 use crate::smtp::intent::{Action, Intent, OutOfSequence, Tally};
 use crate::smtp::live::{EndReason, Live};
-use crate::smtp::outbox::{Outbox, Refusal};
+use crate::smtp::outbox::{CONTENT, Outbox, Refusal};
 use crate::smtp::parameters::declared_size;
 use crate::smtp::paused::{Paused, Waiting};
 use crate::smtp::policy::{Connection, ListenerPolicy};
@@ -285,8 +285,9 @@ impl Live {
         if self.has_refused_data && !error.has_known_verb() {
             return self.refuse_text(line, now, outbox);
         }
-        if error == CommandError::Chunk {
-            return self.close(error.reply(), EndReason::Error, line, now, outbox);
+        // However the line of a chunk is broken: what follows it is text.
+        if error == CommandError::Chunk || is_verb(line, b"BDAT") {
+            return self.close(CommandError::Chunk.reply(), EndReason::Error, line, now, outbox);
         }
         self.has_refused_data = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA"));
         let answer = Answer { reply: error.reply(), tally: Tally::Fault, line, must_close: false };
@@ -366,8 +367,15 @@ impl Live {
                 ..Overlay::default()
             };
             let mut notice = self.question(EventKind::OnReject, Some(reply.clone()), overlay, now);
-            Arc::make_mut(&mut notice.occasion).line = line.to_vec();
+            // Of content there is no line (`wit/events-inbound.wit`, `on-reject`).
+            Arc::make_mut(&mut notice.occasion).line = if line == CONTENT { Vec::new() } else { line.to_vec() };
             outbox.notices.push(notice);
         }
     }
+}
+
+// Whether the line begins with that verb, whatever is behind it.
+fn is_verb(line: &[u8], verb: &[u8]) -> bool {
+    let (head, rest) = line.split_at_checked(verb.len()).unwrap_or_default();
+    head.eq_ignore_ascii_case(verb) && !rest.first().is_some_and(u8::is_ascii_alphanumeric)
 }

@@ -1,9 +1,6 @@
 //! STARTTLS (RFC 3207): between the 220 and the end of the handshake.
 
-use core::fmt;
-use std::sync::Arc;
-
-use crate::mail::{Bag, TlsFacts};
+use crate::mail::TlsFacts;
 use crate::reply::Reply;
 use crate::smtp::carry_out::Answer;
 use crate::smtp::command::Request;
@@ -12,6 +9,7 @@ use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::Outbox;
 use crate::smtp::session::{Session, Step};
 use crate::time::Timestamp;
+use core::fmt;
 
 /// An encrypted connection, after its handshake.
 #[derive(Debug, Clone, Default)]
@@ -138,16 +136,70 @@ impl Live {
         Step::StartTls(Securing { live: self, sent_before })
     }
 
-    /// Forgets what the client said: greeting, transaction, login, and what sinks kept of the session. Addresses,
-    /// times and the counts of faults stay: they are the connection's.
+    /// Forgets what the client said: greeting, transaction, login, and what sinks kept of the session since
+    /// `on-connect`. Addresses, times, the counts of faults and what sinks found out at `on-connect` stay: they are the
+    /// connection's.
     pub(super) fn forget_dialogue(&mut self) {
         self.transaction = None;
         (self.has_refused_data, self.has_failed_chunk) = (false, false);
-        self.has_failed_chunk = false;
-        self.bag = Arc::new(Bag::default());
+        self.bag = self.bag_at_connect.clone();
         let facts = self.facts_mut();
         facts.helo = None;
         facts.is_esmtp = false;
         facts.vouched.auth = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Decision, EventKind, Verdict};
+    use crate::mail::Scope;
+    use crate::smtp::policy::{Connection, ListenerPolicy, TlsPolicy};
+
+    const NOW: Timestamp = Timestamp::from_seconds(0);
+
+    // The properties that sinks see, each of which was set where this answers a question with its name.
+    fn answer(step: Step, name: &str, outbox: &mut Outbox) -> (Step, Vec<String>) {
+        let Step::Ask(paused, question) = step else { unreachable!("sinks are asked at {name}") };
+        let mut overlay = question.overlay;
+        let known = |name: &&&str| overlay.session_bag.value(Scope("a"), name).is_some();
+        let seen = ["connect", "before", "after"].iter().filter(known).map(|name| (*name).to_owned()).collect();
+        let bag = std::sync::Arc::make_mut(&mut overlay.session_bag);
+        bag.set(Scope("a"), name, b"1".to_vec()).expect("it fits");
+        let decision = Decision { verdict: Verdict::Next, by: None, overlay, failures: Vec::new() };
+        (paused.resume(decision, NOW, outbox), seen)
+    }
+
+    fn said(step: Step, line: &str, outbox: &mut Outbox) -> Step {
+        let Step::Read(session) = step else { unreachable!("a command is waited for") };
+        session.line(line.as_bytes(), NOW, [EventKind::OnInboundCommand].into_iter().collect(), outbox)
+    }
+
+    #[test]
+    fn what_sinks_found_out_about_the_connection_stays_and_what_they_heard_in_the_open_goes() {
+        let mut policy = ListenerPolicy::new("mx", "basin.example", std::sync::Arc::default());
+        policy.tls = Some(TlsPolicy { is_required: false });
+        let connection = Connection {
+            id: "s".into(),
+            client: "192.0.2.7:4".parse().expect("an address"),
+            server: "192.0.2.1:25".parse().expect("an address"),
+            started: NOW,
+            random: 0,
+            client_name: None,
+            tls: None,
+        };
+        let mut outbox = Outbox::new();
+        let interest = [EventKind::OnConnect].into_iter().collect();
+        let step = Session::start(std::sync::Arc::new(policy), connection, interest, &mut outbox);
+        let (step, _) = answer(step, "connect", &mut outbox);
+        let (step, seen) = answer(said(step, "EHLO a", &mut outbox), "before", &mut outbox);
+        assert_eq!(seen, ["connect"]);
+        let (step, seen) = answer(said(step, "STARTTLS", &mut outbox), "before", &mut outbox);
+        assert_eq!(seen, ["connect", "before"]);
+        let Step::StartTls(securing) = step else { unreachable!("it is taken") };
+        let step = securing.secured(Secured::default());
+        let (_, seen) = answer(said(step, "EHLO a", &mut outbox), "after", &mut outbox);
+        assert_eq!(seen, ["connect"]);
     }
 }

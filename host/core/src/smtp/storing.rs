@@ -5,7 +5,7 @@ use crate::reply::Reply;
 use crate::smtp::carry_out::{Answer, out_of_order};
 use crate::smtp::intent::Tally;
 use crate::smtp::live::Live;
-use crate::smtp::outbox::Outbox;
+use crate::smtp::outbox::{CONTENT, Outbox};
 use crate::smtp::session::Step;
 use crate::time::Timestamp;
 use crate::transport::{Stage, State};
@@ -80,17 +80,17 @@ impl Storing {
     pub fn not_stored(self, reply: Reply, now: Timestamp, outbox: &mut Outbox) -> Step {
         let reply = if reply.is_refusal() { reply } else { out_of_order() };
         outbox.flush_now = true;
-        self.live.answer(Answer { reply, tally: Tally::Work, line: b".", must_close: false }, now, outbox)
+        self.live.answer(Answer { reply, tally: Tally::Work, line: CONTENT, must_close: false }, now, outbox)
     }
 
     fn taken(self, now: Timestamp, outbox: &mut Outbox) -> Step {
         let Self { mut live, before, reply, .. } = self;
-        before.iter().for_each(|reply| live.send(reply, b".", now, outbox));
+        before.iter().for_each(|reply| live.send(reply, CONTENT, now, outbox));
         live.idle = 0;
         let facts = live.facts_mut();
         facts.messages = facts.messages.saturating_add(1);
         outbox.flush_now = true;
-        live.answer(Answer { reply, tally: Tally::Work, line: b".", must_close: false }, now, outbox)
+        live.answer(Answer { reply, tally: Tally::Work, line: CONTENT, must_close: false }, now, outbox)
     }
 }
 

@@ -5,6 +5,7 @@
 //! that the connection came from that counts, never one that an earlier XCLIENT named.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use crate::addr::check_domain;
 use crate::limits::{DOMAIN_BYTES_MAX, USER_BYTES_MAX};
@@ -182,8 +183,10 @@ impl Live {
     /// Takes over what the proxy says and begins anew.
     pub(super) fn take_xclient(mut self: Box<Self>, claims: Claims, now: Timestamp, outbox: &mut Outbox) -> Step {
         outbox.flush_now = true;
+        // `on-connect` is raised again, about another client.
+        self.bag_at_connect = Arc::default();
         self.forget_dialogue();
-        (self.idle, self.auth_failures) = (0, 0);
+        (self.idle, self.auth_failures, self.is_one_by_one) = (0, 0, false);
         let facts = self.facts_mut();
         // Counts are of a client, and this is another one.
         (facts.errors, facts.messages) = (0, 0);

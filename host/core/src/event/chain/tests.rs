@@ -308,3 +308,20 @@ fn a_shadow_gets_what_a_sink_at_its_place_would_get_and_is_not_asked() {
         .collect();
     assert_eq!(seen, [("s1", String::new()), ("s2", "a".to_owned())], "the chain ended before the third");
 }
+
+#[test]
+fn who_a_client_is_says_the_sink_that_consumes_and_no_other_one() {
+    let login = |consumer: &str, by: &str| {
+        let decision = run(EventKind::OnInboundCommand, plan(&["a", "b"]), |name, mut overlay| {
+            if name == by {
+                overlay.authenticated = Some(crate::mail::Auth { user: "carol".into(), mechanism: "X-OWN".into() });
+            }
+            let yes = Verdict::Consume(Reply::with(235, 7, 0, "welcome"));
+            Answer::Verdict(if name == consumer { yes } else { Verdict::Next }, overlay)
+        });
+        decision.overlay.authenticated.map(|auth| auth.user)
+    };
+    assert_eq!(login("b", "b").as_deref(), Some("carol"));
+    assert_eq!(login("b", "a"), None);
+    assert_eq!(login("nobody", "b"), None);
+}

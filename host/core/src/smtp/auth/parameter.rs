@@ -20,8 +20,8 @@ impl Live {
     /// submitted by nobody that is known.
     pub(in crate::smtp) fn vouch_for_sender(&self, mut parameters: Parameters) -> Result<Parameters, OutOfSequence> {
         if let Some(value) = parameters.get_mut("AUTH") {
-            if self.policy.auth.is_none() {
-                // RFC 5321 §4.1.1.11: it was not offered.
+            if self.policy.auth.is_none() && self.facts.vouched.auth.is_none() {
+                // RFC 5321 §4.1.1.11: it was not offered. Who is logged in all the same was offered AUTH by a sink.
                 return Err(OutOfSequence { reply: CommandError::UnknownParameter.reply(), tally: Tally::Fault });
             }
             if self.facts.vouched.auth.is_none() {
@@ -67,5 +67,6 @@ mod tests {
         assert_eq!(vouched(Some("carol"), true).as_deref(), Some("carol@client.example"));
         assert_eq!(vouched(None, true).as_deref(), Some("<>"));
         assert_eq!(vouched(None, false), None);
+        assert_eq!(vouched(Some("carol"), false).as_deref(), Some("carol@client.example"), "a sink offered AUTH");
     }
 }
