@@ -59,7 +59,7 @@ impl<K: Ord> Buckets<K> {
     }
 
     /// Whether there is at least one in a bucket.
-    pub fn has_one(&self, key: &K, now: Timestamp) -> bool {
+    pub fn has_one(&mut self, key: &K, now: Timestamp) -> bool {
         self.spent_until(key, now).plus(self.rate.cost(1)).since(now) <= self.rate.per
     }
 
@@ -74,10 +74,11 @@ impl<K: Ord> Buckets<K> {
     }
 
     // A time in the past is a full bucket. One further away than the rate allows was written before the clock was
-    // set back; it counts as an empty one.
-    fn spent_until(&self, key: &K, now: Timestamp) -> Timestamp {
-        let kept = self.young.get(key).or_else(|| self.old.get(key)).copied().unwrap_or(now);
-        kept.clamp(now, now.plus(self.rate.per))
+    // set back; it counts as an empty one from now on, or it would be one until the clock is there again.
+    fn spent_until(&mut self, key: &K, now: Timestamp) -> Timestamp {
+        let Some(kept) = self.young.get_mut(key).or_else(|| self.old.get_mut(key)) else { return now };
+        *kept = (*kept).min(now.plus(self.rate.per));
+        (*kept).max(now)
     }
 
     fn put(&mut self, key: K, full: Timestamp) {
