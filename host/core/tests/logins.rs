@@ -106,11 +106,21 @@ fn who_does_not_exist_is_asked_like_everybody_else() {
 }
 
 #[test]
+fn who_guesses_too_often_is_barred_with_scram_too() {
+    let scram = Scram::usual();
+    let mut talk = secured(Channel::default());
+    talk.is_barred = true;
+    assert_eq!(scram.login(&mut talk, "SCRAM-SHA-256").map_err(|refusal| refusal.starts_with("454 ")), Err(true));
+    let wrong = Scram { password: "rabbit", ..Scram::usual() };
+    let mut talk = secured(Channel::default());
+    assert!(wrong.login(&mut talk, "SCRAM-SHA-256").is_err());
+    assert_eq!(talk.compared, 1, "the shell hears of the wrong proof");
+}
+
+#[test]
 fn a_password_is_compared_in_the_form_of_all_passwords() {
     let accounts = client::accounts();
-    let verify = |user: &str, password: &str| {
-        accounts.verify(&Login { user: user.into(), password: basin_core::secret::Secret::new(password) })
-    };
+    let verify = |user: &str, password: &str| accounts.verify(&Login::with_password(user, password));
     assert_eq!(verify("alice", PASSWORD), Verified::Right);
     // RFC 4013 §2.1: any space is a space; a soft hyphen is nothing.
     assert_eq!(verify("alice", "rab\u{ad}bit\u{a0}hole"), Verified::Right);
@@ -119,10 +129,7 @@ fn a_password_is_compared_in_the_form_of_all_passwords() {
     {
         assert_eq!(verify(user, password), Verified::Wrong, "{user} {password:?}");
     }
-    assert_eq!(
-        Accounts::unavailable().verify(&Login { user: "alice".into(), password: Default::default() }),
-        Verified::Unavailable
-    );
+    assert_eq!(Accounts::unavailable().verify(&Login::with_password("alice", "")), Verified::Unavailable);
 }
 
 #[test]

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use basin_core::limits::SCRAM_ITERATIONS_DEFAULT;
-use basin_core::secret::Secret;
 use basin_core::smtp::{Accounts, Login, StoredKeys, Verified};
 use clap::Subcommand;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
@@ -73,7 +72,7 @@ impl User {
             }
             Command::Check { name } => {
                 let accounts = read(&file)?.1;
-                let login = Login { user: name, password: Secret::new(password(false)?) };
+                let login = Login::with_password(name, password(false)?);
                 let is_right = accounts.verify(&login) == Verified::Right;
                 print(if is_right { "right\n" } else { "wrong\n" })?;
                 return Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -43,6 +43,10 @@ pub(crate) fn policy(auth: AuthPolicy) -> Arc<ListenerPolicy> {
 pub(crate) struct Talk {
     step: Option<Step>,
     outbox: Outbox,
+    /// Whether the shell has had enough of guesses.
+    pub(crate) is_barred: bool,
+    /// Logins that the shell was asked about.
+    pub(crate) compared: u32,
 }
 
 impl Talk {
@@ -59,7 +63,7 @@ impl Talk {
         let mut outbox = Outbox::new();
         let step = Session::start(policy, connection, EventSet::default(), &mut outbox);
         outbox.take_bytes();
-        Self { step: Some(step), outbox }
+        Self { step: Some(step), outbox, is_barred: false, compared: 0 }
     }
 
     /// Sends a line and hears the answer.
@@ -75,8 +79,16 @@ impl Talk {
         assert!(!shown.contains(PASSWORD) && !shown.contains(&BASE64_STANDARD.encode(PASSWORD)), "{shown}");
         if let Step::Verify(verifying, login) = step {
             // What `Accounts::verify` says, in less time; it has a test of its own.
-            let is_right = login.user == "alice" && login.password.reveal() == PASSWORD.as_bytes();
-            let verified = if is_right { Verified::Right } else { Verified::Wrong };
+            let is_right = match login.password() {
+                Some(password) => login.user == "alice" && password.reveal() == PASSWORD.as_bytes(),
+                None => accounts().verify(&login) == Verified::Right,
+            };
+            let verified = match (self.is_barred, is_right) {
+                (true, _) => Verified::Unavailable,
+                (false, true) => Verified::Right,
+                (false, false) => Verified::Wrong,
+            };
+            self.compared += 1;
             step = verifying.verified(verified, NOW, &mut self.outbox);
         }
         self.step = Some(step);

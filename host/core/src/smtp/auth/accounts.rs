@@ -14,7 +14,7 @@ use crate::limits::{
     SCRAM_SALT_BYTES_MIN, USER_BYTES_MAX,
 };
 use crate::smtp::auth::pbkdf2::pbkdf2;
-use crate::smtp::auth::verify::{Login, Verified};
+use crate::smtp::auth::verify::{Evidence, Login, Verified};
 
 /// Octets of SHA-256.
 pub(super) const HASH_BYTES: usize = 32;
@@ -184,13 +184,17 @@ impl Accounts {
         self.users.keys().map(String::as_str)
     }
 
-    /// Checks a password. Takes some ten milliseconds of computing, as long for a user who does not exist.
+    /// Checks a login. A password takes some ten milliseconds of computing, as long for a user who does not exist.
     pub fn verify(&self, login: &Login) -> Verified {
         if !self.is_available {
             return Verified::Unavailable;
         }
+        let password = match &login.evidence {
+            Evidence::Password(password) => password,
+            Evidence::Proof(is_right) => return if *is_right { Verified::Right } else { Verified::Wrong },
+        };
         let (keys, is_user) = self.keys_of(&login.user);
-        let prepared = core::str::from_utf8(login.password.reveal()).ok().and_then(|text| prepare(text).ok());
+        let prepared = core::str::from_utf8(password.reveal()).ok().and_then(|text| prepare(text).ok());
         let is_text = prepared.is_some();
         let computed = StoredKeys::of(prepared.unwrap_or_default().as_bytes(), &keys.salt, keys.iterations);
         let is_right = computed.stored_key.ct_eq(&keys.stored_key) & is_user & Choice::from(u8::from(is_text));

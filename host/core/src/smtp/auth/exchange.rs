@@ -43,8 +43,11 @@ enum Stage {
 // What a response leads to.
 enum Turn {
     Challenge(Vec<u8>, Stage),
-    Compare(Login),
-    Done { user: String },
+    /// To be compared; behind it SCRAM's proof of this server.
+    Compare(Login, Option<Vec<u8>>),
+    Done {
+        user: String,
+    },
 }
 
 impl Exchange {
@@ -114,9 +117,9 @@ impl Live {
     ) -> Step {
         match self.turn(mechanism, stage, response) {
             Ok(Turn::Challenge(challenge, stage)) => self.challenge(mechanism, &challenge, stage, outbox),
-            Ok(Turn::Compare(login)) => {
+            Ok(Turn::Compare(login, signature)) => {
                 let user = login.user.clone();
-                Step::Verify(Verifying { live: self, mechanism, user }, login)
+                Step::Verify(Verifying { live: self, mechanism, user, signature }, login)
             }
             Ok(Turn::Done { user }) => {
                 let auth = Auth { user, mechanism: mechanism.name().to_owned() };
@@ -133,7 +136,7 @@ impl Live {
             return Err(Failed::Unavailable);
         }
         match (stage, mechanism) {
-            (Stage::First, Mechanism::Plain) => plain(response).map(Turn::Compare),
+            (Stage::First, Mechanism::Plain) => plain(response).map(|login| Turn::Compare(login, None)),
             (Stage::First, Mechanism::Login) => {
                 Ok(Turn::Challenge(LOGIN_PASSWORD.to_vec(), Stage::Password(user_name(response)?)))
             }
@@ -145,16 +148,33 @@ impl Live {
                 let (challenge, next) = scram::challenge(first, &nonce, &policy.accounts);
                 Ok(Turn::Challenge(challenge, Stage::Proof(Box::new(next))))
             }
-            (Stage::Password(user), _) => Ok(Turn::Compare(Login { user, password: Secret::new(response) })),
+            (Stage::Password(user), _) => Ok(Turn::Compare(Login::with_password(user, response), None)),
             (Stage::Proof(expected), _) => {
-                let signature = expected.check(response, &self.channel)?;
-                Ok(Turn::Challenge(signature, Stage::Over { user: expected.user }))
+                let signature = match expected.check(response, &self.channel) {
+                    Ok(signature) => Some(signature),
+                    Err(Failed::Wrong) => None,
+                    Err(failed) => return Err(failed),
+                };
+                // Whoever counts guesses counts these too, and may have had enough of them.
+                let login = Login::with_proof(expected.user, signature.is_some());
+                Ok(Turn::Compare(login, signature))
             }
             // RFC 4954 §4: the server's last message of a mechanism goes into a challenge, and the client's answer to
             // it is empty.
             (Stage::Over { user }, _) if response.is_empty() => Ok(Turn::Done { user }),
             (Stage::Over { .. }, _) => Err(Failed::Malformed),
         }
+    }
+
+    /// Shows a client that proved who it is that this server knows its password too.
+    pub(super) fn prove(
+        self: Box<Self>,
+        mechanism: Mechanism,
+        signature: &[u8],
+        user: String,
+        outbox: &mut Outbox,
+    ) -> Step {
+        self.challenge(mechanism, signature, Stage::Over { user }, outbox)
     }
 
     fn challenge(self: Box<Self>, mechanism: Mechanism, challenge: &[u8], stage: Stage, outbox: &mut Outbox) -> Step {
@@ -177,7 +197,7 @@ fn plain(response: &[u8]) -> Result<Login, Failed> {
     if !authorize_as.is_empty() && user_name(authorize_as)? != user {
         return Err(Failed::Wrong);
     }
-    Ok(Login { user, password: Secret::new(password) })
+    Ok(Login::with_password(user, password))
 }
 
 /// A user's name as it is compared. What cannot be one is no user's.
