@@ -176,6 +176,9 @@ impl World {
         self.clients.clear();
         let storage = self.node.storage.clone();
         let policy = self.node.policy.clone();
+        // The process went with the power: what its spool still does at its end reaches no disk any more, least of all the
+        // one that the next process has begun to use.
+        self.node.spool.close();
         storage.restart(self.dice.next());
         self.node = Node::open(storage, policy, self.schedule_policy.clone())?;
         self.now = self.now.plus(at(1 + self.dice.below(120)));
