@@ -258,3 +258,22 @@ pub const SCRAM_SALT_BYTES_MAX: usize = 64;
 
 /// Longest nonce of a client, in octets; a challenge repeats it and has to fit into the line of a reply.
 pub const SCRAM_NONCE_BYTES_MAX: usize = 128;
+
+/// Octets that the tables of one sink hold, keys included. Enough for a hundred thousand greylisted triplets.
+pub const TABLES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Octets of one value in a table of a sink.
+pub const TABLE_VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Octets of a key in a table of a sink; none is empty.
+pub const TABLE_KEY_BYTES_MAX: usize = 256;
+
+/// Keys that one look into a table lists.
+pub const TABLE_KEYS_LISTED_MAX: usize = 1_000;
+
+/// Octets that the sinks of one event set in their tables together. They wait in memory until the event is decided.
+pub const TABLE_EDITS_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often an event is raised again because somebody was faster with a value that its sinks swapped. Somebody
+/// wins each time, so this many losses in a row mean a crowd at one key; the client comes back later.
+pub const TABLE_CONFLICTS_MAX: u32 = 4;

@@ -8,6 +8,7 @@ pub mod kind;
 pub mod occasion;
 pub mod registry;
 pub mod rule;
+pub mod tables;
 pub mod verdict;
 
 pub use binding::{Binding, FailurePolicy, InstanceMode, Mode};
@@ -18,4 +19,5 @@ pub use kind::{EventKind, EventSet};
 pub use occasion::{Command, Occasion, Overlay, Question, SessionFacts, SizeInQuestion};
 pub use registry::{Explained, Registry, RegistryError, SinkEntry};
 pub use rule::{Facts, Matched, Rule, RuleError};
+pub use tables::{TableEdit, TableEdits, TableValue};
 pub use verdict::{Answer, Failure, FailureKind, Later, Verdict};

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{EventKind, Facts};
+use crate::event::{EventKind, Facts, TableEdits};
 use crate::mail::{Auth, Bag, Message, RecipientId, Vouched};
 use crate::reply::Reply;
 use crate::secret::Secret;
@@ -110,6 +110,8 @@ pub struct Overlay {
     pub command: Option<Arc<Command>>,
     /// Session property bag.
     pub session_bag: Arc<Bag>,
+    /// What the sinks set in their tables; written when the chain is decided.
+    pub tables: TableEdits,
     /// Banner text, at `on-connect`.
     pub banner: Option<String>,
     /// The native answer with text, and within the class the code, replaced.

@@ -1,0 +1,276 @@
+//! The tables as their users see them, against a model, and after a kill.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use basin_core::event::{TableEdits, TableValue};
+use basin_core::limits::{TABLE_VALUE_BYTES_MAX, TABLES_BYTES_MAX};
+use proptest::prelude::*;
+
+use crate::{Committed, StateError, Tables};
+
+/// Where the child of the kill test finds its file.
+const CHILD_FILE: &str = "BASIN_STATE_TEST_FILE";
+
+fn open(path: &Path) -> Tables {
+    Tables::open(path).expect("it opens")
+}
+
+fn increment(tables: &Tables, key: &str, (by, life): (i64, u32), now: u64) -> Result<i64, StateError> {
+    let (sender, sum) = channel();
+    tables.increment("a", key, (by, life), now, move |answer| sender.send(answer).expect("somebody waits"));
+    sum.recv().expect("an answer")
+}
+
+fn commit(tables: &Tables, edits: &TableEdits, now: u64) -> Committed {
+    let (sender, committed) = channel();
+    tables.commit(edits.clone(), now, move |answer| sender.send(answer).expect("somebody waits"));
+    committed.recv().expect("an answer").expect("the storage works")
+}
+
+fn value(text: &str, life: u32) -> Option<TableValue> {
+    Some(TableValue { octets: text.as_bytes().into(), life })
+}
+
+fn one(sink: &str, key: &str, new: Option<TableValue>, expected: Option<Option<&str>>) -> TableEdits {
+    let mut edits = TableEdits::default();
+    let expected = expected.map(|expected| expected.map(|text| Arc::from(text.as_bytes())));
+    edits.set(sink, key, new, expected).expect("small");
+    edits
+}
+
+fn get(tables: &Tables, sink: &str, key: &str, now: u64) -> Option<String> {
+    let found = tables.get(sink, key, now).expect("the storage works");
+    found.map(|octets| String::from_utf8_lossy(&octets).into_owned())
+}
+
+#[test]
+fn a_value_lives_as_long_as_it_was_given_and_outlives_the_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let tables = open(&path);
+    assert_eq!(commit(&tables, &one("a", "k", value("v", 10), None), 100), Committed::Written);
+    assert_eq!(commit(&tables, &one("a", "ever", value("w", 0), None), 100), Committed::Written);
+    drop(tables);
+    let tables = open(&path);
+    assert_eq!(get(&tables, "a", "k", 109).as_deref(), Some("v"));
+    assert_eq!(get(&tables, "a", "k", 110), None);
+    assert_eq!(get(&tables, "a", "ever", u64::MAX).as_deref(), Some("w"));
+    assert_eq!(get(&tables, "b", "k", 100), None, "a sink sees its own table alone");
+    assert_eq!(tables.keys("a", "", None, 9, 110).expect("the storage works"), ["ever"]);
+}
+
+#[test]
+fn a_lost_race_writes_nothing_of_the_chain() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tables = open(&folder.path().join("state"));
+    assert_eq!(commit(&tables, &one("a", "k", value("1", 0), Some(None)), 1), Committed::Written);
+    let mut edits = one("a", "k", value("2", 0), Some(None));
+    edits.set("b", "other", value("x", 0), None).expect("small");
+    assert_eq!(commit(&tables, &edits, 1), Committed::Conflict { sink: "a".into(), key: "k".into() });
+    assert_eq!(get(&tables, "b", "other", 1), None);
+    assert_eq!(commit(&tables, &one("a", "k", None, Some(Some("1"))), 1), Committed::Written);
+    assert!(tables.sinks().expect("the storage works").is_empty(), "what is removed counts no more");
+}
+
+#[test]
+fn a_count_begins_its_life_with_the_first_addition_and_knows_its_limits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let tables = open(&path);
+    assert_eq!(increment(&tables, "n", (2, 10), 100), Ok(2));
+    assert_eq!(increment(&tables, "n", (-5, 1_000), 105), Ok(-3));
+    assert_eq!(increment(&tables, "n", (1, 10), 110), Ok(1), "the life was over");
+    assert_eq!(get(&tables, "a", "n", 111).as_deref(), Some("1"));
+    assert_eq!(increment(&tables, "m", (i64::MAX, 0), 1), Ok(i64::MAX));
+    assert_eq!(increment(&tables, "m", (1, 0), 1), Err(StateError::Overflow));
+    assert_eq!(commit(&tables, &one("a", "t", value("text", 0), None), 1), Committed::Written);
+    assert_eq!(increment(&tables, "t", (1, 0), 1), Err(StateError::NoNumber));
+    drop(tables);
+    assert_eq!(get(&open(&path), "a", "n", 111).as_deref(), Some("1"), "an orderly end loses no count");
+}
+
+#[test]
+fn a_sink_cannot_pass_its_quota_and_what_is_over_makes_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tables = open(&folder.path().join("state"));
+    let large = "x".repeat(TABLE_VALUE_BYTES_MAX);
+    let fits = TABLES_BYTES_MAX / (TABLE_VALUE_BYTES_MAX as u64 + 40);
+    let put = |number: u64, now| commit(&tables, &one("a", &format!("{number:08}"), value(&large, 50), None), now);
+    for number in 0..fits {
+        assert_eq!(put(number, 100), Committed::Written);
+    }
+    assert!(matches!(put(fits, 149), Committed::Conflict { .. }));
+    assert_eq!(put(0, 100), Committed::Written, "a value can be replaced in a full table");
+    assert_eq!(commit(&tables, &one("b", "k", value("v", 0), None), 149), Committed::Written, "others have their own");
+    assert_eq!(put(fits, 150), Committed::Written);
+    assert_eq!(tables.used("a"), Ok(TABLE_VALUE_BYTES_MAX as u64 + 40));
+}
+
+#[test]
+fn a_table_can_be_emptied() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tables = open(&folder.path().join("state"));
+    for key in ["a", "b", "c"] {
+        commit(&tables, &one("s", key, value("v", 0), None), 1);
+        commit(&tables, &one("sink", key, value("v", 0), None), 1);
+    }
+    let (sender, cleared) = channel();
+    tables.clear("s", 1, move |answer| sender.send(answer).expect("somebody waits"));
+    assert_eq!(cleared.recv().expect("an answer"), Ok(3));
+    let left = tables.sinks().expect("the storage works");
+    assert_eq!(left.iter().map(|used| (used.sink.as_str(), used.entries)).collect::<Vec<_>>(), [("sink", 3)]);
+}
+
+#[test]
+fn a_damaged_file_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let tables = open(&path);
+    for number in 0..200 {
+        commit(&tables, &one("a", &number.to_string(), value(&"x".repeat(2_000), 0), None), 1);
+    }
+    assert!(matches!(Tables::open(&path), Err(StateError::Unavailable(_))), "one process has it at a time");
+    drop(tables);
+    let mut octets = std::fs::read(&path).expect("readable");
+    for place in (4_096..octets.len()).step_by(512) {
+        octets[place] ^= 0x55;
+    }
+    std::fs::write(&path, &octets).expect("writable");
+    assert!(matches!(Tables::open(&path), Err(StateError::Unavailable(_))));
+    std::fs::write(&path, "no database").expect("writable");
+    assert!(matches!(Tables::open(&path), Err(StateError::Unavailable(_))));
+    assert_eq!(std::fs::read(&path).expect("readable"), b"no database");
+}
+
+/// What is killed: it writes pairs until then and says which are on disk. A test, because a test binary can start
+/// itself; without its file it has nothing to do.
+#[test]
+fn child_that_writes_pairs() {
+    let Some(path) = std::env::var_os(CHILD_FILE) else { return };
+    let tables = open(Path::new(&path));
+    for number in 1.. {
+        let mut edits = one("a", "left", value(&number.to_string(), 0), None);
+        edits.set("b", "right", value(&number.to_string(), 0), None).expect("small");
+        commit(&tables, &edits, 1);
+        increment(&tables, "count", (1, 0), 1).expect("the storage works");
+        println!("pair {number}");
+        std::io::stdout().flush().expect("somebody reads");
+    }
+}
+
+#[test]
+fn a_kill_leaves_all_that_was_acknowledged_and_no_half_of_a_chain() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let mut acknowledged = 0;
+    for round in 1..=4 {
+        let mut child = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "tests::child_that_writes_pairs", "--nocapture"])
+            .env(CHILD_FILE, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let said = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let pairs = said.filter_map(|line| line.split("pair ").nth(1)?.trim().parse::<u64>().ok());
+        let last = pairs.take(round * 7).last().expect("it writes");
+        child.kill().expect("it runs");
+        child.wait().expect("it ended");
+        let tables = open(&path);
+        let left = get(&tables, "a", "left", 1).expect("acknowledged");
+        assert_eq!(get(&tables, "b", "right", 1).as_ref(), Some(&left), "both or none");
+        assert!(left.parse::<u64>().expect("a number") >= last);
+        acknowledged += last;
+        let counted = get(&tables, "a", "count", 1).map_or(0, |count| count.parse().expect("a number"));
+        // Every commit syncs the counts before it; only those of the last moment of each round can be gone.
+        assert!(counted + u64::from(u32::try_from(round).expect("small")) >= acknowledged, "{counted} {acknowledged}");
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Set(u8, u8, u32),
+    Remove(u8),
+    Swap(u8, Option<u8>, u8),
+    Add(u8, i8, u32),
+    Wait(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..4_u8, 0..3_u8, 0..5_u32).prop_map(|(key, value, life)| Step::Set(key, value, life)),
+        (0..4_u8).prop_map(Step::Remove),
+        (0..4_u8, proptest::option::of(0..3_u8), 0..3_u8).prop_map(|(key, old, new)| Step::Swap(key, old, new)),
+        (0..4_u8, any::<i8>(), 0..5_u32).prop_map(|(key, by, life)| Step::Add(key, by, life)),
+        (0..3_u8).prop_map(Step::Wait),
+    ]
+}
+
+/// The same in ten lines: key to value and end.
+#[derive(Default)]
+struct Model(BTreeMap<String, (String, u64)>);
+
+impl Model {
+    fn get(&self, key: &str, now: u64) -> Option<String> {
+        self.0.get(key).filter(|(_, end)| *end == 0 || *end > now).map(|(value, _)| value.clone())
+    }
+
+    fn set(&mut self, key: &str, value: String, life: u32, now: u64) {
+        self.0.insert(key.to_owned(), (value, if life == 0 { 0 } else { now + u64::from(life) }));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_table_does_what_its_model_does(steps in proptest::collection::vec(step(), 1..40)) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tables = open(&folder.path().join("state"));
+        let (mut model, mut now) = (Model::default(), 1_u64);
+        for step in steps {
+            match step {
+                Step::Set(key, new, life) => {
+                    let key = key.to_string();
+                    commit(&tables, &one("a", &key, value(&new.to_string(), life), None), now);
+                    model.set(&key, new.to_string(), life, now);
+                }
+                Step::Remove(key) => {
+                    commit(&tables, &one("a", &key.to_string(), None, None), now);
+                    model.0.remove(&key.to_string());
+                }
+                Step::Swap(key, old, new) => {
+                    let (key, old) = (key.to_string(), old.map(|old| old.to_string()));
+                    let edits = one("a", &key, value(&new.to_string(), 0), Some(old.as_deref()));
+                    let is_written = commit(&tables, &edits, now) == Committed::Written;
+                    prop_assert_eq!(is_written, model.get(&key, now) == old);
+                    if is_written {
+                        model.set(&key, new.to_string(), 0, now);
+                    }
+                }
+                Step::Add(key, by, life) => {
+                    let key = key.to_string();
+                    let sum = increment(&tables, &key, (by.into(), life), now).expect("small numbers");
+                    let before = model.get(&key, now);
+                    let expected = before.as_ref().map_or(0, |number| number.parse().expect("a number")) + i64::from(by);
+                    prop_assert_eq!(sum, expected);
+                    match model.0.get_mut(&key).filter(|_| before.is_some()) {
+                        Some((value, _)) => *value = expected.to_string(),
+                        None => model.set(&key, expected.to_string(), life, now),
+                    }
+                }
+                Step::Wait(seconds) => now += u64::from(seconds),
+            }
+            let live: Vec<String> = model.0.keys().filter(|key| model.get(key, now).is_some()).cloned().collect();
+            prop_assert_eq!(tables.keys("a", "", None, 9, now).expect("the storage works"), live);
+            for key in 0..4_u8 {
+                let key = key.to_string();
+                prop_assert_eq!(get(&tables, "a", &key, now), model.get(&key, now));
+            }
+        }
+    }
+}
