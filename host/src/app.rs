@@ -35,6 +35,7 @@ use crate::services::Services;
 use crate::shutdown::{Phase, Signals, Stopper, Wish};
 use crate::signing::Signing;
 use crate::sink_host::ServerView;
+use crate::sink_tables::SinkTables;
 use crate::state::Running;
 use crate::telemetry::Metrics;
 use crate::telemetry::log::{self, LogLevel};
@@ -210,14 +211,18 @@ impl Server {
         let directory = Arc::new(ArcSwap::new(config.directory.clone()));
         let tracking = start_tracking(&config)?;
         let (engine, loaded, watcher) = load_registry(&config).await?;
+        let (outbound, reports) = outgoing::open(&config, &randomness)?;
+        let tables = SinkTables::open(&config.spool);
+        let view = server_view(&config, directory.clone(), metrics.clone(), (tables.clone(), outbound.clone()));
         let ask = Ask::start(ask::Parts {
             engine: engine.clone(),
             loaded,
-            host: Arc::new(server_view(&config, directory.clone(), metrics.clone())),
+            host: Arc::new(view),
             metrics: metrics.clone(),
             transaction_time: config.limits.sink_time,
             waiting_notices: config.limits.waiting_notices,
             tracking: tracking.clone(),
+            tables,
         });
         let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
         maildirs.prepare()?;
@@ -237,7 +242,6 @@ impl Server {
         };
         let queue = Queue::new(parts, config.limits.deliveries);
         configure_queue(&queue, &config);
-        let (outbound, reports) = outgoing::open(&config, &randomness)?;
         let guard = Guard::default();
         let services =
             Arc::new(Services { metrics, ask, spool, queue, tracking, stopper, randomness, guard, directory });
@@ -415,7 +419,12 @@ fn remove_socket(path: &PathBuf) {
     }
 }
 
-fn server_view(config: &Config, directory: Arc<ArcSwap<Directory>>, metrics: Arc<Metrics>) -> ServerView {
+fn server_view(
+    config: &Config,
+    directory: Arc<ArcSwap<Directory>>,
+    metrics: Arc<Metrics>,
+    (tables, outbound): (SinkTables, Arc<ArcSwap<Outbound>>),
+) -> ServerView {
     let largest = config.listeners.iter().map(|listener| listener.message_bytes_max).max();
     ServerView {
         host_name: config.host_name.clone(),
@@ -423,6 +432,8 @@ fn server_view(config: &Config, directory: Arc<ArcSwap<Directory>>, metrics: Arc
         directory,
         metrics,
         names: SinkMetricNames::default(),
+        tables,
+        outbound,
     }
 }
 

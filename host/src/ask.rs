@@ -1,6 +1,7 @@
 //! The loop that drives a chain of sinks: the one place where something waits for a sink's answer.
 
 mod later;
+mod tables;
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use crate::ask::later::{Decided, Later, Notice};
 use crate::clock::now;
 use crate::control::{Activity, Call};
 use crate::registry::Loaded;
+use crate::sink_tables::SinkTables;
 use crate::telemetry::Metrics;
 use crate::telemetry::sinks::SinkCalled;
 use crate::tracking::{Step, Tracking};
+use tables::Written;
 
 /// What all sinks of one transaction may still use.
 ///
@@ -72,6 +75,7 @@ pub struct Ask {
     transaction_time: Duration,
     later: Later,
     tracking: Tracking,
+    tables: SinkTables,
 }
 
 /// What [`Ask`] is made of.
@@ -90,6 +94,8 @@ pub struct Parts {
     pub waiting_notices: usize,
     /// Where calls about messages are taken down.
     pub tracking: Tracking,
+    /// What sinks keep.
+    pub tables: SinkTables,
 }
 
 impl Ask {
@@ -105,6 +111,7 @@ impl Ask {
             transaction_time: parts.transaction_time,
             later,
             tracking: parts.tracking,
+            tables: parts.tables,
         });
         tokio::spawn(queue.tell(ask.clone()));
         ask
@@ -142,6 +149,12 @@ impl Ask {
 
     /// Asks the sinks of a question, one after the other.
     pub async fn decide(&self, question: Question, time: &mut SinkTime) -> Decision {
+        self.attempt(question, time, 0).await
+    }
+
+    // `conflicts` is how often other calls were faster with what the chain wanted to write.
+    async fn attempt(&self, question: Question, time: &mut SinkTime, conflicts: u32) -> Decision {
+        let before = question.clone();
         let scopes = time.scopes(&question);
         let left = time.of(&question);
         // One generation for the whole chain: a reload meets the next one.
@@ -153,6 +166,8 @@ impl Ask {
             (Some(plan), _) => plan,
             (None, binding) => return Decision::without(binding.unwrap_or_default(), overlay, can_fail),
         };
+        let overlay =
+            Overlay { arrived: overlay.message.clone().filter(|_| event.has_content()).map(Arc::new), ..overlay };
         let mut step = Chain::start(event, plan, overlay, can_fail);
         let (decision, shadows) = loop {
             match step {
@@ -165,6 +180,10 @@ impl Ask {
                     step = chain.answer(answer);
                 }
             }
+        };
+        let decision = match self.write_tables(decision, before, conflicts).await {
+            Written::Decided(decision) => decision,
+            Written::Again(question) => return Box::pin(self.attempt(question, time, conflicts + 1)).await,
         };
         if event == EventKind::OnEndOfData {
             // The last that sinks hear of it while its session waits; what they kept for it need not wait longer.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use basin_core::smtp::ListenerPolicy;
 use basin_core::transport::TransportPolicy;
+use basin_outbound::dns::DnsOptions;
+use basin_outbound::{Outbound, OutboundOptions};
 use basin_sinks::{Engine, EngineOptions};
 use basin_spool::{RealStorage, Spool};
 use tempfile::TempDir;
@@ -21,6 +23,7 @@ use crate::registry::Loaded;
 use crate::services::Services;
 use crate::shutdown::Stopper;
 use crate::sink_host::ServerView;
+use crate::sink_tables::SinkTables;
 use crate::telemetry::Metrics;
 use crate::telemetry::sinks::SinkMetricNames;
 use crate::tracking::Tracking;
@@ -47,12 +50,18 @@ impl Harness {
         let (spool, _) =
             Spool::open(&config.spool, basin_spool::Options::default(), Arc::new(RealStorage)).expect("a spool");
         let directory = Arc::new(ArcSwap::new(config.directory.clone()));
+        let tables = SinkTables::open(&config.spool);
+        // Nobody answers there; no test of this kind looks up a name.
+        let dns = DnsOptions { servers: vec!["127.0.0.1:9".parse().expect("an address")], ..DnsOptions::default() };
+        let outbound = Outbound::new(OutboundOptions { dns, ..OutboundOptions::default() }).expect("a way out");
         let view = ServerView {
             host_name: config.host_name.clone(),
             message_bytes_max: 1_000_000,
             directory: directory.clone(),
             metrics: metrics.clone(),
             names: SinkMetricNames::default(),
+            tables: tables.clone(),
+            outbound: Arc::new(ArcSwap::from_pointee(outbound)),
         };
         let ask = Ask::start(ask::Parts {
             engine: Engine::new(EngineOptions { calls_max: 4, code_cache: None }).expect("an engine"),
@@ -62,6 +71,7 @@ impl Harness {
             transaction_time: Duration::from_secs(60),
             waiting_notices: 16,
             tracking: Tracking::off(),
+            tables,
         });
         let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
         let (courier, _thread) = Courier::start(maildirs).expect("a thread");

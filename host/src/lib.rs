@@ -23,6 +23,7 @@ pub mod services;
 pub mod shutdown;
 pub mod signing;
 pub mod sink_host;
+pub mod sink_tables;
 pub mod state;
 pub mod telemetry;
 pub mod tls;

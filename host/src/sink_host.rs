@@ -1,16 +1,27 @@
 //! The server as its sinks see it.
 
+use core::future::Future;
+use core::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use basin_core::addr::Address;
+use basin_core::mail::{AuthMethod, AuthResult, Message};
+use basin_core::time::Timestamp;
 use basin_core::transport::Directory;
-use basin_sinks::{LogLevel, LogLine, SinkHost};
+use basin_outbound::Outbound;
+use basin_outbound::dns::{QueryError, Resolver};
+use basin_outbound::verify::VerifyError;
+use basin_sinks::{LogLevel, LogLine, ServiceError, SinkHost, Waiting};
+use basin_state::StateError;
+use tokio::task::JoinSet;
+
+use crate::sink_tables::{SinkTables, seconds};
 
 use crate::telemetry::Metrics;
 use crate::telemetry::sinks::{SinkMetricNames, is_log_enabled, log_line};
 
-/// Answers to sinks out of memory.
+/// Answers to sinks.
 pub struct ServerView {
     /// Name of this server.
     pub host_name: String,
@@ -22,6 +33,45 @@ pub struct ServerView {
     pub metrics: Arc<Metrics>,
     /// Names of sinks' own metrics.
     pub names: SinkMetricNames,
+    /// What sinks keep.
+    pub tables: SinkTables,
+    /// The way out, whose resolver sinks ask; changes when the configuration is read again.
+    pub outbound: Arc<ArcSwap<Outbound>>,
+}
+
+impl ServerView {
+    fn resolver(&self) -> Resolver {
+        self.outbound.load().resolver().clone()
+    }
+}
+
+/// Does the work in a task of its own: the stack of a sink's call is small, and what a resolver, TLS or
+/// cryptography need of one is theirs to decide. The task ends with the call that waits for it.
+pub(crate) fn apart<'a, T: Send + 'static>(
+    work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Waiting<'a, T> {
+    let mut task = JoinSet::new();
+    task.spawn(work);
+    Box::pin(async move {
+        let lost = || Err(ServiceError::Unavailable("the work was given up".to_owned()));
+        task.join_next().await.and_then(Result::ok).unwrap_or_else(lost)
+    })
+}
+
+fn unanswered(error: QueryError) -> ServiceError {
+    match error {
+        QueryError::NoName => ServiceError::NotFound,
+        QueryError::NotAName => ServiceError::Invalid(error.to_string()),
+        QueryError::Failed(why) => ServiceError::Unavailable(why),
+    }
+}
+
+fn untold(error: StateError) -> ServiceError {
+    match error {
+        StateError::Unavailable(_) => ServiceError::Unavailable(error.to_string()),
+        StateError::Full => ServiceError::Limit(error.to_string()),
+        StateError::NoNumber | StateError::Overflow => ServiceError::Invalid(error.to_string()),
+    }
 }
 
 impl SinkHost for ServerView {
@@ -63,5 +113,55 @@ impl SinkHost for ServerView {
         if self.names.allows(sink, name) {
             self.metrics.sink_values.with_label_values(&[sink, name]).observe(value);
         }
+    }
+
+    fn table_value(&self, sink: &str, key: &str, now: Timestamp) -> Result<Option<Arc<[u8]>>, ServiceError> {
+        self.tables.get().and_then(|tables| tables.get(sink, key, seconds(now))).map_err(untold)
+    }
+
+    fn table_keys(
+        &self,
+        sink: &str,
+        prefix: &str,
+        after: Option<&str>,
+        at_most: usize,
+        now: Timestamp,
+    ) -> Result<Vec<String>, ServiceError> {
+        self.tables.get().and_then(|tables| tables.keys(sink, prefix, after, at_most, seconds(now))).map_err(untold)
+    }
+
+    fn table_bytes(&self, sink: &str) -> Result<u64, ServiceError> {
+        self.tables.get().and_then(|tables| tables.used(sink)).map_err(untold)
+    }
+
+    fn table_increment(&self, sink: &str, key: &str, by: i64, life: u32, now: Timestamp) -> Waiting<'_, i64> {
+        let sum = self.tables.increment(sink, key, (by, life), now);
+        Box::pin(async move { sum.await.map_err(untold) })
+    }
+
+    fn addresses(&self, name: &str) -> Waiting<'_, Vec<IpAddr>> {
+        let (resolver, name) = (self.resolver(), name.to_owned());
+        apart(async move { resolver.addresses_of(&name).await.map_err(unanswered) })
+    }
+
+    fn exchangers(&self, domain: &str) -> Waiting<'_, Vec<(u16, String)>> {
+        let (resolver, domain) = (self.resolver(), domain.to_owned());
+        apart(async move { resolver.mx_of(&domain).await.map_err(unanswered) })
+    }
+
+    fn texts(&self, name: &str) -> Waiting<'_, Vec<String>> {
+        let (resolver, name) = (self.resolver(), name.to_owned());
+        apart(async move { resolver.txt_of(&name).await.map_err(unanswered) })
+    }
+
+    fn names(&self, address: IpAddr) -> Waiting<'_, Vec<String>> {
+        let resolver = self.resolver();
+        apart(async move { resolver.names_of(address).await.map_err(unanswered) })
+    }
+
+    fn verify(&self, message: Arc<Message>, method: AuthMethod) -> Waiting<'_, Vec<AuthResult>> {
+        let outbound = self.outbound.load_full();
+        let unproved = |error: VerifyError| ServiceError::Unavailable(error.to_string());
+        apart(async move { outbound.verifier().verify(&message, method).await.map_err(unproved) })
     }
 }

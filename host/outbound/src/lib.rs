@@ -19,6 +19,7 @@ pub mod sign;
 mod tls;
 pub mod tls_policy;
 pub mod tls_report;
+pub mod verify;
 mod visit;
 #[cfg(test)]
 mod web_tests;

@@ -12,6 +12,7 @@ use crate::dns::{DnsSetupError, Resolver};
 use crate::mta_sts::MtaSts;
 use crate::tls::{self, Shown};
 use crate::tls_policy::TlsPolicies;
+use crate::verify::Verifier;
 use crate::{Feed, OutboundOptions, Visit};
 
 /// Why there is no way out.
@@ -34,6 +35,7 @@ pub enum OutboundError {
 pub struct Outbound {
     pub(crate) options: OutboundOptions,
     pub(crate) resolver: Resolver,
+    verifier: Verifier,
     roots: Arc<RootCertStore>,
     pub(crate) policies: TlsPolicies,
     pub(crate) shown: Shown,
@@ -65,12 +67,18 @@ impl Outbound {
         }
         let shown = Shown(options.client_certificate.as_ref().map(tls::client_auth).transpose()?);
         let random = AtomicU64::new(options.random);
-        Ok(Self { options, resolver, roots, policies, shown, random })
+        let verifier = Verifier::new(&resolver, &options.host_name);
+        Ok(Self { options, resolver, verifier, roots, policies, shown, random })
     }
 
     /// Who is asked for names; whoever sends reports asks the same.
     pub fn resolver(&self) -> &Resolver {
         &self.resolver
+    }
+
+    /// What is proved of messages that come.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     /// The authorities that are trusted.

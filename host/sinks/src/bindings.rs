@@ -13,7 +13,15 @@
 wasmtime::component::bindgen!({
     world: "all-events",
     path: "../../wit",
-    imports: { default: trappable },
+    imports: {
+        "basin:sink/state.increment": async | trappable,
+        "basin:sink/dns.addresses": async | trappable,
+        "basin:sink/dns.mx": async | trappable,
+        "basin:sink/dns.txt": async | trappable,
+        "basin:sink/dns.ptr": async | trappable,
+        "basin:sink/message-auth.verify": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
     trappable_error_type: { "basin:sink/types.error" => crate::host_api::Refused },
     with: {

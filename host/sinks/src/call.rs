@@ -28,9 +28,8 @@ use crate::{CallReport, CallRequest, Component, Engine, Usage, failure, store, v
 /// second of patience is the better answer to a burst.
 const QUEUE_WAIT: Duration = Duration::from_secs(1);
 
-/// Waiting that a call may do beside its own time. No grant of this version lets a sink ask the outside world, so what
-/// waits is a sink that sleeps on a clock while it holds a place and the client; grants that wait will bring longer
-/// times of their own.
+/// Waiting that a call may do beside its own time and what its grants let it wait for: a sink that sleeps on a clock
+/// holds a place and the client for nothing.
 const WAIT: Duration = Duration::from_secs(1);
 
 /// What polling a call ended with, when it did not end well.
@@ -65,6 +64,7 @@ impl Engine {
             return busy(&detail, asked.elapsed());
         };
         let queued = asked.elapsed();
+        let granted_wait = if request.sink.grants.may_wait() { budget.wait } else { Duration::ZERO };
         let time = OwnTime::new();
         let component = request.component.clone();
         let (mut store, mut running) = match self.store(request, budget, &time, place.as_ref()) {
@@ -73,7 +73,7 @@ impl Engine {
         };
         let outcome = {
             let running = pin!(run(&mut store, &component, event, &mut running));
-            let limit = budget.time + WAIT;
+            let limit = budget.time + WAIT + granted_wait;
             timeout(limit, guarded(running, &time)).await.unwrap_or(Err(Broken::Late(limit)))
         };
         let instantiate = running.instantiate;

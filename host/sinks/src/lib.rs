@@ -36,7 +36,7 @@ mod verdict;
 mod wasi;
 
 pub use engine::{CALLS_MAX_DEFAULT, Engine, EngineError, EngineOptions, PoolUse};
-pub use host::{LogLevel, LogLine, SinkHost};
+pub use host::{LogLevel, LogLine, ServiceError, SinkHost, Waiting};
 pub use instances::{Instances, Scopes};
 pub use load::Component;
 pub use load_error::{COMPONENT_BYTES_MAX, LoadError};

@@ -10,7 +10,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::SinkHost;
 use crate::ended::Ended;
-use crate::host_api::{ErrorValue, MailMsg, Parts, Refused, Writers};
+use crate::host_api::{AuthResults, ErrorValue, MailMsg, Parts, Refused, Waited, Writers};
 use crate::limiter::Limiter;
 use crate::tariff::Tariff;
 use crate::wasi::Wasi;
@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) quota: Quota,
     pub(crate) parts: Parts,
     pub(crate) writers: Writers,
+    pub(crate) auth_results: AuthResults,
+    pub(crate) waited: Waited,
     /// Recipients that the call removed; their handles still tell what they were.
     pub(crate) removed: Vec<Recipient>,
     pub(crate) denied: u32,
@@ -83,6 +85,8 @@ impl State {
             quota: Quota::default(),
             parts: Parts::default(),
             writers: Writers::default(),
+            auth_results: AuthResults::default(),
+            waited: Waited::default(),
             removed: Vec::new(),
             denied: 0,
             call_number: 0,

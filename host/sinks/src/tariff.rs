@@ -12,6 +12,9 @@ pub(crate) const OCTET_FUEL: u64 = 1;
 /// Fuel for each octet that the host looks through to find the parts of a message, decodes or hashes for a sink.
 pub(crate) const SCAN_FUEL: u64 = 20;
 
+/// Fuel for each question that the server asks others for a sink.
+pub(crate) const QUESTION_FUEL: u64 = 100_000;
+
 /// What a call owes for host calls and has not paid yet.
 ///
 /// The debt is paid on the way back into the sink (`store::settle`), so that the sink never runs one instruction
@@ -37,6 +40,11 @@ impl Tariff {
     /// Notes octets that were looked through or decoded.
     pub(crate) fn scanned(&mut self, octets: u64) {
         self.owed = self.owed.saturating_add(octets.saturating_mul(SCAN_FUEL));
+    }
+
+    /// Notes a question to others.
+    pub(crate) fn asked(&mut self) {
+        self.owed = self.owed.saturating_add(QUESTION_FUEL);
     }
 
     /// Takes what is owed; nothing is owed afterwards.

@@ -73,7 +73,7 @@ pub struct SinkUse {
 
 /// The tables of all sinks. Cheap to clone; the file is closed with the last one.
 ///
-/// Seconds since 1970 come from the caller, as everywhere: the clock is the server's.
+/// Seconds since 1970 come from the caller: the clock of a sink is that of its event.
 #[derive(Clone)]
 pub struct Tables {
     file: Arc<File>,
@@ -83,14 +83,15 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Opens the file, or makes it, and starts the thread that writes.
+    /// Opens the file, or makes it, and starts the thread that writes and, by `clock` (seconds since 1970), removes
+    /// what is over.
     ///
     /// # Errors
     /// It cannot be read or made, somebody else has it open, or it is damaged: then nothing of it is used, and
     /// nothing of it is changed.
-    pub fn open(path: &Path) -> Result<Self, StateError> {
+    pub fn open(path: &Path, clock: fn() -> u64) -> Result<Self, StateError> {
         let file = Arc::new(File::open(path)?);
-        let (jobs, writer) = writer::start(file.clone()).map_err(StateError::unavailable)?;
+        let (jobs, writer) = writer::start(file.clone(), clock).map_err(StateError::unavailable)?;
         Ok(Self { file, jobs, _writer: Arc::new(writer) })
     }
 
@@ -153,8 +154,8 @@ impl Tables {
     }
 
     /// Removes all that a sink has stored; `done` gets the number of entries.
-    pub fn clear(&self, sink: &str, now: u64, done: impl FnOnce(Result<u64, StateError>) + Send + 'static) {
-        self.hand_over(Job::Clear { sink: sink.to_owned(), now, done: Box::new(done) });
+    pub fn clear(&self, sink: &str, done: impl FnOnce(Result<u64, StateError>) + Send + 'static) {
+        self.hand_over(Job::Clear { sink: sink.to_owned(), done: Box::new(done) });
     }
 
     // Never waits: who finds the queue full is told so, because it may be a thread that serves clients.

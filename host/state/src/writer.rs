@@ -35,7 +35,7 @@ type Done<T> = Box<dyn FnOnce(Result<T, StateError>) + Send>;
 pub(crate) enum Job {
     Increment { sink: String, key: String, by: i64, life: u32, now: u64, done: Done<i64> },
     Commit { edits: TableEdits, now: u64, done: Done<Committed> },
-    Clear { sink: String, now: u64, done: Done<u64> },
+    Clear { sink: String, done: Done<u64> },
 }
 
 impl Job {
@@ -45,12 +45,6 @@ impl Job {
             Self::Increment { done, .. } => done(Err(error.clone())),
             Self::Commit { done, .. } => done(Err(error.clone())),
             Self::Clear { done, .. } => done(Err(error.clone())),
-        }
-    }
-
-    fn now(&self) -> u64 {
-        match self {
-            Self::Increment { now, .. } | Self::Commit { now, .. } | Self::Clear { now, .. } => *now,
         }
     }
 
@@ -104,17 +98,18 @@ impl Drop for Writer {
 }
 
 /// Starts the thread. It ends when nobody can send any more, with everything on disk.
-pub(crate) fn start(file: Arc<File>) -> io::Result<(SyncSender<Job>, Writer)> {
+pub(crate) fn start(file: Arc<File>, clock: fn() -> u64) -> io::Result<(SyncSender<Job>, Writer)> {
     let (sender, jobs) = sync_channel(WAITING_MAX);
-    let thread = std::thread::Builder::new().name("basin-state".to_owned()).spawn(move || run(&file, &jobs))?;
+    let thread = std::thread::Builder::new().name("basin-state".to_owned()).spawn(move || run(&file, &jobs, clock))?;
     Ok((sender, Writer(Some(thread))))
 }
 
-fn run(file: &File, jobs: &Receiver<Job>) {
+fn run(file: &File, jobs: &Receiver<Job>, clock: fn() -> u64) {
     let mut unsynced: Option<Instant> = None;
-    let mut swept = Instant::now();
+    let mut sweep_at = Instant::now() + SWEEP_INTERVAL;
     loop {
-        let patience = unsynced.map_or(SWEEP_INTERVAL, |since| SYNC_INTERVAL.saturating_sub(since.elapsed()));
+        let patience = sweep_at.saturating_duration_since(Instant::now());
+        let patience = unsynced.map_or(patience, |since| patience.min(SYNC_INTERVAL.saturating_sub(since.elapsed())));
         let first = match jobs.recv_timeout(patience) {
             Ok(job) => Some(job),
             Err(RecvTimeoutError::Timeout) => None,
@@ -123,16 +118,18 @@ fn run(file: &File, jobs: &Receiver<Job>) {
         let batch: Vec<Job> = first.into_iter().chain(jobs.try_iter().take(BATCH_MAX - 1)).collect();
         let is_due = unsynced.is_some_and(|since| since.elapsed() >= SYNC_INTERVAL);
         let is_synced = is_due || batch.iter().any(Job::is_synced);
-        // The clock of the events: what is over is over for those who ask, and a test that stands still sweeps
-        // nothing.
-        let sweep = batch.last().map(Job::now).filter(|_| swept.elapsed() >= SWEEP_INTERVAL);
-        if batch.is_empty() && !is_due {
+        let sweep = (Instant::now() >= sweep_at).then(clock);
+        if batch.is_empty() && !is_due && sweep.is_none() {
             continue;
         }
-        let Ok(found) = write(file, batch, is_synced, sweep) else { continue };
-        // A full slice means that there is more: the next transaction goes on with it.
-        if sweep.is_some() && found < SWEEP_SLICE {
-            swept = Instant::now();
+        let written = write(file, batch, is_synced, sweep);
+        if sweep.is_some() {
+            // A full slice means that there is more: the next transaction goes on with it.
+            let is_more = written.as_ref().is_ok_and(|found| *found == SWEEP_SLICE);
+            sweep_at = Instant::now() + if is_more { Duration::ZERO } else { SWEEP_INTERVAL };
+        }
+        if written.is_err() {
+            continue;
         }
         unsynced = if is_synced { None } else { unsynced.or_else(|| Some(Instant::now())) };
     }

@@ -13,6 +13,8 @@ pub struct Budget {
     pub fuel: u64,
     /// Time of the sink's own, waiting for the outside world excluded.
     pub time: Duration,
+    /// Time that it may wait for the outside world on top: for names, for HTTP, for a clock.
+    pub wait: Duration,
     /// Octets of all linear memories together.
     pub memory: u64,
     /// Elements of all tables together.
@@ -35,6 +37,13 @@ const FUEL_PROTOCOL: u64 = 50_000_000;
 const FUEL_MESSAGE: u64 = 100_000_000;
 /// Fuel for each octet of the message by default; SHA-256 takes 113 an octet.
 const FUEL_PER_OCTET: u64 = 200;
+
+/// Waiting at a protocol event: a client sends one command after the other, and each may wait this long.
+const WAIT_PROTOCOL: Duration = Duration::from_secs(5);
+/// Waiting at the end of data: clients wait ten minutes there (RFC 5321 §4.5.3.2.6), and all sinks share a minute.
+const WAIT_END_OF_DATA: Duration = Duration::from_secs(30);
+/// Waiting after acceptance, where nobody waits but the message.
+const WAIT_ACCEPTED: Duration = Duration::from_secs(60);
 
 /// Most fuel that an operator can give one call.
 pub const FUEL_MAX: u64 = 50_000_000_000;
@@ -63,16 +72,18 @@ pub struct BudgetOverride {
 impl Budget {
     /// The budget of a call at `event` about a message of `octets`, with what the operator set.
     pub fn of(event: EventKind, octets: u64, set: &BudgetOverride) -> Self {
-        let (fuel, time) = if !event.has_content() {
-            (FUEL_PROTOCOL, Duration::from_millis(250))
+        let fuel_message = FUEL_MESSAGE.saturating_add(octets.saturating_mul(FUEL_PER_OCTET));
+        let (fuel, time, wait) = if !event.has_content() {
+            (FUEL_PROTOCOL, Duration::from_millis(250), WAIT_PROTOCOL)
         } else if event == EventKind::OnEndOfData {
-            (FUEL_MESSAGE.saturating_add(octets.saturating_mul(FUEL_PER_OCTET)), Duration::from_secs(2))
+            (fuel_message, Duration::from_secs(2), WAIT_END_OF_DATA)
         } else {
-            (FUEL_MESSAGE.saturating_add(octets.saturating_mul(FUEL_PER_OCTET)), Duration::from_secs(10))
+            (fuel_message, Duration::from_secs(10), WAIT_ACCEPTED)
         };
         Self {
             fuel: set.fuel.unwrap_or(fuel).min(FUEL_MAX),
             time: set.deadline_ms.map_or(time, Duration::from_millis).min(TIME_MAX),
+            wait,
             memory: set.memory.unwrap_or(MEMORY_DEFAULT).min(MEMORY_MAX),
             table_elements: 100_000,
             instances: 32,

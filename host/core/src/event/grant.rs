@@ -53,6 +53,12 @@ grants! {
     Discard = "discard",
     /// Say who a client is; read what it sends with AUTH, passwords included.
     Authenticate = "authenticate",
+    /// Keep values in a table of its own.
+    State = "state",
+    /// Ask the server's resolver.
+    Dns = "dns",
+    /// Ask for SPF, DKIM, DMARC and ARC.
+    MessageAuth = "message-auth",
 }
 
 /// A name that is no grant, or one that this version cannot give.
@@ -72,8 +78,7 @@ pub enum GrantError {
     },
 }
 
-const NOT_YET: &[&str] =
-    &["route", "outbound", "submit", "state", "dns", "message-auth", "http", "dir", "env", "clock", "random"];
+const NOT_YET: &[&str] = &["route", "outbound", "submit", "http", "dir", "env", "clock", "random"];
 
 impl FromStr for Grant {
     type Err = GrantError;
@@ -122,6 +127,11 @@ impl Grants {
     /// Whether the grant is in the set.
     pub fn has(&self, grant: Grant) -> bool {
         self.0.contains(&grant)
+    }
+
+    /// Whether something is granted that a call may wait for.
+    pub fn may_wait(&self) -> bool {
+        [Grant::State, Grant::Dns, Grant::MessageAuth].into_iter().any(|grant| self.has(grant))
     }
 
     /// Adds a grant.

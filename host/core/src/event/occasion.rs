@@ -112,6 +112,9 @@ pub struct Overlay {
     pub session_bag: Arc<Bag>,
     /// What the sinks set in their tables; written when the chain is decided.
     pub tables: TableEdits,
+    /// The message as it was when the chain began: what is proved of a message is proved of that, whatever the sinks
+    /// of the chain have edited since.
+    pub arrived: Option<Arc<Message>>,
     /// Banner text, at `on-connect`.
     pub banner: Option<String>,
     /// The native answer with text, and within the class the code, replaced.

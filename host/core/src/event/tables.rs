@@ -4,7 +4,9 @@ use core::ops::Bound;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::limits::TABLE_EDITS_BYTES_MAX;
+use crate::event::{Decision, EventKind, Later, Question, Verdict};
+use crate::limits::{STORAGE_RETRY_AFTER, TABLE_EDITS_BYTES_MAX};
+use crate::reply::{Enhanced, Reply};
 
 /// Octets that an entry counts beside its key and value, in quotas: what the storage keeps about it.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 32;
@@ -111,6 +113,24 @@ impl TableEdits {
         }
         Arc::make_mut(&mut self.0).insert(name, edit);
         Ok(())
+    }
+}
+
+impl Decision {
+    /// What becomes of an event whose chain was decided and could not be written: nothing of it holds, and whoever
+    /// waits may come back. Where nobody can be told so, it is as if no sink had been there.
+    pub fn unwritten(question: &Question) -> Self {
+        let event = question.occasion.event;
+        let later = Reply::with(451, 3, 0, "this server cannot remember what its filters say, try again later");
+        let verdict = if event == EventKind::OnConnect {
+            Verdict::Refuse(Reply::new(421, Some(Enhanced::new(3, 0)), "try again later"))
+        } else if event.is_transport() {
+            Verdict::Defer(Later { reply: later, after: STORAGE_RETRY_AFTER })
+        } else {
+            Verdict::Refuse(later)
+        };
+        let verdict = if question.can_fail && event.allows(&verdict) { verdict } else { Verdict::Next };
+        Self { verdict, by: None, overlay: question.overlay.clone(), failures: Vec::new() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Messages: envelope, header block, body, properties.
 
+pub mod auth_result;
 pub mod body;
 mod deliver_by;
 pub mod dsn;
@@ -11,6 +12,7 @@ pub mod properties;
 pub mod trace;
 pub mod vouched;
 
+pub use auth_result::{AuthMethod, AuthResult, UnknownMethod};
 pub use body::{Body, Content, ReadAt};
 pub use deliver_by::{DeliverBy, Late};
 pub use envelope::{Envelope, Handover, Last, Outcome, Recipient, RecipientId};

@@ -97,6 +97,11 @@ impl Lookups {
         Ok(Self { resolver, is_validating, absent: Arc::new(Mutex::new(absent)) })
     }
 
+    /// The resolver itself, with its cache; for the library that verifies messages.
+    pub(crate) fn resolver(&self) -> &TokioResolver {
+        &self.resolver
+    }
+
     /// Asks for the records of one kind that a name has; the name is taken as it is, no search list is applied.
     pub(crate) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Answer, LookupError> {
         let mut name = name.clone();

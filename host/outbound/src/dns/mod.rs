@@ -2,6 +2,7 @@
 
 mod exchangers;
 mod lookup;
+mod query;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 pub(crate) use exchangers::refusal;
 pub(crate) use lookup::LookupError;
 use lookup::{Answer, Lookups};
+pub use query::QueryError;
 
 /// Who is asked for names, and how long that may take.
 #[derive(Debug, Clone)]

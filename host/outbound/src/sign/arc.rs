@@ -96,9 +96,9 @@ impl ArcIdentity {
     }
 }
 
-// Puts the hashes of the body where the library would have those of what it was given. It takes no signature with
-// `l=` (its strict mode), so every hash is of the whole body.
-async fn hash(parsed: &mut AuthenticatedMessage<'_>, body: basin_core::mail::Body) -> Result<(), SignError> {
+/// Puts the hashes of the body where the library would have those of what it was given. It takes no signature with
+/// `l=` (its strict mode), so every hash is of the whole body.
+pub(crate) async fn hash(parsed: &mut AuthenticatedMessage<'_>, body: basin_core::mail::Body) -> Result<(), SignError> {
     let own = (mail_auth::dkim::Canonicalization::Relaxed, HashAlgorithm::Sha256);
     let mut ways: Vec<Way> = vec![own];
     for (canonicalization, algorithm, ..) in &parsed.body_hashes {

@@ -15,6 +15,7 @@ mod record;
 mod signer;
 
 pub use arc::ArcIdentity;
+pub(crate) use arc::hash as hash_bodies;
 pub use dkim::{Canonicalization, DkimIdentity, HeaderList, HeaderListError};
 pub use key::{KeyError, KeyKind, RSA_BITS_DEFAULT, SigningKey, generate};
 pub use lookup::published;

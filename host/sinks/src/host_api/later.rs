@@ -5,11 +5,9 @@
 
 use wasmtime::component::Resource;
 
-use super::{
-    AuthResult, Destination, MailMsg, NewMessage, NextHop, OutCommand, OutSession, Refused, ServerResponse, TrackRecord,
-};
+use super::{Destination, MailMsg, NewMessage, NextHop, OutCommand, OutSession, Refused, ServerResponse, TrackRecord};
 use crate::bindings::basin::sink::types::{Datetime, Endpoint, Reply};
-use crate::bindings::basin::sink::{dns, message, message_auth, outbound, state, transport};
+use crate::bindings::basin::sink::{message, outbound, transport};
 use crate::ended::Ended;
 use crate::state::State;
 
@@ -152,66 +150,5 @@ impl transport::HostTrackRecord for State {
         get size(&self, TrackRecord) -> u64;
         get elapsed_ms(&self, TrackRecord) -> u64;
         get drop(&self, TrackRecord) -> ();
-    }
-}
-
-impl state::Host for State {
-    fn get(&mut self, _: String) -> Result<Option<Vec<u8>>, Refused> {
-        self.refuse("state")
-    }
-
-    fn set(&mut self, _: String, _: Vec<u8>, _: u32) -> Result<(), Refused> {
-        self.refuse("state")
-    }
-
-    fn swap(&mut self, _: String, _: Option<Vec<u8>>, _: Vec<u8>, _: u32) -> Result<bool, Refused> {
-        self.refuse("state")
-    }
-
-    fn delete(&mut self, _: String) -> Result<(), Refused> {
-        self.refuse("state")
-    }
-
-    fn increment(&mut self, _: String, _: i64, _: u32) -> Result<i64, Refused> {
-        self.refuse("state")
-    }
-
-    fn keys(&mut self, _: String, _: Option<String>) -> Result<Vec<String>, Refused> {
-        self.refuse("state")
-    }
-}
-
-impl dns::Host for State {
-    fn addresses(&mut self, _: String) -> Result<Vec<String>, Refused> {
-        self.refuse("dns")
-    }
-
-    fn mx(&mut self, _: String) -> Result<Vec<(u16, String)>, Refused> {
-        self.refuse("dns")
-    }
-
-    fn txt(&mut self, _: String) -> Result<Vec<String>, Refused> {
-        self.refuse("dns")
-    }
-
-    fn ptr(&mut self, _: String) -> Result<Vec<String>, Refused> {
-        self.refuse("dns")
-    }
-}
-
-impl message_auth::HostAuthResult for State {
-    absent! { "message-auth":
-        get method(&self, AuthResult) -> String;
-        get outcome(&self, AuthResult) -> String;
-        get domain(&self, AuthResult) -> String;
-        get property(&self, AuthResult, name: String) -> Option<String>;
-        get reason(&self, AuthResult) -> String;
-        get drop(&self, AuthResult) -> ();
-    }
-}
-
-impl message_auth::Host for State {
-    fn verify(&mut self, _: Resource<MailMsg>, _: String) -> Result<Vec<Resource<AuthResult>>, Refused> {
-        self.refuse("message-auth")
     }
 }

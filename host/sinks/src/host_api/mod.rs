@@ -8,8 +8,10 @@
     reason = "the generated modules re-export the handles, so they are pub in a private crate room"
 )]
 
+mod authentication;
 mod body;
 mod decode;
+mod dns;
 mod field;
 mod header;
 mod inbound;
@@ -20,7 +22,9 @@ mod part;
 mod recipient;
 mod services;
 mod signature;
+mod tables;
 mod types;
+mod wait;
 mod weight;
 
 use core::fmt::Display;
@@ -32,8 +36,10 @@ use crate::ended::Ended;
 use crate::state::State;
 use crate::wasi;
 
+pub(crate) use authentication::AuthResults;
 pub(crate) use body::Writers;
 pub(crate) use part::Parts;
+pub(crate) use wait::Waited;
 
 /// Handles of things of which a call has one; their number is 0.
 macro_rules! single {
@@ -60,6 +66,8 @@ single! {
     Session,
     /// The command.
     Command,
+    /// A result of SPF, DKIM, DMARC or ARC; the number is its place among those that the call asked for.
+    AuthResult,
 }
 
 never! {
@@ -79,8 +87,6 @@ never! {
     Destination,
     /// A line of the tracking log.
     TrackRecord,
-    /// A result of SPF, DKIM or DMARC (grant `message-auth`).
-    AuthResult,
 }
 
 /// Why a function answers with an error that the sink can handle; `types.error` of the contract.

@@ -100,7 +100,7 @@ fn secrets_of_auth_are_left_out() {
 
 #[test]
 fn what_this_version_does_not_give_is_linked_and_denies() {
-    for script in ["state", "dns", "submit", "copy-of", "hop", "fork", "set-expiry|1|2"] {
+    for script in ["submit", "copy-of", "hop", "fork", "set-expiry|1|2"] {
         let outcome = probe(script).all_grants().run();
         outcome.answered();
         let line = outcome.lines().first().copied().unwrap_or_default().to_owned();

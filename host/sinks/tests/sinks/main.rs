@@ -12,4 +12,5 @@ mod instances;
 mod limits;
 mod loading;
 mod reading;
+mod services;
 mod stage;

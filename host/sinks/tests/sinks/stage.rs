@@ -1,5 +1,7 @@
 //! What the tests share: one engine, the guests, a host that remembers, and a call that is built step by step.
 
+use core::future::pending;
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -7,13 +9,18 @@ use std::sync::{Arc, LazyLock, Mutex};
 use basin_core::addr::Address;
 use basin_core::event::{
     Answer, Binding, BudgetOverride, Command, EventKind, Failure, FailurePolicy, Grant, Grants, InstanceMode, Mode,
-    Occasion, Overlay, Rule, SessionFacts, SinkEntry, SizeInQuestion, Verdict,
+    Occasion, Overlay, Rule, SessionFacts, SinkEntry, SizeInQuestion, TableEdits, Verdict,
 };
-use basin_core::mail::{Arrival, Auth, Body, Envelope, HeaderBlock, Message, MessageId, Origin, TlsFacts, Vouched};
+use basin_core::mail::{
+    Arrival, Auth, AuthMethod, AuthResult, Body, Envelope, HeaderBlock, Message, MessageId, Origin, TlsFacts, Vouched,
+};
 use basin_core::reply::Reply;
 use basin_core::secret::Secret;
 use basin_core::time::Timestamp;
-use basin_sinks::{CallReport, CallRequest, Component, Engine, EngineOptions, LogLevel, LogLine, Scopes, SinkHost};
+use basin_sinks::{
+    CallReport, CallRequest, Component, Engine, EngineOptions, LogLevel, LogLine, Scopes, ServiceError, SinkHost,
+    Waiting,
+};
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
@@ -50,6 +57,10 @@ pub(crate) struct Remembering {
     pub(crate) log: Mutex<Vec<(LogLevel, String)>>,
     pub(crate) metrics: Mutex<Vec<(String, u64)>>,
     pub(crate) panics: bool,
+    /// What is stored: sink and key to the value.
+    pub(crate) tables: Mutex<BTreeMap<(String, String), Vec<u8>>>,
+    /// Ids of the messages that were verified, with the size of the body at that time.
+    pub(crate) verified: Mutex<Vec<(String, u64)>>,
 }
 
 impl SinkHost for Remembering {
@@ -84,6 +95,72 @@ impl SinkHost for Remembering {
 
     fn metric_observe(&self, _: &str, name: &str, _: f64) {
         self.metrics.lock().unwrap().push((name.to_owned(), 0));
+    }
+
+    fn table_value(&self, sink: &str, key: &str, _: Timestamp) -> Result<Option<Arc<[u8]>>, ServiceError> {
+        let tables = self.tables.lock().unwrap();
+        Ok(tables.get(&(sink.to_owned(), key.to_owned())).map(|value| value.as_slice().into()))
+    }
+
+    fn table_keys(
+        &self,
+        sink: &str,
+        prefix: &str,
+        after: Option<&str>,
+        at_most: usize,
+        _: Timestamp,
+    ) -> Result<Vec<String>, ServiceError> {
+        let tables = self.tables.lock().unwrap();
+        let own = tables.keys().filter(|(owner, key)| owner == sink && key.starts_with(prefix)).map(|(_, key)| key);
+        Ok(own.filter(|key| after.is_none_or(|after| key.as_str() > after)).take(at_most).cloned().collect())
+    }
+
+    fn table_bytes(&self, sink: &str) -> Result<u64, ServiceError> {
+        let tables = self.tables.lock().unwrap();
+        let weight = |((_, key), value): (&(String, String), &Vec<u8>)| (key.len() + value.len()) as u64 + 32;
+        Ok(tables.iter().filter(|((owner, _), _)| owner == sink).map(weight).sum())
+    }
+
+    fn table_increment(&self, sink: &str, key: &str, by: i64, _: u32, _: Timestamp) -> Waiting<'_, i64> {
+        let mut tables = self.tables.lock().unwrap();
+        let value = tables.entry((sink.to_owned(), key.to_owned())).or_insert_with(|| b"0".to_vec());
+        let sum = String::from_utf8_lossy(value).parse::<i64>().unwrap_or(0) + by;
+        *value = sum.to_string().into_bytes();
+        Box::pin(async move { Ok(sum) })
+    }
+
+    fn addresses(&self, name: &str) -> Waiting<'_, Vec<IpAddr>> {
+        let answer = match name {
+            "two.example" => Ok(vec![IpAddr::from([127, 0, 0, 2]), "2001:db8::1".parse().expect("an address")]),
+            "none.example" => Ok(Vec::new()),
+            "odd name" => Err(ServiceError::Invalid("this is no name".into())),
+            _ => Err(ServiceError::NotFound),
+        };
+        Box::pin(async move { answer })
+    }
+
+    fn exchangers(&self, _: &str) -> Waiting<'_, Vec<(u16, String)>> {
+        Box::pin(async { Ok(vec![(0, String::new())]) })
+    }
+
+    fn texts(&self, name: &str) -> Waiting<'_, Vec<String>> {
+        if name == "slow.example" {
+            Box::pin(pending())
+        } else {
+            Box::pin(async { Ok(vec!["v=spf1 -all".to_owned()]) })
+        }
+    }
+
+    fn verify(&self, message: Arc<Message>, method: AuthMethod) -> Waiting<'_, Vec<AuthResult>> {
+        self.verified.lock().unwrap().push((message.id.as_str().to_owned(), message.body.len()));
+        let result = AuthResult {
+            method,
+            outcome: "pass",
+            domain: "client.example".into(),
+            properties: BTreeMap::from([("header.s", "s1".to_owned())]),
+            reason: "the test says so".into(),
+        };
+        Box::pin(async move { Ok(vec![result]) })
     }
 }
 
@@ -140,6 +217,8 @@ pub(crate) struct Call {
     mode: Mode,
     instance: InstanceMode,
     scopes: Option<Scopes>,
+    tables: TableEdits,
+    arrived: Option<Message>,
     pub(crate) host: Arc<Remembering>,
 }
 
@@ -173,6 +252,8 @@ pub(crate) fn call(name: &'static str) -> Call {
         mode: Mode::Decide,
         instance: InstanceMode::Call,
         scopes: None,
+        tables: TableEdits::default(),
+        arrived: None,
         host: Arc::default(),
     }
 }
@@ -281,6 +362,23 @@ impl Call {
         self
     }
 
+    /// What sinks before this one set in their tables.
+    pub(crate) fn tables(mut self, tables: TableEdits) -> Self {
+        self.tables = tables;
+        self
+    }
+
+    /// The message as it was when the chain began.
+    pub(crate) fn arrived(mut self, message: Message) -> Self {
+        self.arrived = Some(message);
+        self
+    }
+
+    pub(crate) fn host(mut self, host: &Arc<Remembering>) -> Self {
+        self.host = host.clone();
+        self
+    }
+
     /// In the mode shadow.
     pub(crate) fn shadow(mut self) -> Self {
         self.mode = Mode::Shadow;
@@ -347,6 +445,8 @@ impl Call {
             message: self.message,
             command: self.command.map(Arc::new),
             size: self.oversize,
+            tables: self.tables,
+            arrived: self.arrived.map(Arc::new),
             ..Overlay::default()
         });
         let host: Arc<dyn SinkHost> = self.host.clone();

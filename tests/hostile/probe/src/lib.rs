@@ -28,10 +28,12 @@ use basin::sink::inbound::{
 };
 use basin::sink::message::{MailMsg, NewMessage, Position, Recipient};
 use basin::sink::types::{Call, Datetime, Error, Later, Reply};
-use basin::sink::{config, dns, log, message, metrics, server, state, transport};
+use basin::sink::{config, log, message, metrics, server, transport};
 use exports::basin::sink as events;
 
 use std::cell::{Cell, RefCell};
+
+mod services;
 
 struct Probe;
 
@@ -67,6 +69,7 @@ fn play(scene: &Scene<'_>) {
             .or_else(|| scene.on_message(name, arguments))
             .or_else(|| scene.on_content(name, arguments))
             .or_else(|| scene.on_recipient(name, arguments))
+            .or_else(|| services::play(scene.message, name, arguments))
             .or_else(|| around(name, arguments));
         let shown = shown.unwrap_or_else(|| panic!("the probe does not know {name:?}"));
         log::write(log::Level::Info, &format!("{name}: {shown}"));
@@ -281,8 +284,6 @@ fn around(name: &str, arguments: &[&str]) -> Option<String> {
         "metric" => show((metrics::add(arguments[0], 2), metrics::observe(arguments[0], 0.5))),
         "log" => show(log::write(log::Level::Warn, &arguments[0].replace('~', "\n\u{1b}"))),
         "fill-log" => show((0..number(arguments, 0)).for_each(|_| log::write(log::Level::Info, &"l".repeat(1_000)))),
-        "state" => answer(state::set("k", b"v", 0)),
-        "dns" => answer(dns::addresses("a.example")),
         "submit" => answer(NewMessage::create("", &[]).map(drop)),
         "hop" => answer(transport::NextHop::mx("a.example").map(drop)),
         "local-hop" => show(transport::NextHop::local()).map(|_| "made".to_owned()),

@@ -1,0 +1,33 @@
+//! Host calls that ask the services of the server: `state`, `dns`, `message-auth`.
+
+use crate::basin::sink::message::MailMsg;
+use crate::basin::sink::{dns, message_auth, state};
+use crate::{answer, number, show, text};
+
+/// Plays one line of the script, if it is one of these.
+pub(crate) fn play(msg: Option<&MailMsg>, name: &str, arguments: &[&str]) -> Option<String> {
+    match name {
+        "state-get" => answer(state::get(arguments[0]).map(|value| value.map(text))),
+        "state-set" => answer(state::set(arguments[0], arguments[1].as_bytes(), number(arguments, 2))),
+        "state-fill" => answer(state::set(arguments[0], &vec![b'x'; number(arguments, 1)], 0)),
+        "state-swap" => {
+            let expected = Some(arguments[1].as_bytes()).filter(|expected| *expected != b"-");
+            answer(state::swap(arguments[0], expected, arguments[2].as_bytes(), 0))
+        }
+        "state-delete" => answer(state::delete(arguments[0])),
+        "state-increment" => answer(state::increment(arguments[0], number(arguments, 1), number(arguments, 2))),
+        "state-keys" => answer(state::keys(arguments[0], arguments.get(1).copied())),
+        "dns-addresses" => answer(dns::addresses(arguments[0])),
+        "dns-mx" => answer(dns::mx(arguments[0])),
+        "dns-txt" => answer(dns::txt(arguments[0])),
+        "dns-ptr" => answer(dns::ptr(arguments[0])),
+        "dns-many" => show((0..number(arguments, 0)).take_while(|_| dns::txt("a.example").is_ok()).count()),
+        "verify" => answer(message_auth::verify(msg.expect("a message"), arguments[0]).map(|results| {
+            let shown = results.iter().map(|one| {
+                (one.method(), one.outcome(), one.domain(), one.property("header.s"), one.reason())
+            });
+            shown.collect::<Vec<_>>()
+        })),
+        _ => None,
+    }
+}
