@@ -80,9 +80,11 @@ fn core_does_no_io_and_reads_no_clock() {
 }
 
 #[test]
-fn the_spool_knows_neither_tokio_nor_wasmtime() {
-    let found = offenders(&files("host/spool/src", ".rs"), |_| false, &["tokio::", "wasmtime"]);
-    assert!(found.is_empty(), "{found:#?}");
+fn the_storage_knows_neither_tokio_nor_wasmtime() {
+    for storage in ["host/spool/src", "host/state/src"] {
+        let found = offenders(&files(storage, ".rs"), |_| false, &["tokio::", "wasmtime"]);
+        assert!(found.is_empty(), "{found:#?}");
+    }
 }
 
 #[test]

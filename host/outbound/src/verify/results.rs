@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use basin_core::mail::{AuthMethod, AuthResult, Message};
+use mail_auth::common::crypto::Algorithm;
 use mail_auth::dkim::DkimError;
 use mail_auth::dmarc::Policy;
 use mail_auth::{ArcOutput, DkimOutput, DkimResult, DmarcOutput, DmarcResult, Error, SpfOutput, SpfResult};
@@ -63,8 +64,16 @@ pub(super) fn dkim(found: &DkimOutput<'_>) -> AuthResult {
     properties.insert("header.s", signature.s.clone());
     let identity = if signature.i.is_empty() { format!("@{}", signature.d) } else { signature.i.clone() };
     properties.insert("header.i", identity);
-    properties.insert("header.a", signature.a.to_string());
+    properties.insert("header.a", algorithm(signature.a).to_owned());
     result
+}
+
+fn algorithm(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::RsaSha1 => "rsa-sha1",
+        Algorithm::RsaSha256 => "rsa-sha256",
+        Algorithm::Ed25519Sha256 => "ed25519-sha256",
+    }
 }
 
 pub(super) fn dmarc(found: &DmarcOutput) -> AuthResult {
