@@ -67,13 +67,6 @@ impl SinkTables {
         self.get()?.commit(edits.clone(), seconds(now()), move |committed| drop(done.send(committed)));
         committed.await.unwrap_or_else(|_| Err(given_up()))
     }
-
-    /// Removes all that a sink has stored.
-    pub(crate) async fn clear(&self, sink: &str) -> Result<u64, StateError> {
-        let (done, cleared) = oneshot::channel();
-        self.get()?.clear(sink, move |cleared| drop(done.send(cleared)));
-        cleared.await.unwrap_or_else(|_| Err(given_up()))
-    }
 }
 
 fn given_up() -> StateError {

@@ -18,6 +18,7 @@ mod relay;
 mod relaying;
 mod reload;
 mod samples;
+mod services;
 mod shutdown;
 mod signing;
 mod smuggling;

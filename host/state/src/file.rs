@@ -114,29 +114,17 @@ impl File {
         Ok(())
     }
 
-    /// Octets and entries of a sink; what is over and not swept counts.
-    pub(crate) fn used(&self, sink: &str) -> Result<(u64, u64), StateError> {
+    /// Octets of a sink, in the measure of its quota; what is over and not swept counts.
+    pub(crate) fn used(&self, sink: &str) -> Result<u64, StateError> {
         let table = self.0.begin_read()?.open_table(USES)?;
-        Ok(table.get(sink)?.map_or((0, 0), |used| used.value()))
-    }
-
-    /// All sinks that have something stored, with octets and entries.
-    pub(crate) fn sinks(&self) -> Result<Vec<(String, u64, u64)>, StateError> {
-        let table = self.0.begin_read()?.open_table(USES)?;
-        let mut sinks = Vec::new();
-        for found in table.iter()? {
-            let (sink, used) = found?;
-            let (octets, entries) = used.value();
-            sinks.push((sink.value().to_owned(), octets, entries));
-        }
-        Ok(sinks)
+        Ok(table.get(sink)?.map_or(0, |used| used.value().0))
     }
 
     /// Begins to write. Nothing is there until it is committed; what is dropped before leaves no trace.
     pub(crate) fn write(&self, is_synced: bool) -> Result<Writing, StateError> {
         let mut transaction = self.0.begin_write()?;
         let durability = if is_synced { Durability::Immediate } else { Durability::None };
-        transaction.set_durability(durability).map_err(|error| StateError::unavailable(error))?;
+        transaction.set_durability(durability).map_err(StateError::unavailable)?;
         Ok(Writing(transaction))
     }
 }
@@ -227,22 +215,5 @@ impl OpenTables<'_> {
             self.put_named(sink, name, None)?;
         }
         Ok(names.len())
-    }
-
-    /// Removes all that a sink has stored.
-    pub(crate) fn clear(&mut self, sink: &str) -> Result<u64, StateError> {
-        let start = name(sink, "");
-        let mut names = Vec::new();
-        for found in self.entries.range(start.as_slice()..)? {
-            let (name, _) = found?;
-            if !name.value().starts_with(&start) {
-                break;
-            }
-            names.push(name.value().to_vec());
-        }
-        for name in &names {
-            self.put_named(sink, name, None)?;
-        }
-        Ok(names.len() as u64)
     }
 }

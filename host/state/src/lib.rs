@@ -13,7 +13,7 @@ mod file;
 mod tables;
 mod writer;
 
-pub use tables::{Committed, SinkUse, StateError, Tables};
+pub use tables::{Committed, StateError, Tables};
 pub use writer::{SWEEP_INTERVAL, SYNC_INTERVAL};
 
 #[cfg(test)]

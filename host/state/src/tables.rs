@@ -60,17 +60,6 @@ pub enum Committed {
     },
 }
 
-/// What a sink has stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SinkUse {
-    /// Name of the sink.
-    pub sink: String,
-    /// Octets in the measure of the quota.
-    pub octets: u64,
-    /// Entries.
-    pub entries: u64,
-}
-
 /// The tables of all sinks. Cheap to clone; the file is closed with the last one.
 ///
 /// Seconds since 1970 come from the caller: the clock of a sink is that of its event.
@@ -121,13 +110,7 @@ impl Tables {
 
     /// Octets of a sink, in the measure of the quota; entries whose life is over count until they are swept.
     pub fn used(&self, sink: &str) -> Result<u64, StateError> {
-        Ok(guarded(|| self.file.used(sink))?.0)
-    }
-
-    /// All sinks that have something stored.
-    pub fn sinks(&self) -> Result<Vec<SinkUse>, StateError> {
-        let sinks = guarded(|| self.file.sinks())?;
-        Ok(sinks.into_iter().map(|(sink, octets, entries)| SinkUse { sink, octets, entries }).collect())
+        guarded(|| self.file.used(sink))
     }
 
     /// Adds to a number, 0 where there is none; `done` gets the sum. The life begins with the first addition.
@@ -151,11 +134,6 @@ impl Tables {
         done: impl FnOnce(Result<Committed, StateError>) + Send + 'static,
     ) {
         self.hand_over(Job::Commit { edits, now, done: Box::new(done) });
-    }
-
-    /// Removes all that a sink has stored; `done` gets the number of entries.
-    pub fn clear(&self, sink: &str, done: impl FnOnce(Result<u64, StateError>) + Send + 'static) {
-        self.hand_over(Job::Clear { sink: sink.to_owned(), done: Box::new(done) });
     }
 
     // Never waits: who finds the queue full is told so, because it may be a thread that serves clients.

@@ -35,7 +35,6 @@ type Done<T> = Box<dyn FnOnce(Result<T, StateError>) + Send>;
 pub(crate) enum Job {
     Increment { sink: String, key: String, by: i64, life: u32, now: u64, done: Done<i64> },
     Commit { edits: TableEdits, now: u64, done: Done<Committed> },
-    Clear { sink: String, done: Done<u64> },
 }
 
 impl Job {
@@ -44,7 +43,6 @@ impl Job {
         match self {
             Self::Increment { done, .. } => done(Err(error.clone())),
             Self::Commit { done, .. } => done(Err(error.clone())),
-            Self::Clear { done, .. } => done(Err(error.clone())),
         }
     }
 
@@ -52,7 +50,7 @@ impl Job {
     fn is_synced(&self) -> bool {
         match self {
             Self::Increment { .. } => false,
-            Self::Commit { .. } | Self::Clear { .. } => true,
+            Self::Commit { .. } => true,
         }
     }
 
@@ -67,7 +65,6 @@ impl Job {
                 }
             }
             Self::Commit { edits, now, .. } => commit(tables, edits, *now).map(Outcome::Committed),
-            Self::Clear { sink, .. } => tables.clear(sink).map(Outcome::Cleared),
         }
     }
 
@@ -75,7 +72,6 @@ impl Job {
         match (self, outcome) {
             (Self::Increment { done, .. }, Outcome::Sum(sum)) => done(sum),
             (Self::Commit { done, .. }, Outcome::Committed(committed)) => done(Ok(committed)),
-            (Self::Clear { done, .. }, Outcome::Cleared(entries)) => done(Ok(entries)),
             (job, _) => job.fail(&StateError::unavailable("the answer is another's")),
         }
     }
@@ -84,7 +80,6 @@ impl Job {
 enum Outcome {
     Sum(Result<i64, StateError>),
     Committed(Committed),
-    Cleared(u64),
 }
 
 /// The thread; dropping it waits for its end.

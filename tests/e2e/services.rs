@@ -1,0 +1,113 @@
+//! What sinks get from the services of a real server: memory that outlives it, names, and what is proved of mail.
+
+use std::fs;
+
+use basin_test_dns::{TestDns, Zone};
+use basin_tests::server::{TestServer, guest};
+use basin_tests::settings::Settings;
+use basin_tests::wait::{PATIENCE, until_true};
+use tokio::runtime::Runtime;
+
+use crate::{HELLO, Outcome, SENDER, USER};
+
+const ZONE: &str = "
+    client.example TXT v=spf1 ip4:127.0.0.1 -all
+    _dmarc.client.example TXT v=DMARC1; p=reject
+    client.example MX 10 mx.client.example
+    mx.client.example A 192.0.2.5
+    2.0.0.127.list.example A 127.0.0.2
+";
+
+/// A server whose only resolver knows [`ZONE`].
+struct Bench {
+    server: TestServer,
+    _dns: TestDns,
+    _runtime: Runtime,
+}
+
+fn bench() -> std::io::Result<Bench> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let dns = runtime.block_on(TestDns::start(Zone::parse(ZONE).map_err(std::io::Error::other)?))?;
+    let tables = format!("[dns]\nservers = [\"{}\"]\n", dns.address());
+    let server = TestServer::start_with(Settings { tables, ..Settings::usual() })?;
+    Ok(Bench { server, _dns: dns, _runtime: runtime })
+}
+
+fn add(server: &TestServer, name: &str, script: &str, more: &[&str]) -> Outcome {
+    let script = format!("script={script}");
+    let arguments = [&["--set", script.as_str()], more].concat();
+    server.sink_add(&guest("probe"), name, "on-end-of-data", &arguments).map(drop)
+}
+
+fn deliver(server: &TestServer) -> std::io::Result<u16> {
+    Ok(server.client()?.deliver(SENDER, &[USER], HELLO)?.code)
+}
+
+// The log as the sinks wrote it: quotation marks within a text are escaped there.
+fn log(server: &TestServer) -> String {
+    server.log().replace("\\\"", "\"")
+}
+
+fn wait_for(server: &TestServer, words: &str) {
+    assert!(until_true(PATIENCE, || log(server).contains(words)), "{words:?} is not in\n{}", log(server));
+}
+
+#[test]
+fn what_a_sink_sets_outlives_a_kill_and_what_a_refused_chain_sets_does_not_last() -> Outcome {
+    let Bench { mut server, _dns, _runtime } = bench()?;
+    let keeps = "state-get|seen\nstate-set|seen|before|0\nstate-increment|count|1|0";
+    add(&server, "keeps", keeps, &["--grant", "state", "--priority", "1"])?;
+    assert_eq!(deliver(&server)?, 250);
+    wait_for(&server, "state-get: ok None");
+    server.kill()?;
+    server.launch()?;
+    assert_eq!(deliver(&server)?, 250);
+    wait_for(&server, "state-get: ok Some(\"before\")");
+
+    add(&server, "tries", "state-get|k\nstate-set|k|v|0", &["--grant", "state", "--priority", "1"])?;
+    let refuses = ["--grant", "reply", "--priority", "2", "--set", "verdict=refuse 550 5.7.1 no"];
+    add(&server, "refuses", "state-get|seen", &refuses)?;
+    assert_eq!(deliver(&server)?, 550);
+    server.basin_ok(&["sink", "disable", "refuses"])?;
+    let before = log(&server).matches("state-get: ok None").count();
+    assert_eq!(deliver(&server)?, 250);
+    assert!(until_true(PATIENCE, || log(&server).matches("state-get: ok None").count() > before), "{}", log(&server));
+    assert!(!log(&server).contains("state-get: ok Some(\"v\")"), "the refused chain left something");
+    Ok(())
+}
+
+#[test]
+fn names_and_proofs_come_from_the_servers_resolver() -> Outcome {
+    let Bench { server, _dns, _runtime } = bench()?;
+    let script = "dns-addresses|2.0.0.127.list.example\ndns-addresses|3.0.0.127.list.example\ndns-mx|client.example\n\
+                  verify|spf\nverify|dkim\nverify|dmarc";
+    add(&server, "asks", script, &["--grant", "dns", "--grant", "message-auth"])?;
+    assert_eq!(deliver(&server)?, 250);
+    for line in [
+        "dns-addresses: ok [\"127.0.0.2\"]",
+        "dns-addresses: not-found",
+        "dns-mx: ok [(10, \"mx.client.example\")]",
+        "verify: ok [(\"spf\", \"pass\", \"client.example\"",
+        "verify: ok []",
+        "verify: ok [(\"dmarc\", \"pass\", \"client.example\"",
+    ] {
+        wait_for(&server, line);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_whose_tables_are_damaged_takes_mail_and_says_so() -> Outcome {
+    let mut server = TestServer::prepare(Settings::usual())?;
+    let spool = server.home().join("spool");
+    fs::create_dir_all(&spool)?;
+    fs::write(spool.join("sink-state.redb"), "this was a table")?;
+    server.launch()?;
+    add(&server, "keeps", "state-set|k|v|0\nstate-increment|n|1|0", &["--grant", "state"])?;
+    assert_eq!(deliver(&server)?, 250);
+    wait_for(&server, "sinks have no state");
+    wait_for(&server, "state-set: unavailable");
+    wait_for(&server, "state-increment: unavailable");
+    assert_eq!(fs::read(spool.join("sink-state.redb"))?, b"this was a table");
+    Ok(())
+}
