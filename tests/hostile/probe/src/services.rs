@@ -17,6 +17,10 @@ pub(crate) fn play(msg: Option<&MailMsg>, name: &str, arguments: &[&str]) -> Opt
         "state-delete" => answer(state::delete(arguments[0])),
         "state-increment" => answer(state::increment(arguments[0], number(arguments, 1), number(arguments, 2))),
         "state-keys" => answer(state::keys(arguments[0], arguments.get(1).copied())),
+        "state-list" => answer(
+            state::keys(arguments[0], arguments.get(1).copied())
+                .map(|keys| (keys.len(), keys.first().cloned(), keys.last().cloned())),
+        ),
         "dns-addresses" => answer(dns::addresses(arguments[0])),
         "dns-mx" => answer(dns::mx(arguments[0])),
         "dns-txt" => answer(dns::txt(arguments[0])),
