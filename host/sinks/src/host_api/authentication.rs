@@ -18,8 +18,9 @@ const RESULTS_MAX: usize = 256;
 pub(crate) type AuthResults = Vec<mail::AuthResult>;
 
 impl Host for State {
-    async fn verify(&mut self, _: Resource<MailMsg>, method: String) -> Result<Vec<Resource<AuthResult>>, Refused> {
+    async fn verify(&mut self, msg: Resource<MailMsg>, method: String) -> Result<Vec<Resource<AuthResult>>, Refused> {
         self.taken(&method);
+        self.live(&msg)?;
         self.service(Grant::MessageAuth)?;
         let method: AuthMethod = method.parse().map_err(invalid)?;
         // Only the addresses are known before the content is here, and SPF alone is about them.
@@ -36,9 +37,8 @@ impl Host for State {
             return Err(ErrorValue::Limit(format!("a call holds at most {RESULTS_MAX} results")).into());
         }
         self.auth_results.extend(results);
-        let handle = |number: usize| u32::try_from(number).map(Resource::new_own);
-        let handles = (first..self.auth_results.len()).map(handle).collect::<Result<Vec<_>, _>>();
-        Ok(handles.map_err(|_| Ended::host("a call has more results than handles"))?)
+        let handle = |place: usize| self.handle(u32::try_from(place).unwrap_or(u32::MAX));
+        Ok((first..self.auth_results.len()).map(handle).collect::<Result<Vec<_>, Ended>>()?)
     }
 }
 
@@ -76,7 +76,7 @@ impl HostAuthResult for State {
 
 impl State {
     fn result(&self, handle: &Resource<AuthResult>) -> wasmtime::Result<&mail::AuthResult> {
-        let place = usize::try_from(handle.rep()).unwrap_or(usize::MAX);
+        let place = usize::try_from(self.number(handle)?).unwrap_or(usize::MAX);
         self.auth_results.get(place).ok_or_else(|| Ended::host("there is no such result").into())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use basin_core::event::tables::ENTRY_OVERHEAD_BYTES;
-use basin_core::event::{Grant, TableValue};
+use basin_core::event::{Grant, Mode, TableValue};
 use basin_core::limits::{TABLE_KEY_BYTES_MAX, TABLE_KEYS_LISTED_MAX, TABLE_VALUE_BYTES_MAX, TABLES_BYTES_MAX};
 
 use super::{ErrorValue, Refused, invalid};
@@ -48,8 +48,9 @@ impl Host for State {
         self.table(&key)?;
         self.writable()?;
         let (sink, now) = (self.sink.name.clone(), self.occasion.now);
-        // On top of what the chain itself has set, the sum is the chain's too.
-        let is_of_chain = self.overlay.tables.of(&sink, &key).is_some();
+        // On top of what the chain itself has set, the sum is the chain's too; and what a shadow adds goes with its
+        // other edits.
+        let is_of_chain = self.binding.mode == Mode::Shadow || self.overlay.tables.of(&sink, &key).is_some();
         if !is_of_chain {
             return self.wait_for(|host| host.table_increment(&sink, &key, by, life, now)).await;
         }

@@ -95,7 +95,11 @@ const FUNCTIONS: &[(Grant, &[&str])] = &[
     (Grant::Reply, &["call.append-response", "call.set-response", "call.delay-response", "session.set-banner"]),
 ];
 
-/// The grants that functions of the component need, and which functions those are.
+/// Interfaces of the contract that need a grant as a whole.
+const INTERFACES: &[(Grant, &str)] =
+    &[(Grant::State, "state"), (Grant::Dns, "dns"), (Grant::MessageAuth, "message-auth")];
+
+/// The grants that functions of the component need, and which functions or interfaces those are.
 ///
 /// A hint for a person, so it may err: an interpreter imports everything and uses little. Names of imported
 /// functions stand in the component as they stand in the contract, and compilers leave out the others.
@@ -104,10 +108,11 @@ pub(super) fn of(component: &[u8]) -> BTreeMap<Grant, Vec<&'static str>> {
     let used = |functions: &'static [&'static str]| -> Vec<&'static str> {
         functions.iter().copied().filter(|function| names.contains(function)).collect()
     };
-    FUNCTIONS
-        .iter()
-        .map(|(grant, functions)| (*grant, used(functions)))
+    let functions = FUNCTIONS.iter().map(|(grant, functions)| (*grant, used(functions)));
+    let interfaces = INTERFACES.iter().filter(|(_, interface)| imports(component, interface));
+    functions
         .filter(|(_, functions)| !functions.is_empty())
+        .chain(interfaces.map(|(grant, interface)| (*grant, vec![*interface])))
         .collect()
 }
 
@@ -115,6 +120,12 @@ pub(super) fn of(component: &[u8]) -> BTreeMap<Grant, Vec<&'static str>> {
 pub(super) fn beyond(component: &[u8], given: &Grants) -> Vec<(Grant, String)> {
     let needs = of(component).into_iter().filter(|(grant, _)| !given.has(*grant));
     needs.map(|(grant, functions)| (grant, functions.join(", "))).collect()
+}
+
+// Compilers leave out an interface of which nothing is used.
+fn imports(component: &[u8], interface: &str) -> bool {
+    let name = format!("basin:sink/{interface}@");
+    component.windows(name.len()).any(|window| window == name.as_bytes())
 }
 
 fn method_names(component: &[u8]) -> std::collections::BTreeSet<&str> {
@@ -144,6 +155,24 @@ mod tests {
         let given = [Grant::ReadHeaders, Grant::ReadBody].into_iter().collect();
         assert_eq!(beyond(octets, &given), [(Grant::EditHeaders, "mail-msg.add-header".to_owned())]);
         assert!(of(b"").is_empty());
+    }
+
+    #[test]
+    fn a_whole_interface_suggests_its_grant() {
+        let found =
+            of(b"\0\x16basin:sink/dns@1.0.0\x05\x01basin:sink/state-of-mind@1.0.0basin:sink/message-auth@1.0.0");
+        let found: Vec<(Grant, String)> = found.into_iter().map(|(grant, names)| (grant, names.join(" "))).collect();
+        assert_eq!(found, [(Grant::Dns, "dns".to_owned()), (Grant::MessageAuth, "message-auth".to_owned())]);
+    }
+
+    #[test]
+    fn every_interface_stands_in_the_contract() {
+        let path = format!("{}/../wit/host.wit", env!("CARGO_MANIFEST_DIR"));
+        let contract = std::fs::read_to_string(path).expect("the contract is in the tree");
+        assert!(contract.starts_with("package basin:sink@") || contract.contains("\npackage basin:sink@"));
+        for (_, interface) in INTERFACES {
+            assert!(contract.contains(&format!("\ninterface {interface} {{")), "{interface}");
+        }
     }
 
     #[test]
