@@ -261,13 +261,7 @@ impl Server {
         }
         let doors = Arc::new(Doors::open(&config)?);
         for ((listener, socket), door) in config.listeners.iter().zip(sockets.listeners).zip(&doors.all) {
-            let limits = CrowdLimits {
-                connections: listener.connections_max,
-                per_client: listener.connections_per_client_max,
-                rates: listener.rates,
-                prefixes: listener.prefixes,
-            };
-            let running = Listener::new(socket, door.clone(), limits).context("cannot listen")?;
+            let running = Listener::new(socket, door.clone(), crowd_limits(listener)).context("cannot listen")?;
             work.spawn(running.run(services.clone(), services.stopper.subscribe()));
         }
         service.spawn(doors::watch(doors.clone()));
@@ -434,6 +428,15 @@ fn server_view(
         names: SinkMetricNames::default(),
         tables,
         outbound,
+    }
+}
+
+fn crowd_limits(listener: &config::Listener) -> CrowdLimits {
+    CrowdLimits {
+        connections: listener.connections_max,
+        per_client: listener.connections_per_client_max,
+        rates: listener.rates,
+        prefixes: listener.prefixes,
     }
 }
 

@@ -147,26 +147,22 @@ impl Maker {
 impl Default for Metrics {
     fn default() -> Self {
         let make = Maker(Registry::new());
-        let call = &["sink", "event"];
+        let (call, listener) = (&["sink", "event"], &["listener"]);
         Self {
-            connections: make.counters("basin_connections_total", "Connections taken", &["listener"]),
+            connections: make.counters("basin_connections_total", "Connections taken", listener),
             connections_refused: make.counters(
                 "basin_connections_refused_total",
                 "Connections refused with 421",
                 &["listener", "limit"],
             ),
-            sessions: make.gauges("basin_sessions_open", "Sessions that are open", &["listener"]),
-            handshakes_failed: make.counters(
-                "basin_handshakes_failed_total",
-                "TLS handshakes that failed",
-                &["listener"],
-            ),
+            sessions: make.gauges("basin_sessions_open", "Sessions that are open", listener),
+            handshakes_failed: make.counters("basin_handshakes_failed_total", "TLS handshakes that failed", listener),
             logins: make.counters("basin_logins_total", "Logins with a password", &["result"]),
-            messages_accepted: make.counters("basin_messages_accepted_total", "Messages acknowledged", &["listener"]),
+            messages_accepted: make.counters("basin_messages_accepted_total", "Messages acknowledged", listener),
             message_bytes_accepted: make.counters(
                 "basin_message_bytes_accepted_total",
                 "Octets of acknowledged messages",
-                &["listener"],
+                listener,
             ),
             refusals: make.counters("basin_refusals_total", "Replies of 4yz and 5yz", &["listener", "class"]),
             storage_faults: make.counters("basin_storage_faults_total", "Messages that were not stored", &["kind"]),

@@ -64,11 +64,11 @@ impl Certificate {
         let contents = Contents::read(&own).ok_or_else(|| bad_chain("it cannot be read".to_owned()))?;
         let der = PrivateKeyDer::from_pem_file(key).map_err(|error| bad_key(error.to_string()))?;
         let certified = CertifiedKey::from_der(certificates, der, &aws_lc_rs::default_provider());
-        let certified = certified.map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                bad_key(format!("it is not the key of the certificate in {}", chain.display()))
+        let certified = certified.map_err(|error| {
+            if matches!(error, rustls::Error::InconsistentKeys(_)) {
+                return bad_key(format!("it is not the key of the certificate in {}", chain.display()));
             }
-            other => bad_key(other.to_string()),
+            bad_key(error.to_string())
         })?;
         let Contents { names, not_before, not_after, signature, .. } = contents;
         let end_point = end_point(&signature, &own);

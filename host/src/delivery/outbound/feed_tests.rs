@@ -44,10 +44,10 @@ async fn store(harness: &Harness) {
 async fn begun(carrier: &Carrier) -> (Visit, Lease) {
     let reached = async {
         loop {
-            match carrier.queue.next_remote() {
-                Next::Visit(visit, lease) => return (visit, lease),
-                _ => tokio::task::yield_now().await,
+            if let Next::Visit(visit, lease) = carrier.queue.next_remote() {
+                return (visit, lease);
             }
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(core::time::Duration::from_secs(20), reached).await.expect("a visit begins")
@@ -64,7 +64,7 @@ async fn a_message_over_which_a_visit_breaks_waits_for_its_next_attempt() {
     let mut feed = LeaseFeed::new(carrier.clone(), visit, lease, stop);
     let broken = tokio::spawn(async move {
         feed.next().await.expect("the message");
-        panic!("a fault for this test");
+        std::panic::panic_any("a fault for this test");
     });
     assert!(broken.await.expect_err("it broke").is_panic());
     let waits = async {
