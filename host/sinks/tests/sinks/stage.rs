@@ -1,6 +1,5 @@
 //! What the tests share: one engine, the guests, a host that remembers, and a call that is built step by step.
 
-use core::future::pending;
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -145,7 +144,7 @@ impl SinkHost for Remembering {
 
     fn texts(&self, name: &str) -> Waiting<'_, Vec<String>> {
         if name == "slow.example" {
-            Box::pin(pending())
+            Box::pin(core::future::pending())
         } else {
             Box::pin(async { Ok(vec!["v=spf1 -all".to_owned()]) })
         }
