@@ -53,6 +53,7 @@ async fn begun(carrier: &Carrier) -> (Visit, Lease) {
     tokio::time::timeout(core::time::Duration::from_secs(20), reached).await.expect("a visit begins")
 }
 
+#[expect(clippy::panic, reason = "a panic is what this test is about")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_over_which_a_visit_breaks_waits_for_its_next_attempt() {
     let harness = Harness::start();
@@ -64,17 +65,18 @@ async fn a_message_over_which_a_visit_breaks_waits_for_its_next_attempt() {
     let mut feed = LeaseFeed::new(carrier.clone(), visit, lease, stop);
     let broken = tokio::spawn(async move {
         feed.next().await.expect("the message");
-        std::panic::panic_any("a fault for this test");
+        panic!("a fault for this test");
     });
     assert!(broken.await.expect_err("it broke").is_panic());
     let waits = async {
         loop {
-            match carrier.queue.next_remote() {
-                Next::Wait(at) => return at,
-                // The attempt is not worked in yet.
-                Next::Idle => tokio::task::yield_now().await,
-                again => panic!("it is due at once: {again:?}"),
+            let next = carrier.queue.next_remote();
+            assert!(matches!(next, Next::Wait(_) | Next::Idle), "it is due at once: {next:?}");
+            if let Next::Wait(at) = next {
+                return at;
             }
+            // The attempt is not worked in yet.
+            tokio::task::yield_now().await;
         }
     };
     let at = tokio::time::timeout(core::time::Duration::from_secs(20), waits).await.expect("it waits");
