@@ -12,5 +12,6 @@ mod instances;
 mod limits;
 mod loading;
 mod reading;
+mod remembering;
 mod services;
 mod stage;

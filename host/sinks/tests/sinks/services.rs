@@ -5,7 +5,8 @@ use std::sync::Arc;
 use basin_core::event::{EventKind, Grant};
 use basin_core::mail::Body;
 
-use crate::stage::{Remembering, plain, probe};
+use crate::remembering::Remembering;
+use crate::stage::{plain, probe};
 
 fn stored(entries: &[(&str, &str, &str)]) -> Arc<Remembering> {
     let host = Remembering::default();

@@ -1,6 +1,5 @@
 //! What the tests share: one engine, the guests, a host that remembers, and a call that is built step by step.
 
-use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -10,18 +9,15 @@ use basin_core::event::{
     Answer, Binding, BudgetOverride, Command, EventKind, Failure, FailurePolicy, Grant, Grants, InstanceMode, Mode,
     Occasion, Overlay, Rule, SessionFacts, SinkEntry, SizeInQuestion, TableEdits, Verdict,
 };
-use basin_core::mail::{
-    Arrival, Auth, AuthMethod, AuthResult, Body, Envelope, HeaderBlock, Message, MessageId, Origin, TlsFacts, Vouched,
-};
+use basin_core::mail::{Arrival, Auth, Body, Envelope, HeaderBlock, Message, MessageId, Origin, TlsFacts, Vouched};
 use basin_core::reply::Reply;
 use basin_core::secret::Secret;
 use basin_core::time::Timestamp;
-use basin_sinks::{
-    CallReport, CallRequest, Component, Engine, EngineOptions, LogLevel, LogLine, Scopes, ServiceError, SinkHost,
-    Waiting,
-};
+use basin_sinks::{CallReport, CallRequest, Component, Engine, EngineOptions, LogLevel, Scopes, SinkHost};
 use bytes::Bytes;
 use tokio::runtime::Runtime;
+
+use crate::remembering::Remembering;
 
 /// The time of every event.
 pub(crate) const NOW: Timestamp = Timestamp { seconds: 1_800_000_000, nanoseconds: 5 };
@@ -48,119 +44,6 @@ pub(crate) fn component(name: &'static str) -> Arc<Component> {
     let mut loaded = LOADED.lock().unwrap();
     let load = || ENGINE.load(&guest(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     loaded.entry(name).or_insert_with(load).clone()
-}
-
-/// A host that remembers what sinks told it.
-#[derive(Default)]
-pub(crate) struct Remembering {
-    pub(crate) log: Mutex<Vec<(LogLevel, String)>>,
-    pub(crate) metrics: Mutex<Vec<(String, u64)>>,
-    pub(crate) panics: bool,
-    /// What is stored: sink and key to the value.
-    pub(crate) tables: Mutex<BTreeMap<(String, String), Vec<u8>>>,
-    /// Ids of the messages that were verified, with the size of the body at that time.
-    pub(crate) verified: Mutex<Vec<(String, u64)>>,
-}
-
-impl SinkHost for Remembering {
-    fn host_name(&self) -> String {
-        assert!(!self.panics, "a bug of the host");
-        "mx.basin.example".into()
-    }
-
-    fn is_local_domain(&self, domain: &str) -> bool {
-        domain == "basin.example"
-    }
-
-    fn is_local_address(&self, address: &str) -> bool {
-        address == "b@basin.example"
-    }
-
-    fn message_bytes_max(&self) -> u64 {
-        2 * 1024 * 1024
-    }
-
-    fn is_log_enabled(&self, _: &str, level: LogLevel) -> bool {
-        level >= LogLevel::Info
-    }
-
-    fn log(&self, line: &LogLine<'_>) {
-        self.log.lock().unwrap().push((line.level, line.text.to_owned()));
-    }
-
-    fn metric_add(&self, _: &str, name: &str, by: u64) {
-        self.metrics.lock().unwrap().push((name.to_owned(), by));
-    }
-
-    fn metric_observe(&self, _: &str, name: &str, _: f64) {
-        self.metrics.lock().unwrap().push((name.to_owned(), 0));
-    }
-
-    fn table_value(&self, sink: &str, key: &str, _: Timestamp) -> Result<Option<Arc<[u8]>>, ServiceError> {
-        let tables = self.tables.lock().unwrap();
-        Ok(tables.get(&(sink.to_owned(), key.to_owned())).map(|value| value.as_slice().into()))
-    }
-
-    fn table_keys(
-        &self,
-        sink: &str,
-        prefix: &str,
-        after: Option<&str>,
-        at_most: usize,
-        _: Timestamp,
-    ) -> Result<Vec<String>, ServiceError> {
-        let tables = self.tables.lock().unwrap();
-        let own = tables.keys().filter(|(owner, key)| owner == sink && key.starts_with(prefix)).map(|(_, key)| key);
-        Ok(own.filter(|key| after.is_none_or(|after| key.as_str() > after)).take(at_most).cloned().collect())
-    }
-
-    fn table_bytes(&self, sink: &str) -> Result<u64, ServiceError> {
-        let tables = self.tables.lock().unwrap();
-        let weight = |((_, key), value): (&(String, String), &Vec<u8>)| (key.len() + value.len()) as u64 + 32;
-        Ok(tables.iter().filter(|((owner, _), _)| owner == sink).map(weight).sum())
-    }
-
-    fn table_increment(&self, sink: &str, key: &str, by: i64, _: u32, _: Timestamp) -> Waiting<'_, i64> {
-        let mut tables = self.tables.lock().unwrap();
-        let value = tables.entry((sink.to_owned(), key.to_owned())).or_insert_with(|| b"0".to_vec());
-        let sum = String::from_utf8_lossy(value).parse::<i64>().unwrap_or(0) + by;
-        *value = sum.to_string().into_bytes();
-        Box::pin(async move { Ok(sum) })
-    }
-
-    fn addresses(&self, name: &str) -> Waiting<'_, Vec<IpAddr>> {
-        let answer = match name {
-            "two.example" => Ok(vec![IpAddr::from([127, 0, 0, 2]), "2001:db8::1".parse().expect("an address")]),
-            "none.example" => Ok(Vec::new()),
-            "odd name" => Err(ServiceError::Invalid("this is no name".into())),
-            _ => Err(ServiceError::NotFound),
-        };
-        Box::pin(async move { answer })
-    }
-
-    fn exchangers(&self, _: &str) -> Waiting<'_, Vec<(u16, String)>> {
-        Box::pin(async { Ok(vec![(0, String::new())]) })
-    }
-
-    fn texts(&self, name: &str) -> Waiting<'_, Vec<String>> {
-        if name == "slow.example" {
-            Box::pin(core::future::pending())
-        } else {
-            Box::pin(async { Ok(vec!["v=spf1 -all".to_owned()]) })
-        }
-    }
-
-    fn verify(&self, message: Arc<Message>, method: AuthMethod) -> Waiting<'_, Vec<AuthResult>> {
-        self.verified.lock().unwrap().push((message.id.as_str().to_owned(), message.body.len()));
-        let result = AuthResult {
-            method,
-            outcome: "pass",
-            domain: "client.example".into(),
-            properties: BTreeMap::from([("header.s", "s1".to_owned())]),
-            reason: "the test says so".into(),
-        };
-        Box::pin(async move { Ok(vec![result]) })
-    }
 }
 
 /// A message as it stands at the end of data.
@@ -393,7 +276,26 @@ impl Call {
         RUNTIME.block_on(self.start(&ENGINE))
     }
 
+    // A client's session, where the event has one.
+    fn session(&self) -> Option<Arc<SessionFacts>> {
+        let session = SessionFacts {
+            id: "s1".into(),
+            listener: "mx".into(),
+            client: "192.0.2.7:4000".parse().expect("an address"),
+            server: "192.0.2.1:25".parse().expect("an address"),
+            started: NOW,
+            helo: Some("client.example".into()),
+            is_esmtp: true,
+            messages: 1,
+            errors: 2,
+            end_reason: (self.event == EventKind::OnDisconnect).then_some("quit"),
+            vouched: self.vouched.clone(),
+        };
+        (!self.event.is_transport()).then(|| Arc::new(session))
+    }
+
     pub(crate) async fn start(self, engine: &Engine) -> Outcome {
+        let session = self.session();
         let sink = Arc::new(SinkEntry {
             name: "probe".into(),
             digest: self.component.digest().to_owned(),
@@ -417,26 +319,13 @@ impl Call {
             expires: None,
             max_firings: None,
         });
-        let session = SessionFacts {
-            id: "s1".into(),
-            listener: "mx".into(),
-            client: "192.0.2.7:4000".parse().expect("an address"),
-            server: "192.0.2.1:25".parse().expect("an address"),
-            started: NOW,
-            helo: Some("client.example".into()),
-            is_esmtp: true,
-            messages: 1,
-            errors: 2,
-            end_reason: (self.event == EventKind::OnDisconnect).then_some("quit"),
-            vouched: self.vouched,
-        };
         let occasion = Arc::new(Occasion {
             event: self.event,
             now: NOW,
             raised: 3,
             idempotency_key: "key-1".into(),
             native_response: self.native,
-            session: (!self.event.is_transport()).then(|| Arc::new(session)),
+            session,
             line: b"FOO bar".to_vec(),
             input: Secret::new(self.input),
         });
@@ -460,8 +349,7 @@ impl Call {
             host: &host,
         };
         let report = engine.call(request).await;
-        let log = self.host.log.lock().unwrap().clone();
-        let metrics = self.host.metrics.lock().unwrap().clone();
+        let (log, metrics) = (self.host.log.lock().unwrap().clone(), self.host.metrics.lock().unwrap().clone());
         Outcome { report, log, metrics }
     }
 }
