@@ -36,7 +36,16 @@ fn bench() -> std::io::Result<Bench> {
 fn add(server: &TestServer, name: &str, script: &str, more: &[&str]) -> Outcome {
     let script = format!("script={script}");
     let arguments = [&["--set", script.as_str()], more].concat();
-    server.sink_add(&guest("probe"), name, "on-end-of-data", &arguments).map(drop)
+    in_force(server, || server.sink_add(&guest("probe"), name, "on-end-of-data", &arguments).map(drop))
+}
+
+// Changes the registry and waits until the server goes by it.
+fn in_force(server: &TestServer, change: impl FnOnce() -> Outcome) -> Outcome {
+    let count = || server.log().matches("registry in force").count();
+    let before = count();
+    change()?;
+    assert!(until_true(PATIENCE, || count() > before), "a change is not in force:\n{}", server.log());
+    Ok(())
 }
 
 fn deliver(server: &TestServer) -> std::io::Result<u16> {
@@ -68,7 +77,7 @@ fn what_a_sink_sets_outlives_a_kill_and_what_a_refused_chain_sets_does_not_last(
     let refuses = ["--grant", "reply", "--priority", "2", "--set", "verdict=refuse 550 5.7.1 no"];
     add(&server, "refuses", "state-get|seen", &refuses)?;
     assert_eq!(deliver(&server)?, 550);
-    server.basin_ok(&["sink", "disable", "refuses"])?;
+    in_force(&server, || server.basin_ok(&["sink", "disable", "refuses"]).map(drop))?;
     let before = log(&server).matches("state-get: ok None").count();
     assert_eq!(deliver(&server)?, 250);
     assert!(until_true(PATIENCE, || log(&server).matches("state-get: ok None").count() > before), "{}", log(&server));
