@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -60,7 +61,9 @@ impl Export {
         if self.selection.is_empty() != self.all {
             bail!("export what? name messages by id or filter, or the whole queue with --all");
         }
-        fs::create_dir_all(&self.to).with_context(|| format!("cannot make {}", self.to.display()))?;
+        // Mail is nobody else's to read, as in the spool.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.to);
+        made.with_context(|| format!("cannot make {}", self.to.display()))?;
         let (mut exported, mut left) = (0_u64, 0_u64);
         for filter in self.selection.asked()?.filters {
             let mut after = None;
@@ -123,7 +126,7 @@ impl Export {
         let path = |end: &str| self.to.join(format!("{}.{end}", packet.id));
         let new = path("new");
         for (octets, end) in [(content.as_ref(), CONTENT), (&serde_json::to_vec_pretty(packet)?, DESCRIPTION)] {
-            let mut file = fs::File::create(&new)?;
+            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(octets)?;
             file.sync_all()?;
             fs::rename(&new, path(end))?;
