@@ -14,7 +14,7 @@ use super::selection::{Selection, confirmed};
 use crate::cli::table::print;
 use crate::control::queue::act::{ActReport, ActRequest};
 use crate::control::queue::ask::ListRequest;
-use crate::control::queue::destinations::HoldRequest;
+use crate::control::queue::destinations::{HoldReport, HoldRequest};
 use crate::transport::Action;
 
 /// How long messages that are being delivered are waited for, unless the command says otherwise.
@@ -239,14 +239,13 @@ impl Common {
         if !self.selection.is_empty() || self.all || self.dry_run {
             bail!("--destination is about all mail there; leave ids, filters, --all and --dry-run away");
         }
-        let request = HoldRequest { destination, is_held };
-        let report = desk.hold_destination(&request)?;
-        let HoldRequest { destination, is_held } = request;
+        let report = desk.hold_destination(&HoldRequest { destination, is_held })?;
+        let HoldReport { destination, is_changed } = report;
         print(if self.json {
-            let json = json!({ "destination": destination, "is_held": is_held, "is_changed": report.is_changed });
+            let json = json!({ "destination": destination, "is_held": is_held, "is_changed": is_changed });
             format!("{json}\n")
         } else {
-            let was = if report.is_changed { "now" } else { "already" };
+            let was = if is_changed { "now" } else { "already" };
             format!("{destination}: {was} {}\n", if is_held { "held" } else { "not held" })
         })?;
         Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use basin_core::addr::check_domain;
 use basin_core::queue::{DestinationState, DestinationView};
 use basin_core::time::Timestamp;
-use basin_core::transport::{Destination, HostPort};
+use basin_core::transport::{Destination, HostPort, RouteTable};
 use serde::{Deserialize, Serialize};
 
 use crate::control::QueueState;
@@ -79,8 +79,10 @@ pub struct HoldRequest {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldReport {
+    /// Where the mail goes that this is about: for a domain with a route of its own, the first server of that route.
+    pub destination: String,
     /// It was not so before.
     pub is_changed: bool,
 }
@@ -101,22 +103,42 @@ pub enum HoldError {
 /// # Errors
 /// See [`HoldError`].
 pub fn hold(state: &(impl QueueState + ?Sized), request: &HoldRequest) -> Result<HoldReport, HoldError> {
-    let destination =
-        parse(&request.destination).ok_or_else(|| HoldError::NoDestination(request.destination.clone()))?;
-    Ok(HoldReport { is_changed: state.hold_destination(&destination, request.is_held)? })
+    let destination = parse(&request.destination, &state.routes())
+        .ok_or_else(|| HoldError::NoDestination(request.destination.clone()))?;
+    let is_changed = state.hold_destination(&destination, request.is_held)?;
+    Ok(HoldReport { destination: destination.to_string(), is_changed })
 }
 
-fn parse(text: &str) -> Option<Destination> {
+// Where mail for what is named goes. A domain stands for its route: the queue knows the servers of a route, and to hold
+// a domain that leads there under its own name would hold nothing.
+fn parse(text: &str, routes: &RouteTable) -> Option<Destination> {
     let text = text.trim().to_ascii_lowercase();
     let literal = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let is_literal = literal.is_some_and(|inner| inner.trim_start_matches("ipv6:").parse::<IpAddr>().is_ok());
-    let is_good = is_literal || HostPort::parse(&text).is_some() || check_domain(&text).is_ok();
-    is_good.then(|| Destination::domain(&text))
+    if is_literal || check_domain(&text).is_ok() {
+        return Some(routes.route(&text).destination.clone());
+    }
+    HostPort::parse(&text).map(|_| Destination::domain(&text))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use basin_core::transport::{DomainPattern, NextHop, Route};
+
     use super::*;
+
+    #[test]
+    fn a_domain_with_a_route_stands_for_its_server() {
+        let hop = HostPort { host: "relay.example.net".to_owned(), port: 25 };
+        let route =
+            Route { destination: Destination::hop(&hop), next: NextHop::Hosts(vec![hop.clone()]), ..Route::mx("") };
+        let pattern = DomainPattern::parse("routed.example");
+        let routes = RouteTable::new(vec![(vec![pattern], Arc::new(route))]);
+        assert_eq!(parse("Routed.Example", &routes), Some(Destination::hop(&hop)));
+        assert_eq!(parse("other.example", &routes), Some(Destination::domain("other.example")));
+    }
 
     #[test]
     fn a_destination_is_named_as_the_queue_names_it() {
@@ -126,10 +148,13 @@ mod tests {
             ("[192.0.2.1]", "[192.0.2.1]"),
             ("[IPv6:2001:db8::1]", "[ipv6:2001:db8::1]"),
         ] {
-            assert_eq!(parse(text).map(|destination| destination.to_string()).as_deref(), Some(name));
+            assert_eq!(
+                parse(text, &RouteTable::default()).map(|destination| destination.to_string()).as_deref(),
+                Some(name)
+            );
         }
         for bad in ["", "a b", "[relay]", "x@example.org", "a.example\nb.example"] {
-            assert_eq!(parse(bad), None, "{bad}");
+            assert_eq!(parse(bad, &RouteTable::default()), None, "{bad}");
         }
     }
 }
