@@ -9,10 +9,10 @@ use basin_core::addr::Address;
 use basin_core::mail::{AuthMethod, AuthResult, Message};
 use basin_core::time::Timestamp;
 use basin_core::transport::Directory;
-use basin_outbound::Outbound;
 use basin_outbound::dns::{QueryError, Resolver};
 use basin_outbound::verify::VerifyError;
-use basin_sinks::{LogLevel, LogLine, ServiceError, SinkHost, Waiting};
+use basin_outbound::{Outbound, ReachError, Reached};
+use basin_sinks::{HttpStream, LogLevel, LogLine, ServiceError, SinkHost, Waiting};
 use basin_state::StateError;
 use tokio::task::JoinSet;
 
@@ -163,5 +163,18 @@ impl SinkHost for ServerView {
         let outbound = self.outbound.load_full();
         let unproved = |error: VerifyError| ServiceError::Unavailable(error.to_string());
         apart(async move { outbound.verifier().verify(&message, method).await.map_err(unproved) })
+    }
+
+    fn connect(&self, host: &str, port: u16, is_tls: bool, may_be_inner: bool) -> Waiting<'_, HttpStream> {
+        let (outbound, host) = (self.outbound.load_full(), host.to_owned());
+        apart(async move {
+            match outbound.reach(&host, port, is_tls, may_be_inner).await {
+                Ok(Reached::Plain(stream)) => Ok(Box::new(stream) as HttpStream),
+                Ok(Reached::Tls(stream)) => Ok(stream as HttpStream),
+                Err(ReachError::NoName) => Err(ServiceError::NotFound),
+                Err(error @ ReachError::Inner(_)) => Err(ServiceError::Invalid(error.to_string())),
+                Err(ReachError::Unreachable(why)) => Err(ServiceError::Unavailable(why)),
+            }
+        })
     }
 }

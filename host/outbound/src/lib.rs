@@ -15,6 +15,7 @@ mod facts;
 mod https;
 pub mod mta_sts;
 mod options;
+mod reach;
 pub mod sign;
 mod tls;
 pub mod tls_policy;
@@ -27,4 +28,5 @@ mod wire;
 
 pub use facts::{Feed, HopAttempt, HopFacts, Visit, is_tls_optional};
 pub use options::{ClientCertificate, OutboundOptions, TrustStore, VisitLimits};
+pub use reach::{ReachError, Reached};
 pub use visit::{Outbound, OutboundError};

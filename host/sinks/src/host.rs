@@ -9,6 +9,8 @@ use basin_core::event::EventKind;
 use basin_core::mail::{AuthMethod, AuthResult, Message};
 use basin_core::time::Timestamp;
 
+use crate::http::HttpStream;
+
 /// How much a log line of a sink matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -157,6 +159,13 @@ pub trait SinkHost: Send + Sync {
     /// What a method says of a message, as it was before any sink of the event edited it. The work is done once for
     /// each message, by its id.
     fn verify(&self, _message: Arc<Message>, _method: AuthMethod) -> Waiting<'_, Vec<AuthResult>> {
+        nobody()
+    }
+
+    /// A connection to a host, by name or address, over TLS with a certificate of that name where it says so.
+    ///
+    /// `invalid` where it leads to an address of an inner network and `may_be_inner` does not allow that.
+    fn connect(&self, _host: &str, _port: u16, _is_tls: bool, _may_be_inner: bool) -> Waiting<'_, HttpStream> {
         nobody()
     }
 }

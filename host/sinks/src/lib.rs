@@ -19,6 +19,7 @@ mod failure;
 mod handle;
 mod host;
 mod host_api;
+mod http;
 mod instances;
 mod invoke;
 mod keep;
@@ -37,6 +38,7 @@ mod wasi;
 
 pub use engine::{CALLS_MAX_DEFAULT, Engine, EngineError, EngineOptions, PoolUse};
 pub use host::{LogLevel, LogLine, ServiceError, SinkHost, Waiting};
+pub use http::{Duplex, HttpStream};
 pub use instances::{Instances, Scopes};
 pub use load::Component;
 pub use load_error::{COMPONENT_BYTES_MAX, LoadError};

@@ -44,8 +44,8 @@ const INTERFACES: [&str; 12] = [
 ];
 
 /// Packages of WASI 0.2 that are linked.
-const WASI_PACKAGES: [&str; 6] =
-    ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
+const WASI_PACKAGES: [&str; 7] =
+    ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:http", "wasi:io", "wasi:random", "wasi:sockets"];
 
 impl Engine {
     /// Checks and compiles a component, or takes its code from the cache, and instantiates it once to see that it

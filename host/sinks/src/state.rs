@@ -7,10 +7,12 @@ use basin_core::mail::{Message, Recipient};
 use tracing::warn;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::SinkHost;
 use crate::ended::Ended;
 use crate::host_api::{AuthResults, ErrorValue, MailMsg, Parts, Refused, Waited, Writers};
+use crate::http::Http;
 use crate::limiter::Limiter;
 use crate::tariff::Tariff;
 use crate::wasi::Wasi;
@@ -46,6 +48,7 @@ pub(crate) struct State {
     pub(crate) call_number: u32,
     table: ResourceTable,
     wasi: Option<Wasi>,
+    http: Option<Http>,
 }
 
 /// What the call has added so far; each has its limit in `basin_core::limits` or in the budget.
@@ -92,6 +95,7 @@ impl State {
             call_number: 0,
             table,
             wasi: None,
+            http: None,
         }
     }
 
@@ -219,5 +223,13 @@ impl WasiView for State {
         self.tariff.call();
         let (wasi, table) = self.wasi_mut();
         WasiCtxView { ctx: wasi.context(), table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.tariff.call();
+        let made = || Http::new(self.sink.clone(), self.host.clone(), self.budget.wait);
+        self.http.get_or_insert_with(made).view(&mut self.table)
     }
 }

@@ -83,9 +83,10 @@ impl Wasi {
     }
 }
 
-/// Links all of WASI 0.2, with random numbers of our own in place of the machine's.
+/// Links all of WASI 0.2 and the client's side of its HTTP, with random numbers of our own in place of the machine's.
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     linker.allow_shadowing(true);
     for interface in ["random", "insecure"] {
         let prefix = if interface == "random" { "get-random" } else { "get-insecure-random" };

@@ -80,7 +80,7 @@ pub fn parse_any_event(name: &str) -> Result<EventKind, String> {
 /// No such grant, or one of the contract that this version does not give.
 pub fn parse_grant(name: &str) -> Result<Grant, String> {
     name.parse().map_err(|error: GrantError| match &error {
-        GrantError::NotYet { .. } => error.to_string(),
+        GrantError::NotYet { .. } | GrantError::Address { .. } => error.to_string(),
         GrantError::Unknown { .. } => {
             let known: Vec<_> = Grant::ALL.iter().map(|grant| grant.name()).collect();
             let hint = suggest::hint(name, known.iter().copied());

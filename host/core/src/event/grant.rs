@@ -7,22 +7,29 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::event::EventKind;
+use crate::event::{EventKind, HttpAddress};
 
 macro_rules! grants {
     ($( $(#[$doc:meta])* $variant:ident = $name:literal, )*) => {
         /// One thing that a sink may do.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum Grant { $( $(#[$doc])* $variant, )* }
+        #[serde(into = "String", try_from = "String")]
+        pub enum Grant {
+            $( $(#[$doc])* $variant, )*
+            /// Speak HTTP with an address.
+            Http(HttpAddress),
+        }
 
         impl Grant {
-            /// Every grant.
+            /// Every grant that is a word alone.
             pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
 
             /// The name in the registry and on the command line.
             pub fn name(self) -> &'static str {
-                match self { $( Self::$variant => $name, )* }
+                match self {
+                    $( Self::$variant => $name, )*
+                    Self::Http(address) => address.word(),
+                }
             }
         }
     };
@@ -70,6 +77,12 @@ pub enum GrantError {
         /// What was asked for.
         name: String,
     },
+    /// What stands behind `http=` is no address.
+    #[error("{name:?} names no address; write http=HOST, http=HOST:PORT or http=HOST/PATH*")]
+    Address {
+        /// What was asked for.
+        name: String,
+    },
     /// Nobody knows it.
     #[error("there is no grant {name:?}; known are {}", list(&Grants::everything()))]
     Unknown {
@@ -89,7 +102,24 @@ impl FromStr for Grant {
         }
         let word = name.split('=').next().unwrap_or(name);
         let name = name.to_owned();
+        if word == "http" {
+            return HttpAddress::parse(&name).map(Self::Http).ok_or(GrantError::Address { name });
+        }
         Err(if NOT_YET.contains(&word) { GrantError::NotYet { name } } else { GrantError::Unknown { name } })
+    }
+}
+
+impl From<Grant> for String {
+    fn from(grant: Grant) -> Self {
+        grant.name().to_owned()
+    }
+}
+
+impl TryFrom<String> for Grant {
+    type Error = GrantError;
+
+    fn try_from(name: String) -> Result<Self, GrantError> {
+        name.parse()
     }
 }
 
@@ -131,7 +161,13 @@ impl Grants {
 
     /// Whether something is granted that a call may wait for.
     pub fn may_wait(&self) -> bool {
-        [Grant::State, Grant::Dns, Grant::MessageAuth].into_iter().any(|grant| self.has(grant))
+        let waits = [Grant::State, Grant::Dns, Grant::MessageAuth];
+        waits.into_iter().any(|grant| self.has(grant)) || self.http().next().is_some()
+    }
+
+    /// The addresses with which HTTP is granted.
+    pub fn http(&self) -> impl Iterator<Item = HttpAddress> {
+        self.0.iter().filter_map(|grant| if let Grant::Http(address) = grant { Some(*address) } else { None })
     }
 
     /// Adds a grant.
@@ -169,7 +205,9 @@ mod tests {
         for grant in Grant::ALL {
             assert_eq!(grant.name().parse(), Ok(*grant));
         }
-        assert!(matches!("http=a.example".parse::<Grant>(), Err(GrantError::NotYet { .. })));
+        assert!(matches!("dir=/a::/b".parse::<Grant>(), Err(GrantError::NotYet { .. })));
+        assert_eq!("http=A.example/x*".parse::<Grant>().map(Grant::name), Ok("http=a.example/x*"));
+        assert!(matches!("http=*".parse::<Grant>(), Err(GrantError::Address { .. })));
         assert!(matches!("fly".parse::<Grant>(), Err(GrantError::Unknown { .. })));
     }
 
