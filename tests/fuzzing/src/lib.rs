@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a property that does not hold ends the run")]
 
+mod letter;
 pub mod random;
 pub mod shell;
 pub mod targets;

@@ -52,6 +52,10 @@ pub struct Outcome {
     pub letters: Vec<Letter>,
     /// The events at which sinks were asked, in order.
     pub asked: Vec<EventKind>,
+    /// The lines that were read as commands, as they came.
+    pub commands: Vec<Vec<u8>>,
+    /// The lines of refusals, as logs and sinks are told them.
+    pub told: Vec<Vec<u8>>,
     /// Passwords that were right.
     pub logins: u32,
     /// How long the client was made to wait in all.
@@ -202,6 +206,7 @@ impl<'a> Shell<'a> {
         }
         let (line, is_too_long) = self.line(COMMAND_LINE_BYTES_MAX)?;
         self.commands += 1;
+        self.outcome.commands.push(line.to_vec());
         Some(if is_too_long {
             session.line_too_long(NOW, &mut self.outbox)
         } else {
@@ -296,8 +301,8 @@ impl<'a> Shell<'a> {
         assert!(wire.len() <= STEP_WIRE_BYTES_MAX, "one step says {} octets", wire.len());
         self.outcome.replies.extend(replies(&wire));
         assert!(self.outbox.refusals.iter().all(|refusal| refusal.reply.is_refusal()), "only refusals are told");
-        self.outbox.refusals.clear();
-        self.outbox.notices.clear();
+        self.outcome.told.extend(self.outbox.refusals.drain(..).map(|refusal| refusal.line));
+        self.outcome.told.extend(self.outbox.notices.drain(..).map(|notice| notice.occasion.line.clone()));
     }
 
     /// The banner and every command have one final reply each, when the next command is awaited.

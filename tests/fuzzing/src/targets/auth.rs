@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use basin_core::event::{EventSet, Question, Verdict};
+use basin_core::smtp::command::without_secrets;
+use basin_core::smtp::outbox::CONTENT;
 
-use crate::shell::{Scene, play};
-use crate::world::{ATTEMPTS_MAX, Offers, USER, policy};
+use crate::shell::{Outcome, Scene, play};
+use crate::world::{ATTEMPTS_MAX, Offers, policy};
 
 /// Errors that the session may make: more than there are failed logins.
 const ERRORS_MAX: u32 = 20;
@@ -31,13 +33,28 @@ pub(super) fn run(octets: &[u8]) {
     assert!(outcome.logins <= 1 || input.windows(8).any(|it| it.eq_ignore_ascii_case(b"STARTTLS")), "one login");
     for reply in &outcome.replies {
         let text = reply.lines.concat();
-        assert!(!text.contains(USER.1), "no reply has the password in it: {text:?}");
         let is_base64 = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'=');
         assert!(reply.code != 334 || text.bytes().all(is_base64), "a challenge is base64: {text:?}");
     }
+    check_told(&outcome);
 }
 
-fn outcome(input: &[u8], offers: Offers, is_asked: bool) -> crate::shell::Outcome {
+/// What logs and sinks are told is a line that was a command, and of AUTH no more than the mechanism: never a response.
+fn check_told(outcome: &Outcome) {
+    let shown: Vec<&[u8]> = outcome.commands.iter().map(|line| without_secrets(line).trim_ascii()).collect();
+    for line in &outcome.told {
+        let line = line.trim_ascii();
+        let is_shown = line == CONTENT || line.is_empty() || shown.iter().any(|shown| shown.eq_ignore_ascii_case(line));
+        assert!(is_shown, "no command was {}", line.escape_ascii());
+    }
+    for line in shown {
+        let mut words = line.split(|octet| matches!(octet, b' ' | b'\t'));
+        let is_auth = words.next().is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"));
+        assert!(!is_auth || words.count() <= 1, "{}", line.escape_ascii());
+    }
+}
+
+fn outcome(input: &[u8], offers: Offers, is_asked: bool) -> Outcome {
     let mut ends: Vec<usize> =
         input.windows(2).enumerate().filter(|(_, pair)| *pair == b"\r\n").map(|(at, _)| at + 2).collect();
     ends.push(input.len());
@@ -45,10 +62,7 @@ fn outcome(input: &[u8], offers: Offers, is_asked: bool) -> crate::shell::Outcom
     let pieces: Vec<usize> = starts.zip(&ends).map(|(start, end)| (end - start).max(1)).collect();
     let interest = if is_asked { EventSet::ALL } else { EventSet::default() };
     let mut decide = |question: &mut Question| {
-        if let Some(command) = &question.overlay.command {
-            let shown = String::from_utf8_lossy(&command.line).into_owned();
-            assert!(!shown.contains(USER.1), "a line that sinks are shown");
-        }
+        assert!(question.occasion.input.reveal().is_empty(), "a response to the server's own mechanism is no sink's");
         Verdict::Next
     };
     play(input, Scene { policy: Arc::new(policy(offers, ERRORS_MAX)), interest, pieces: &pieces, decide: &mut decide })

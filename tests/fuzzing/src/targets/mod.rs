@@ -7,6 +7,8 @@ mod command;
 mod data;
 mod header;
 mod mime;
+mod proxy;
+mod replies;
 mod session;
 
 /// A target and its name, which is also that of its folder of seeds and of its program in `fuzz/`.
@@ -27,6 +29,8 @@ pub const ALL: &[Target] = &[
     Target { name: "data", run: data::run },
     Target { name: "header", run: header::run },
     Target { name: "mime", run: mime::run },
+    Target { name: "proxy", run: proxy::run },
+    Target { name: "replies", run: replies::run },
     Target { name: "session", run: session::run },
 ];
 

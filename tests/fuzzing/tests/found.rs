@@ -1,0 +1,46 @@
+//! What the fuzzers found, told as tests. The inputs themselves are seeds (`fuzz/seeds/*/found-*`).
+
+#![allow(clippy::panic, reason = "a test says what went wrong")]
+
+use std::sync::Arc;
+
+use basin_core::event::{EventSet, Question, Verdict};
+use basin_fuzzing::shell::{Outcome, Scene, play};
+use basin_fuzzing::targets;
+use basin_fuzzing::world::{Offers, policy};
+
+/// A session in which sinks look on, from a client that waits for each reply.
+fn watched(lines: &[&str]) -> Outcome {
+    let lines: Vec<String> = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let pieces: Vec<usize> = lines.iter().map(String::len).collect();
+    let mut decide = |_: &mut Question| Verdict::Next;
+    let policy = Arc::new(policy(Offers { auth_needs_tls: false, ..Offers::ALL }, 20));
+    play(lines.concat().as_bytes(), Scene { policy, interest: EventSet::ALL, pieces: &pieces, decide: &mut decide })
+}
+
+fn told(lines: &[&str]) -> Vec<String> {
+    watched(lines).told.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+}
+
+// The target held a password that a client had said as a verb of its own for one that the server had given away; what
+// it was meant to ask is this.
+#[test]
+fn nobody_is_told_a_response_of_a_login() {
+    let wrong = "AGFsaWNlAHdyb25n";
+    let initial = format!("auth plain {wrong}");
+    // Each refusal is told to the log and to the sink at on-reject, in the same words.
+    assert_eq!(told(&["EHLO c", &initial]), ["AUTH PLAIN", "AUTH PLAIN"]);
+    assert_eq!(told(&["EHLO c", "AUTH PLAIN", wrong]), ["AUTH PLAIN", "AUTH PLAIN"]);
+    assert_eq!(told(&["EHLO c", "AUTH LOGIN", "YWxpY2U=", "d3Jvbmc="]), ["AUTH LOGIN", "AUTH LOGIN"]);
+    // What is no response stays what it is, whatever it says.
+    assert_eq!(told(&["EHLO c", "rabbit hole"]), ["rabbit hole", "rabbit hole"]);
+}
+
+// The target compared a decoded value with the octets of its field; octets that are not UTF-8 come as U+FFFD, and three
+// octets for one is what the value has before any word of it is decoded.
+#[test]
+fn octets_that_are_no_utf_8_in_an_encoded_word_do_not_make_it_grow() {
+    for octets in [&b"Subject: =?utf-7?q?"[..], b"S=?utf-8?q?", b"S: =?iso-2022-jp?q?"] {
+        targets::run("mime", &[octets, &[0xfd; 400], b"?=\r\n\r\n"].concat());
+    }
+}
