@@ -19,6 +19,9 @@ pub const V2_BYTES_MAX: usize = 536;
 /// Octets of a header of version 2 before its addresses.
 const V2_FIXED_BYTES: usize = 16;
 
+/// Version 2 and the command LOCAL, and where in the header they stand.
+const V2_LOCAL: (usize, u8) = (12, 0x20);
+
 /// Shortest header of version 1, in octets: "PROXY UNKNOWN" and CR LF.
 const V1_BYTES_MIN: usize = 15;
 
@@ -147,17 +150,22 @@ fn version_2(input: &[u8]) -> Result<Header, NoHeader> {
     let Some(octets) = input.get(..len) else {
         return Err(NoHeader::Incomplete(len - input.len()));
     };
+    let (at, local) = V2_LOCAL;
+    if octets.get(at) == Some(&local) {
+        // §2.2: of LOCAL nothing more is looked at, the family included.
+        return Ok(Header { len, source: Source::Proxy });
+    }
     let header = v2::Header::try_from(octets).map_err(|_| NoHeader::Malformed)?;
-    let source = match (header.command, header.protocol, header.addresses) {
-        (v2::Command::Local, _, _) => Source::Proxy,
-        (v2::Command::Proxy, v2::Protocol::Datagram, _) => return Err(NoHeader::Malformed),
-        (v2::Command::Proxy, _, v2::Addresses::IPv4(ip)) => {
+    let source = match (header.protocol, header.addresses) {
+        (v2::Protocol::Datagram, _) => return Err(NoHeader::Malformed),
+        (v2::Protocol::Stream, v2::Addresses::IPv4(ip)) => {
             client((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
         }
-        (v2::Command::Proxy, _, v2::Addresses::IPv6(ip)) => {
+        (v2::Protocol::Stream, v2::Addresses::IPv6(ip)) => {
             client((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
         }
-        (v2::Command::Proxy, _, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => Source::Unknown,
+        // Addresses of a transport that the proxy does not name are not those of a TCP connection.
+        (v2::Protocol::Unspecified, _) | (_, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => Source::Unknown,
     };
     Ok(Header { len, source })
 }

@@ -90,6 +90,16 @@ fn version_2_is_read_strictly() {
 }
 
 #[test]
+fn nothing_of_local_is_looked_at_and_addresses_of_no_transport_name_nobody() {
+    for local in [version_2(0, 0x41, b""), version_2(0, 0x11, b"short"), version_2(0, 0xff, &ipv4())] {
+        assert_eq!(Header::parse(&local), Ok(Header { len: local.len(), source: Source::Proxy }), "{local:?}");
+    }
+    for unknown in [version_2(1, 0x10, &ipv4()), version_2(1, 0x01, b""), version_2(1, 0x30, &[0; 216])] {
+        assert_eq!(Header::parse(&unknown), Ok(Header { len: unknown.len(), source: Source::Unknown }), "{unknown:?}");
+    }
+}
+
+#[test]
 fn the_proxy_itself_keeps_its_address_and_a_client_without_one_does_not_get_it() {
     let (proxy, here) = (end("10.0.0.1:4000"), end("10.0.0.2:25"));
     let ends = |octets: &[u8]| Header::parse(octets).expect("a header").ends(proxy, here);

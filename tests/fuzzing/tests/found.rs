@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use basin_core::event::{EventSet, Question, Verdict};
+use basin_core::proxy::{Header, Source};
 use basin_fuzzing::shell::{Outcome, Scene, play};
 use basin_fuzzing::targets;
 use basin_fuzzing::world::{Offers, policy};
@@ -32,6 +33,8 @@ fn nobody_is_told_a_response_of_a_login() {
     assert_eq!(told(&["EHLO c", &initial]), ["AUTH PLAIN", "AUTH PLAIN"]);
     assert_eq!(told(&["EHLO c", "AUTH PLAIN", wrong]), ["AUTH PLAIN", "AUTH PLAIN"]);
     assert_eq!(told(&["EHLO c", "AUTH LOGIN", "YWxpY2U=", "d3Jvbmc="]), ["AUTH LOGIN", "AUTH LOGIN"]);
+    // Nor where a bare line end makes it no command.
+    assert_eq!(told(&["EHLO c\nAUTH PLAIN AGFsaWNlAHdyb25n"]), ["EHLO c\nAUTH PLAIN", "EHLO c\nAUTH PLAIN"]);
     // What is no response stays what it is, whatever it says.
     assert_eq!(told(&["EHLO c", "rabbit hole"]), ["rabbit hole", "rabbit hole"]);
 }
@@ -43,4 +46,16 @@ fn octets_that_are_no_utf_8_in_an_encoded_word_do_not_make_it_grow() {
     for octets in [&b"Subject: =?utf-7?q?"[..], b"S=?utf-8?q?", b"S: =?iso-2022-jp?q?"] {
         targets::run("mime", &[octets, &[0xfd; 400], b"?=\r\n\r\n"].concat());
     }
+}
+
+// Addresses that come with no transport were taken for a client's, and LOCAL with a family that nobody knows was refused.
+#[test]
+fn a_proxy_that_names_no_transport_names_no_client() {
+    let header = |command: u8, family: u8| {
+        let addresses = [192, 0, 2, 1, 198, 51, 100, 2, 0, 1, 0, 25];
+        [b"\r\n\r\n\0\r\nQUIT\n".as_slice(), &[command, family, 0, 12], &addresses].concat()
+    };
+    let source = |octets: &[u8]| Header::parse(octets).map(|header| header.source);
+    assert_eq!(source(&header(0x21, 0x10)), Ok(Source::Unknown));
+    assert_eq!(source(&header(0x20, 0x4f)), Ok(Source::Proxy));
 }

@@ -109,7 +109,7 @@ fn slow_2(octets: &[u8]) -> Option<Header> {
     let len = FIXED_BYTES + usize::from(high) * 256 + usize::from(low);
     let payload = octets.get(FIXED_BYTES..len).filter(|_| len <= V2_BYTES_MAX)?;
     let source = match (command, family) {
-        // Whatever stands behind it, as long as it has a form at all.
+        // Whatever stands behind it.
         (0x20, _) => Source::Proxy,
         (0x21, 0x11) => {
             let [a, b, c, d, e, f, g, h, from, from_low, to, to_low, ..] = *payload else { return None };
@@ -126,8 +126,12 @@ fn slow_2(octets: &[u8]) -> Option<Header> {
             let one = |address, at| Some(end(Ipv6Addr::from(ip(address)?).into(), u16::from_be_bytes(port(at)?)));
             Source::Client { client: one(0, 32)?, server: one(16, 34)? }
         }
+        // No family or no transport is named, or the family is that of sockets in a file system; the addresses are
+        // there all the same.
         (0x21, 0x00 | 0x01) => Source::Unknown,
-        (0x21, 0x31) if payload.len() >= 216 => Source::Unknown,
+        (0x21, 0x10) if payload.len() >= 12 => Source::Unknown,
+        (0x21, 0x20) if payload.len() >= 36 => Source::Unknown,
+        (0x21, 0x30 | 0x31) if payload.len() >= 216 => Source::Unknown,
         _ => return None,
     };
     Some(Header { len, source })

@@ -36,6 +36,34 @@ pub(super) fn decode(coded: &[u8]) -> Option<Secret> {
     BASE64_STANDARD.decode(coded).ok().map(Secret::new)
 }
 
+/// A line as it may be shown and kept: of AUTH what stands behind the mechanism is left out. Clients send it
+/// unasked, and it may be a password (RFC 4954 §4, initial response).
+///
+/// A bare CR, LF or NUL makes the line no command, and the password behind it no other one: AUTH counts wherever a
+/// client that ends its lines so would begin one.
+pub fn without_secrets(line: &[u8]) -> &[u8] {
+    let starts = line.iter().enumerate().filter(|(_, octet)| is_line_end(octet)).map(|(at, _)| at + 1);
+    let mut ends = [0].into_iter().chain(starts).filter_map(|start| {
+        let rest = line.get(start..)?;
+        response_at(rest).map(|end| start + end)
+    });
+    ends.next().and_then(|end| line.get(..end)).unwrap_or(line)
+}
+
+// Where the mechanism of AUTH ends and something follows.
+fn response_at(line: &[u8]) -> Option<usize> {
+    let is_blank = |octet: &u8| matches!(octet, b' ' | b'\t') || is_line_end(octet);
+    // Blanks in front make it no command, and the password no other one.
+    let start = line.iter().position(|octet| !is_blank(octet))?;
+    let mut blanks = line.iter().enumerate().skip(start).filter(|(_, octet)| is_blank(octet)).map(|(at, _)| at);
+    let verb = blanks.next().and_then(|end| line.get(start..end))?;
+    blanks.next().filter(|_| verb.eq_ignore_ascii_case(b"AUTH"))
+}
+
+fn is_line_end(octet: &u8) -> bool {
+    octet.is_ascii_control() && *octet != b'\t'
+}
+
 impl Live {
     /// Checks whether the time for AUTH is right, and the mechanism one that is offered.
     pub(in crate::smtp) fn intend_auth(
@@ -93,6 +121,26 @@ mod tests {
         assert_eq!(read("plain"), Ok(("PLAIN".into(), None)));
         assert_eq!(read("PLAIN AGEAYg=="), Ok(("PLAIN".into(), Some(b"\0a\0b".to_vec()))));
         assert_eq!(read("X-OWN_1 ="), Ok(("X-OWN_1".into(), Some(Vec::new()))));
+    }
+
+    #[test]
+    fn what_may_be_a_password_is_left_out() {
+        let shown = |line: &'static str| String::from_utf8_lossy(without_secrets(line.as_bytes()));
+        assert_eq!(shown("auth PLAIN AGEAYg=="), "auth PLAIN");
+        assert_eq!(shown("AUTH\tPLAIN\tAGEAYg== x"), "AUTH\tPLAIN");
+        assert_eq!(shown("AUTH  AGEAYg=="), "AUTH ");
+        assert_eq!(shown(" \tAUTH PLAIN AGEAYg=="), " \tAUTH PLAIN");
+        for line in ["AUTH LOGIN", "AUTH", "", "RCPT TO:<a@b.example> X=Y Z", "AUTHOR a b", "NOOP\nNOOP"] {
+            assert_eq!(shown(line), line);
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_password_is_left_out_of_lines_that_end_wrongly_too() {
+        let shown = |line: &'static str| String::from_utf8_lossy(without_secrets(line.as_bytes()));
+        assert_eq!(shown("\nAUTH PLAIN AGEAYg=="), "\nAUTH PLAIN");
+        assert_eq!(shown("EHLO c\nAUTH PLAIN AGEAYg==\nQUIT"), "EHLO c\nAUTH PLAIN");
+        assert_eq!(shown("EHLO c\r\0\n auth login\rYQ=="), "EHLO c\r\0\n auth login");
     }
 
     #[test]
