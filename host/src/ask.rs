@@ -356,16 +356,7 @@ mod tests {
         };
         let message = message
             .map(|number| Message::new(MessageId::new(Timestamp::default(), number), arrival, Envelope::new(None)));
-        let occasion = Occasion {
-            event: EventKind::OnInboundCommand,
-            now: Timestamp::default(),
-            raised: 0,
-            idempotency_key: String::new(),
-            native_response: None,
-            session: None,
-            line: Vec::new(),
-            input: Default::default(),
-        };
+        let occasion = Occasion::of(EventKind::OnInboundCommand, Timestamp::default());
         let overlay = Overlay { message, ..Overlay::default() };
         Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None }
     }

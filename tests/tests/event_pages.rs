@@ -27,6 +27,12 @@ fn verdicts() -> Vec<Verdict> {
         Verdict::Defer(Later { reply: reply(), after: std::time::Duration::ZERO }),
         Verdict::BadMail(String::new()),
         Verdict::WaiveUpTo(1),
+        Verdict::Resolved,
+        Verdict::Expand(Vec::new()),
+        Verdict::Hops(Vec::new()),
+        Verdict::Hosts(Vec::new()),
+        Verdict::Delivered,
+        Verdict::Suppress,
     ]
 }
 

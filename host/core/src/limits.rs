@@ -277,3 +277,13 @@ pub const TABLE_EDITS_BYTES_MAX: usize = 1024 * 1024;
 /// How often an event is raised again because somebody was faster with a value that its sinks swapped. Somebody
 /// wins each time, so this many losses in a row mean a crowd at one key; the client comes back later.
 pub const TABLE_CONFLICTS_MAX: u32 = 4;
+
+/// Most forks of one chain: one for each recipient of a message with as many as a session takes, less the one that stays.
+pub const FORKS_PER_CHAIN_MAX: usize = 1_000;
+
+/// Most messages that the sinks of one chain put into the queue; each of them may make 10 (`wit/message.wit`).
+pub const SUBMISSIONS_PER_CHAIN_MAX: usize = 100;
+
+/// How deep messages may answer messages: a notification or a sink's message is one deeper than its cause. Two sinks
+/// that answer each other stop here, and people's forwarding never comes near it.
+pub const ANSWER_DEPTH_MAX: u32 = 8;

@@ -65,14 +65,9 @@ impl Scene {
     // What the shell does for each event: a new occasion, a clone of the overlay, the call, the answer.
     async fn call(&self) -> Result<Duration, Box<dyn Error + Send + Sync>> {
         let occasion = Arc::new(Occasion {
-            event: EventKind::OnEndOfData,
-            now: Timestamp::from_seconds(1_800_000_000),
-            raised: 0,
-            idempotency_key: String::new(),
             native_response: Some(Reply::with(250, 0, 0, "taken")),
             session: Some(self.session.clone()),
-            line: Vec::new(),
-            input: Default::default(),
+            ..Occasion::of(EventKind::OnEndOfData, Timestamp::from_seconds(1_800_000_000))
         });
         let overlay = Box::new(Overlay { message: Some(self.message.clone()), ..Overlay::default() });
         let request = CallRequest {

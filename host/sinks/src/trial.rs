@@ -89,16 +89,7 @@ fn state(budget: Budget) -> State {
         expires: None,
         max_firings: None,
     };
-    let occasion = Occasion {
-        event: EventKind::OnTimer,
-        now: Timestamp::default(),
-        raised: 0,
-        idempotency_key: String::new(),
-        native_response: None,
-        session: None,
-        line: Vec::new(),
-        input: Default::default(),
-    };
+    let occasion = Occasion::of(EventKind::OnTimer, Timestamp::default());
     let overlay = Box::<Overlay>::default();
     State::new(Arc::new(sink), Arc::new(binding), Arc::new(occasion), overlay, Arc::new(Nobody), budget)
 }

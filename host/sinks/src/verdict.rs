@@ -67,7 +67,13 @@ pub(crate) fn check(event: EventKind, verdict: Verdict, standing: Standing<'_>) 
         | Verdict::Discard
         | Verdict::Hold(_)
         | Verdict::BadMail(_)
-        | Verdict::WaiveUpTo(_) => Ok(verdict),
+        | Verdict::WaiveUpTo(_)
+        | Verdict::Resolved
+        | Verdict::Expand(_)
+        | Verdict::Hops(_)
+        | Verdict::Hosts(_)
+        | Verdict::Delivered
+        | Verdict::Suppress => Ok(verdict),
     }
 }
 
@@ -75,7 +81,9 @@ fn grant_for(verdict: &Verdict, standing: Standing<'_>) -> Option<Grant> {
     match verdict {
         Verdict::SkipRemaining => Some(Grant::EndChain),
         Verdict::Accept | Verdict::WaiveUpTo(_) => Some(Grant::AcceptRecipients),
-        Verdict::Discard => Some(Grant::Discard),
+        Verdict::Discard | Verdict::Suppress => Some(Grant::Discard),
+        Verdict::Resolved | Verdict::Expand(_) => Some(Grant::EditEnvelope),
+        Verdict::Hops(_) | Verdict::Hosts(_) | Verdict::Delivered => Some(Grant::Route),
         Verdict::Consume(_) | Verdict::AwaitInput(_) | Verdict::AwaitOctets(..) => match standing.verb {
             // Whoever writes a mechanism handles the command; that is what the grant is for.
             Some("AUTH") if !standing.grants.has(Grant::EndChain) || !matches!(verdict, Verdict::Consume(_)) => {

@@ -1,5 +1,6 @@
 //! Reads messages back.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use basin_core::mail::{Body, HeaderBlock, Message, MessageId};
@@ -155,6 +156,8 @@ fn assemble(found: &Found, head: Head, body: StoredBody) -> Result<(Message, Sta
         properties: Arc::new(meta.properties.into_owned()),
         priority: meta.priority,
         deliver_after: meta.deliver_after,
+        expiry: meta.expiry,
+        supersedes: meta.supersedes.map(Cow::into_owned),
     };
     Ok((message, meta.state.into_owned()))
 }

@@ -12,8 +12,7 @@
 use std::borrow::Cow;
 use std::io::IoSlice;
 
-use basin_core::mail::MessageId;
-use basin_core::mail::{Arrival, Bag, Envelope, Message};
+use basin_core::mail::{Arrival, Bag, Envelope, Expiry, Message, MessageId, Supersedes};
 use basin_core::time::Timestamp;
 use basin_core::transport::State;
 use bytes::Bytes;
@@ -85,6 +84,10 @@ pub(crate) struct Meta<'a> {
     pub(crate) priority: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deliver_after: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expiry: Option<Expiry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) supersedes: Option<Cow<'a, Supersedes>>,
     pub(crate) body: BodyNote,
 }
 
@@ -99,6 +102,8 @@ impl<'a> Meta<'a> {
             properties: Cow::Borrowed(&message.properties),
             priority: message.priority,
             deliver_after: message.deliver_after,
+            expiry: message.expiry,
+            supersedes: message.supersedes.as_ref().map(Cow::Borrowed),
             body,
         }
     }

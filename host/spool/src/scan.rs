@@ -1,9 +1,10 @@
 //! Reads what is known of every message in one pass over the log, without bodies.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use basin_core::mail::{Arrival, Envelope, MessageId};
+use basin_core::mail::{Arrival, Envelope, Expiry, MessageId, Supersedes};
 use basin_core::time::Timestamp;
 use basin_core::transport::State;
 
@@ -39,6 +40,10 @@ pub struct Scanned {
     pub priority: i32,
     /// No delivery before this time.
     pub deliver_after: Option<Timestamp>,
+    /// How long it is tried, where a sink said so.
+    pub expiry: Option<Expiry>,
+    /// What it takes the place of, where a sink said so.
+    pub supersedes: Option<Supersedes>,
 }
 
 /// A message that is there but cannot be read.
@@ -63,6 +68,8 @@ impl Scanned {
             size: header_bytes + separator_bytes + body_bytes,
             priority: meta.priority,
             deliver_after: meta.deliver_after,
+            expiry: meta.expiry,
+            supersedes: meta.supersedes.map(Cow::into_owned),
         }
     }
 

@@ -121,6 +121,7 @@ fn entry(policy: Arc<TransportPolicy>, scanned: Scanned, interest: EventSet, now
     let mut message = Message::new(scanned.id, scanned.arrival, scanned.envelope);
     message.priority = scanned.priority;
     message.deliver_after = scanned.deliver_after;
+    message.expiry = scanned.expiry;
     match Transport::start(policy, message, scanned.state, interest, now) {
         Work::Queue { mut jobs, again, .. } => {
             jobs.iter_mut().for_each(|job| job.size = scanned.size);

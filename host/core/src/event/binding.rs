@@ -82,6 +82,8 @@ pub enum FailurePolicy {
     Skip,
     /// Accept the message and keep it until an operator releases it.
     Hold,
+    /// The recipient, or the recipients of the destination, that was asked about fail for good.
+    Fail,
 }
 
 impl FailurePolicy {
@@ -92,6 +94,7 @@ impl FailurePolicy {
             Self::Refuse => "refuse",
             Self::Skip => "skip",
             Self::Hold => "hold",
+            Self::Fail => "fail",
         }
     }
 }

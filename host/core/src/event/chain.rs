@@ -147,7 +147,9 @@ impl Chain {
                 FailurePolicy::Refuse,
                 EventKind::OnAuthenticated | EventKind::OnInboundCommand | EventKind::OnInboundInput,
             ) => Verdict::Refuse(Reply::with(550, 3, 0, "a filter of this server failed")),
-            (FailurePolicy::Refuse, _) => Verdict::Refuse(Reply::with(554, 3, 0, "a filter of this server failed")),
+            (FailurePolicy::Refuse | FailurePolicy::Fail, _) => {
+                Verdict::Refuse(Reply::with(554, 3, 0, "a filter of this server failed"))
+            }
         }
     }
 }

@@ -66,6 +66,10 @@ grants! {
     Dns = "dns",
     /// Ask for SPF, DKIM, DMARC and ARC.
     MessageAuth = "message-auth",
+    /// Choose where mail goes: hops, addresses in place of DNS, delivery by the sink itself.
+    Route = "route",
+    /// Put messages of its own into the queue.
+    Submit = "submit",
 }
 
 /// A name that is no grant, or one that this version cannot give.
@@ -91,7 +95,7 @@ pub enum GrantError {
     },
 }
 
-const NOT_YET: &[&str] = &["route", "outbound", "submit", "http", "dir", "env", "clock", "random"];
+const NOT_YET: &[&str] = &["outbound", "http", "dir", "env", "clock", "random"];
 
 impl FromStr for Grant {
     type Err = GrantError;

@@ -127,6 +127,7 @@ impl EventKind {
                 | Self::OnRoute
                 | Self::OnDnsResolve
                 | Self::OnLocalDelivery
+                | Self::OnNotification
         )
     }
 
@@ -168,14 +169,14 @@ impl EventKind {
 
     /// Failure policies that the event allows, the default first (`docs/events`).
     pub fn policies(self) -> &'static [FailurePolicy] {
-        use FailurePolicy::{Defer, Hold, Refuse, Skip};
+        use FailurePolicy::{Defer, Fail, Hold, Refuse, Skip};
         match self {
             Self::OnConnect | Self::OnAuthenticated | Self::OnInboundCommand | Self::OnInboundInput => {
                 &[Defer, Refuse, Skip]
             }
             Self::OnEndOfHeaders | Self::OnEndOfData => &[Defer, Refuse, Skip, Hold],
             Self::OnSubmission | Self::OnPreCategorize | Self::OnPostCategorize => &[Defer, Hold, Skip, Refuse],
-            Self::OnCategorize | Self::OnRoute | Self::OnLocalDelivery => &[Defer, Refuse, Skip],
+            Self::OnCategorize | Self::OnRoute | Self::OnLocalDelivery => &[Defer, Fail, Skip],
             Self::OnDnsResolve => &[Skip, Defer],
             Self::OnSessionStart
             | Self::OnMessageStart
@@ -193,7 +194,15 @@ impl EventKind {
         match verdict {
             Verdict::Next => true,
             _ if self.is_notice() => false,
-            Verdict::SkipRemaining | Verdict::Refuse(_) => self != Self::OnMaxMsgSize,
+            Verdict::SkipRemaining => !matches!(
+                self,
+                Self::OnMaxMsgSize
+                    | Self::OnCategorize
+                    | Self::OnDnsResolve
+                    | Self::OnLocalDelivery
+                    | Self::OnNotification
+            ),
+            Verdict::Refuse(_) => !matches!(self, Self::OnMaxMsgSize | Self::OnNotification),
             Verdict::Accept | Verdict::Consume(_) => {
                 matches!(self, Self::OnInboundCommand | Self::OnInboundInput)
             }
@@ -216,10 +225,16 @@ impl EventKind {
                     | Self::OnPreCategorize
                     | Self::OnPostCategorize
             ),
-            Verdict::Defer(_) | Verdict::BadMail(_) => {
+            Verdict::Defer(_) => self.is_transport() && self != Self::OnNotification,
+            Verdict::BadMail(_) => {
                 matches!(self, Self::OnSubmission | Self::OnPreCategorize | Self::OnPostCategorize)
             }
             Verdict::WaiveUpTo(_) => self == Self::OnMaxMsgSize,
+            Verdict::Resolved | Verdict::Expand(_) => self == Self::OnCategorize,
+            Verdict::Hops(_) => self == Self::OnRoute,
+            Verdict::Hosts(_) => self == Self::OnDnsResolve,
+            Verdict::Delivered => self == Self::OnLocalDelivery,
+            Verdict::Suppress => self == Self::OnNotification,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which sinks run at an event, in what order, and what their answers mean.
 
 pub mod binding;
+pub mod birth;
 pub mod budget;
 pub mod chain;
 pub mod grant;
@@ -13,13 +14,15 @@ pub mod tables;
 pub mod verdict;
 
 pub use binding::{Binding, FailurePolicy, InstanceMode, Mode};
+pub use birth::{BirthError, Fork, NewMessage, Submission};
 pub use budget::{Budget, BudgetOverride};
 pub use chain::{Asked, Chain, ChainStep, Decision, Shadow};
 pub use grant::{Grant, GrantError, Grants};
 pub use http_address::{HttpAddress, HttpTarget};
 pub use kind::{EventKind, EventSet};
-pub use occasion::{Command, Occasion, Overlay, Question, SessionFacts, SizeInQuestion};
+pub use occasion::{Command, DestinationFacts, Occasion, Overlay, Question, SessionFacts, SizeInQuestion, TrackFacts};
 pub use registry::{Explained, Registry, RegistryError, SinkEntry};
 pub use rule::{Facts, Matched, Rule, RuleError};
 pub use tables::{TableEdit, TableEdits, TableValue};
+pub(crate) use verdict::beyond_the_session;
 pub use verdict::{Answer, Failure, FailureKind, Later, Verdict};

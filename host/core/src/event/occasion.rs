@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{EventKind, Facts, TableEdits};
+use crate::event::{EventKind, Facts, Fork, Submission, TableEdits};
 use crate::mail::{Auth, Bag, Message, RecipientId, Vouched};
 use crate::reply::Reply;
 use crate::secret::Secret;
@@ -88,6 +88,68 @@ pub struct Occasion {
     /// What the client sent after `await-input` or `await-octets`, at `on-inbound-input`: a line without its
     /// line end, or the octets that were asked for. It may be a password.
     pub input: Secret,
+    /// The recipient that is asked about, at `on-categorize` and `on-local-delivery`.
+    pub recipient: Option<RecipientId>,
+    /// The destination that is asked about, at `on-route` and `on-dns-resolve`.
+    pub destination: Option<Arc<DestinationFacts>>,
+    /// The message that the notification is about, at `on-notification`; what sinks may change is the notification.
+    pub subject: Option<Arc<Message>>,
+    /// The line of the tracking log, at `on-track`.
+    pub track: Option<Arc<TrackFacts>>,
+}
+
+impl Occasion {
+    /// The occasion of an event about which nothing more is known than when it was raised.
+    pub fn of(event: EventKind, now: Timestamp) -> Self {
+        Self {
+            event,
+            now,
+            raised: 0,
+            idempotency_key: String::new(),
+            native_response: None,
+            session: None,
+            line: Vec::new(),
+            input: Default::default(),
+            recipient: None,
+            destination: None,
+            subject: None,
+            track: None,
+        }
+    }
+}
+
+/// A destination to route or to resolve.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DestinationFacts {
+    /// In lower case; an address literal keeps its brackets.
+    pub domain: String,
+    /// Hops that were tried and failed, newest first, with the reply or one that the host made of the failure.
+    pub failures: Vec<(String, Reply)>,
+    /// The recipients of the message that go there, at `on-route`.
+    pub recipients: Vec<RecipientId>,
+}
+
+/// One line of the tracking log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackFacts {
+    /// What happened, as in "delivered".
+    pub kind: String,
+    /// When.
+    pub at: Timestamp,
+    /// The message; empty for a refusal before there was one.
+    pub message_id: String,
+    /// Reverse path; empty for the null path.
+    pub sender: String,
+    /// The recipient, where it is about one.
+    pub recipient: Option<String>,
+    /// The other end of the connection, where there was one.
+    pub remote: Option<SocketAddr>,
+    /// The reply that was given or got.
+    pub reply: Option<Reply>,
+    /// Octets of the message.
+    pub size: u64,
+    /// Since the message arrived.
+    pub elapsed: Duration,
 }
 
 /// A message that passes the listener's limit.
@@ -132,6 +194,10 @@ pub struct Overlay {
     /// `on-inbound-command` and `on-inbound-input` of AUTH. It holds with the verdict `consume` of a 235 and is
     /// forgotten with any other.
     pub authenticated: Option<Auth>,
+    /// Messages that sinks made of some of the recipients.
+    pub forks: Vec<Fork>,
+    /// Messages that sinks put into the queue.
+    pub submissions: Vec<Submission>,
 }
 
 impl Overlay {

@@ -4,8 +4,10 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::addr::Address;
 use crate::event::{EventKind, Overlay};
 use crate::reply::{Class, Reply};
+use crate::transport::{Hop, HostAddress};
 
 /// Not now: the reply where somebody waits for one, and when to try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,32 @@ pub enum Verdict {
     BadMail(String),
     /// Let the message be as large as that, in octets.
     WaiveUpTo(u64),
+    /// The recipient is delivered to as it stands. Grant `edit-envelope`.
+    Resolved,
+    /// In place of the recipient these; none of them drops it. Grant `edit-envelope`.
+    Expand(Vec<Address>),
+    /// The destination's mail goes there, tried in this order. Grant `route`.
+    Hops(Vec<Hop>),
+    /// Connect to these, tried in this order. Grant `route`.
+    Hosts(Vec<HostAddress>),
+    /// The sink delivered it to the recipient for good. Grant `route`.
+    Delivered,
+    /// The notification is not sent. Grant `discard`.
+    Suppress,
 }
+
+/// Verdicts that no event of a client's session allows, as a pattern: the last arm of a match there.
+macro_rules! beyond_the_session {
+    () => {
+        $crate::event::Verdict::Resolved
+            | $crate::event::Verdict::Expand(_)
+            | $crate::event::Verdict::Hops(_)
+            | $crate::event::Verdict::Hosts(_)
+            | $crate::event::Verdict::Delivered
+            | $crate::event::Verdict::Suppress
+    };
+}
+pub(crate) use beyond_the_session;
 
 impl Verdict {
     /// The word that logs, `sink test` and `explain` use.
@@ -64,6 +91,12 @@ impl Verdict {
             Self::Defer(_) => "defer",
             Self::BadMail(_) => "bad-mail",
             Self::WaiveUpTo(_) => "waive-up-to",
+            Self::Resolved => "resolved",
+            Self::Expand(_) => "expand",
+            Self::Hops(_) => "use-hops",
+            Self::Hosts(_) => "use-hosts",
+            Self::Delivered => "delivered",
+            Self::Suppress => "suppress",
         }
     }
 
@@ -78,7 +111,7 @@ impl Verdict {
             Self::AwaitInput(reply) | Self::AwaitOctets(reply, _) => reply.class() == Class::Continue,
             Self::Consume(reply) => reply.class() != Class::Continue,
             Self::Next | Self::SkipRemaining | Self::Accept | Self::Discard => true,
-            Self::Hold(_) | Self::BadMail(_) | Self::WaiveUpTo(_) => true,
+            Self::Hold(_) | Self::BadMail(_) | Self::WaiveUpTo(_) | beyond_the_session!() => true,
         }
     }
 
@@ -91,7 +124,7 @@ impl Verdict {
             Self::AwaitOctets(reply, _) => Some(reply),
             Self::Defer(later) => Some(&later.reply),
             Self::Next | Self::SkipRemaining | Self::Accept | Self::Discard => None,
-            Self::Hold(_) | Self::BadMail(_) | Self::WaiveUpTo(_) => None,
+            Self::Hold(_) | Self::BadMail(_) | Self::WaiveUpTo(_) | beyond_the_session!() => None,
         }
     }
 }

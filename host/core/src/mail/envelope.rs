@@ -194,6 +194,12 @@ impl Envelope {
         Some(id)
     }
 
+    /// Whether every address is ASCII, so that servers without SMTPUTF8 can be told of them (RFC 6531).
+    pub fn is_ascii(&self) -> bool {
+        let mut addresses = self.sender.iter().chain(self.recipients.iter().map(|recipient| &recipient.address));
+        addresses.all(Address::is_ascii)
+    }
+
     /// The recipient of that number.
     pub fn recipient(&self, id: RecipientId) -> Option<&Recipient> {
         self.recipients.iter().find(|recipient| recipient.id == id)

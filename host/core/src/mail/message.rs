@@ -154,6 +154,28 @@ pub struct Message {
     pub priority: i32,
     /// Not to be delivered before this time.
     pub deliver_after: Option<Timestamp>,
+    /// How long it is tried, where a sink said so.
+    pub expiry: Option<Expiry>,
+    /// What it takes the place of in the queue, where a sink said so.
+    pub supersedes: Option<Supersedes>,
+}
+
+/// How long a message is tried, in place of what the configuration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expiry {
+    /// When the sender is told of the delay.
+    pub notify_delay: Timestamp,
+    /// When it fails.
+    pub give_up: Timestamp,
+}
+
+/// A queued message of the same sink with the same key is dropped in favour of the one that carries this.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Supersedes {
+    /// Name of the sink.
+    pub sink: String,
+    /// Its key.
+    pub key: String,
 }
 
 impl Message {
@@ -169,6 +191,8 @@ impl Message {
             properties: Arc::new(Bag::default()),
             priority: 0,
             deliver_after: None,
+            expiry: None,
+            supersedes: None,
         }
     }
 

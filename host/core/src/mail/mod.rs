@@ -17,6 +17,6 @@ pub use body::{Body, Content, ReadAt};
 pub use deliver_by::{DeliverBy, Late};
 pub use envelope::{Envelope, Handover, Last, Outcome, Recipient, RecipientId};
 pub use header::{Field, FieldError, HeaderBlock};
-pub use message::{Arrival, Message, MessageId, Origin};
+pub use message::{Arrival, Expiry, Message, MessageId, Origin, Supersedes};
 pub use properties::{Bag, BagError, Scope};
 pub use vouched::{Auth, TlsFacts, Vouched};

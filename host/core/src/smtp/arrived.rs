@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{EventKind, Overlay, Verdict};
+use crate::event::{EventKind, Overlay, Verdict, beyond_the_session};
 use crate::mail::{Content, HeaderBlock, Message, RecipientId};
 use crate::reply::Reply;
 use crate::smtp::assemble::{assemble, cannot_store, with_received};
@@ -211,7 +211,8 @@ impl Text {
             | Verdict::AwaitInput(_)
             | Verdict::AwaitOctets(..)
             | Verdict::BadMail(_)
-            | Verdict::WaiveUpTo(_) => Err((out_of_order(), false)),
+            | Verdict::WaiveUpTo(_)
+            | beyond_the_session!() => Err((out_of_order(), false)),
         };
         match disposition {
             Ok(disposition) => {

@@ -202,14 +202,10 @@ impl Live {
             None => format!("{}-{}-{event}", self.facts.id, self.commands),
         };
         let occasion = Occasion {
-            event,
-            now,
-            raised: 0,
             idempotency_key,
             native_response,
             session: Some(self.facts.clone()),
-            line: Vec::new(),
-            input: Default::default(),
+            ..Occasion::of(event, now)
         };
         Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None }
     }

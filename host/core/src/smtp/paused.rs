@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::addr::AddressError;
-use crate::event::{Command, Decision, Overlay, Verdict};
+use crate::event::{Command, Decision, Overlay, Verdict, beyond_the_session};
 use crate::mail::Message;
 use crate::reply::{Class, Reply};
 use crate::smtp::arrived::{Finished, success_of_sink};
@@ -110,7 +110,8 @@ impl Live {
             | Verdict::Hold(_)
             | Verdict::Defer(_)
             | Verdict::BadMail(_)
-            | Verdict::WaiveUpTo(_) => out_of_order(),
+            | Verdict::WaiveUpTo(_)
+            | beyond_the_session!() => out_of_order(),
         };
         // RFC 5321 §3.1 and §4.3.2: in place of a banner there is 554 or 421; no enhanced code (RFC 2034 §3).
         let code = if reply.class() == Class::Permanent { 554 } else { 421 };
@@ -173,9 +174,11 @@ impl Live {
                 }
                 (_, _) => refuse(out_of_order(), false),
             },
-            Verdict::Discard | Verdict::Hold(_) | Verdict::BadMail(_) | Verdict::WaiveUpTo(_) => {
-                refuse(out_of_order(), false)
-            }
+            Verdict::Discard
+            | Verdict::Hold(_)
+            | Verdict::BadMail(_)
+            | Verdict::WaiveUpTo(_)
+            | beyond_the_session!() => refuse(out_of_order(), false),
         };
         self.answer_for_sink(&intent.action, answer, now, outbox)
     }
@@ -201,7 +204,8 @@ impl Live {
             | Verdict::AwaitInput(_)
             | Verdict::AwaitOctets(..)
             | Verdict::BadMail(_)
-            | Verdict::WaiveUpTo(_) => Err((out_of_order(), false)),
+            | Verdict::WaiveUpTo(_)
+            | beyond_the_session!() => Err((out_of_order(), false)),
         };
         let is_fault = overlay.is_protocol_error;
         match disposition {

@@ -7,6 +7,7 @@
 pub mod change;
 pub mod delivery;
 pub mod directory;
+pub mod hop;
 pub mod machine;
 mod remote;
 pub mod route;
@@ -18,6 +19,7 @@ mod telling;
 pub use change::{Attempt, Change, Relayed, Whom};
 pub use delivery::{Delivering, Job};
 pub use directory::{Directory, DirectoryError, Lookup, Tables};
+pub use hop::{Hop, HopTarget, HostAddress};
 pub use machine::{End, Notifying, Repeat, Saving, Transport, TransportPolicy, Waiting, Work, about};
 pub use route::{
     Destination, DestinationLimits, DomainPattern, HostPort, NextHop, Protocol, Route, RouteTable, TlsDemand,

@@ -3,6 +3,8 @@
 use core::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::{CONNECTIONS_PER_DESTINATION, SMTP_PORT};
 
 /// What mail is queued for: a domain, or the next hop that a route names. All jobs of one destination share
@@ -36,7 +38,7 @@ impl fmt::Display for Destination {
 }
 
 /// A server by name or address, and its port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HostPort {
     /// Name, or an address without brackets.
     pub host: String,
@@ -86,7 +88,8 @@ pub enum Protocol {
 }
 
 /// How much TLS a route demands, before DANE, MTA-STS and REQUIRETLS demand more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TlsDemand {
     /// Plain text, whatever the server offers.
     Never,

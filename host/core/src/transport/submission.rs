@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::machine::{End, Transport, Waiting, Work};
-use crate::event::{Decision, EventKind, FailureKind, Later, Occasion, Overlay, Question, Verdict};
+use crate::event::{Decision, EventKind, FailureKind, Later, Occasion, Overlay, Question, Verdict, beyond_the_session};
 use crate::limits::{SINK_DEFER_MIN, SINK_FAILURES_BEFORE_HOLD};
 use crate::mail::{Message, Outcome};
 use crate::reply::Reply;
@@ -22,14 +22,9 @@ impl Transport {
         }
         let event = EventKind::OnSubmission;
         let occasion = Occasion {
-            event,
-            now,
             raised: self.state.raised,
             idempotency_key: format!("{}/{event}", self.message.id),
-            native_response: None,
-            session: None,
-            line: Vec::new(),
-            input: Default::default(),
+            ..Occasion::of(event, now)
         };
         let overlay = Overlay { message: Some(self.message.clone()), ..Overlay::default() };
         let question = Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None };
@@ -104,7 +99,8 @@ impl Waiting {
             | Verdict::DropSession(_)
             | Verdict::AwaitInput(_)
             | Verdict::AwaitOctets(..)
-            | Verdict::WaiveUpTo(_)) => {
+            | Verdict::WaiveUpTo(_)
+            | beyond_the_session!()) => {
                 transport.hold_for_failure(format!("{} is no verdict at on-submission", verdict.word()), now)
             }
         }

@@ -320,14 +320,13 @@ impl Call {
             max_firings: None,
         });
         let occasion = Arc::new(Occasion {
-            event: self.event,
-            now: NOW,
             raised: 3,
             idempotency_key: "key-1".into(),
             native_response: self.native,
             session,
             line: b"FOO bar".to_vec(),
             input: Secret::new(self.input),
+            ..Occasion::of(self.event, NOW)
         });
         let overlay = Box::new(Overlay {
             message: self.message,

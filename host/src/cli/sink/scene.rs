@@ -82,14 +82,11 @@ impl SceneArgs {
         // After acceptance there is no session any more; what is known of it is in the message.
         let session = (!event.is_transport()).then(|| Arc::new(self.session(now, event)));
         let occasion = Occasion {
-            event,
-            now,
-            raised: 0,
             idempotency_key: "scene".to_owned(),
             native_response: native,
             session,
             line: command.as_ref().map(|command| command.line.clone()).unwrap_or_default(),
-            input: Default::default(),
+            ..Occasion::of(event, now)
         };
         let size = self.size_at(event);
         let overlay = Overlay { message, command: command.map(Arc::new), size, ..Overlay::default() };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use basin_core::mail::{Arrival, Bag, Body, Envelope, HeaderBlock, Message, MessageId};
+use basin_core::mail::{Arrival, Bag, Body, Envelope, Expiry, HeaderBlock, Message, MessageId, Supersedes};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Stage, State};
 use basin_spool::Spool;
@@ -52,6 +52,12 @@ pub struct Packet {
     /// Not to be delivered before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_after: Option<Timestamp>,
+    /// How long it is tried, where a sink said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<Expiry>,
+    /// What it takes the place of in the queue, where a sink said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<Supersedes>,
     /// The message came without the empty line that ends a header block.
     #[serde(default)]
     pub is_header_only: bool,
@@ -87,6 +93,8 @@ impl Packet {
             properties: message.properties.as_ref().clone(),
             priority: message.priority,
             deliver_after: message.deliver_after,
+            expiry: message.expiry,
+            supersedes: message.supersedes.clone(),
             is_header_only: message.is_header_only,
             header_bytes: message.header.len(),
             bytes: content.len() as u64,
@@ -118,6 +126,8 @@ impl Packet {
         message.properties = Arc::new(self.properties);
         message.priority = self.priority;
         message.deliver_after = self.deliver_after;
+        message.expiry = self.expiry;
+        message.supersedes = self.supersedes;
         Ok((message, self.state))
     }
 

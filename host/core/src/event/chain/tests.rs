@@ -204,7 +204,7 @@ fn promised(event: EventKind, policy: FailurePolicy) -> &'static str {
         ) => "defer 451",
         (FailurePolicy::Defer, _) => "refuse 451",
         (FailurePolicy::Refuse, E::OnAuthenticated | E::OnInboundCommand | E::OnInboundInput) => "refuse 550",
-        (FailurePolicy::Refuse, _) => "refuse 554",
+        (FailurePolicy::Refuse | FailurePolicy::Fail, _) => "refuse 554",
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of AUTH: what the sinks of `on-authenticated` say, and the answer.
 
-use crate::event::{EventKind, Overlay, Verdict};
+use crate::event::{EventKind, Overlay, Verdict, beyond_the_session};
 use crate::limits::{AUTH_FAILURE_DELAY, USER_BYTES_MAX};
 use crate::mail::Auth;
 use crate::reply::{Class, Reply};
@@ -148,7 +148,8 @@ impl Live {
             | Verdict::Hold(_)
             | Verdict::Defer(_)
             | Verdict::BadMail(_)
-            | Verdict::WaiveUpTo(_) => (Some(out_of_order()), false),
+            | Verdict::WaiveUpTo(_)
+            | beyond_the_session!() => (Some(out_of_order()), false),
         };
         let tally = if overlay.is_protocol_error { Tally::Fault } else { tally };
         let reply = match refusal {
