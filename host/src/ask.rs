@@ -168,7 +168,7 @@ impl Ask {
         };
         let overlay =
             Overlay { arrived: overlay.message.clone().filter(|_| event.has_content()).map(Arc::new), ..overlay };
-        let mut step = Chain::start(event, plan, overlay, can_fail);
+        let mut step = Chain::start(occasion.clone(), plan, overlay, can_fail);
         let (decision, shadows) = loop {
             match step {
                 ChainStep::Decided(decision, shadows) => break (*decision, shadows),

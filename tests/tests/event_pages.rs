@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use basin_core::event::{EventKind, InstanceMode, Later, Mode, Verdict};
+use basin_core::event::{EventKind, InstanceMode, Later, Mode, OutState, Verdict};
 use basin_core::reply::Reply;
 
 const BEGIN: &str = "<!-- facts: made from the code; BLESS=1 rewrites them -->\n";
@@ -33,6 +33,12 @@ fn verdicts() -> Vec<Verdict> {
         Verdict::Hosts(Vec::new()),
         Verdict::Delivered,
         Verdict::Suppress,
+        Verdict::SendFirst(String::new()),
+        Verdict::SendBlob(Vec::new()),
+        Verdict::SkipRecipient(reply()),
+        Verdict::SkipMessage(reply()),
+        Verdict::TreatAs(reply()),
+        Verdict::ChangeState(OutState::SessionEnd),
     ]
 }
 

@@ -171,6 +171,26 @@ pub const CHUNK_BYTES_DEFAULT: u64 = 1024 * 1024;
 /// Chunks that wait for their replies at a time by default: one on its way while the other is looked at.
 pub const CHUNKS_IN_FLIGHT_DEFAULT: u32 = 2;
 
+/// Most lines and blobs that one binding's sink sends before one command to another server.
+pub const OUT_ROUNDS_MAX: u32 = 8;
+
+/// Most changes of state in one session with another server: a loop that a sink makes ends.
+pub const OUT_STATE_CHANGES_MAX: u32 = 8;
+
+/// Longest line that a sink has sent to another server, in octets without CR LF: a line of SMTP with the room that
+/// its extensions ask for, as this server itself takes it.
+pub const OUT_LINE_BYTES_MAX: usize = 2_046;
+
+/// Longest verb of a sink's own, in octets.
+pub const OUT_VERB_BYTES_MAX: usize = 32;
+
+/// Most octets of one blob that a sink sends to another server. It is held in memory until it has left.
+pub const OUT_BLOB_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest time that sinks take between two lines to another server, all of them together. Servers wait five
+/// minutes for a command (RFC 5321 §4.5.3.2.7); the rest is for the way.
+pub const OUT_THINKING_MAX: Duration = Duration::from_secs(240);
+
 /// Most transactions that one message takes over one connection, where the other server takes few recipients
 /// at a time (RFC 5321 §4.5.3.1.10); the recipients beyond them wait for the next attempt. Bounds how often a
 /// hostile server makes us send the content.

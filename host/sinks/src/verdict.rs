@@ -73,7 +73,13 @@ pub(crate) fn check(event: EventKind, verdict: Verdict, standing: Standing<'_>) 
         | Verdict::Hops(_)
         | Verdict::Hosts(_)
         | Verdict::Delivered
-        | Verdict::Suppress => Ok(verdict),
+        | Verdict::Suppress
+        | Verdict::SendFirst(_)
+        | Verdict::SendBlob(_)
+        | Verdict::SkipRecipient(_)
+        | Verdict::SkipMessage(_)
+        | Verdict::TreatAs(_)
+        | Verdict::ChangeState(_) => Ok(verdict),
     }
 }
 
@@ -96,7 +102,13 @@ fn grant_for(verdict: &Verdict, standing: Standing<'_>) -> Option<Grant> {
         | Verdict::DropSession(_)
         | Verdict::Hold(_)
         | Verdict::Defer(_)
-        | Verdict::BadMail(_) => None,
+        | Verdict::BadMail(_)
+        | Verdict::SendFirst(_)
+        | Verdict::SendBlob(_)
+        | Verdict::SkipRecipient(_)
+        | Verdict::SkipMessage(_)
+        | Verdict::TreatAs(_)
+        | Verdict::ChangeState(_) => None,
     }
 }
 

@@ -4,7 +4,9 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::event::{Answer, Binding, EventKind, Failure, FailureKind, FailurePolicy, Later, Mode, Overlay, Verdict};
+use crate::event::{
+    Answer, Binding, EventKind, Failure, FailureKind, FailurePolicy, Later, Mode, Occasion, Overlay, Verdict,
+};
 use crate::limits::RESPONSE_DELAY_MAX;
 use crate::reply::Reply;
 
@@ -83,7 +85,7 @@ pub struct Chain {
 /// What a chain knows besides whom it asked.
 #[derive(Debug)]
 struct Course {
-    event: EventKind,
+    occasion: Arc<Occasion>,
     rest: VecDeque<Asked>,
     start: Box<Overlay>,
     current: Box<Overlay>,
@@ -96,16 +98,16 @@ impl Chain {
     /// Starts a chain over the bindings of `plan`, in their order.
     ///
     /// `can_fail_command` is false at QUIT, RSET and NOOP: a broken sink must not keep a client from them.
-    pub fn start(event: EventKind, plan: Vec<Asked>, overlay: Overlay, can_fail_command: bool) -> ChainStep {
+    pub fn start(occasion: Arc<Occasion>, plan: Vec<Asked>, overlay: Overlay, can_fail_command: bool) -> ChainStep {
         let start = Box::new(overlay);
         let current = start.clone();
         let (shadows, failures) = (Vec::new(), Vec::new());
-        Course { event, rest: plan.into(), start, current, shadows, failures, can_fail_command }.next()
+        Course { occasion, rest: plan.into(), start, current, shadows, failures, can_fail_command }.next()
     }
 
     /// Takes the answer of the sink that was asked.
     pub fn answer(mut self, answer: Answer) -> ChainStep {
-        let verdict = match checked(self.course.event, answer) {
+        let verdict = match self.checked(answer) {
             Answer::Verdict(verdict, overlay) => {
                 self.course.current = overlay;
                 // Each sink adds to the wait of those before it; the client's patience is one for all.
@@ -126,11 +128,12 @@ impl Chain {
     }
 
     fn verdict_of_policy(&self) -> Verdict {
-        let Course { event, failures, can_fail_command, .. } = &self.course;
+        let Course { occasion, failures, can_fail_command, .. } = &self.course;
+        let event = occasion.event;
         if !can_fail_command || event.is_notice() {
             return Verdict::Next;
         }
-        match (self.asked.on_failure, *event) {
+        match (self.asked.on_failure, event) {
             (FailurePolicy::Skip, _) => Verdict::Next,
             (FailurePolicy::Hold, _) => {
                 let kind = failures.last().map_or("unknown", |(_, failure)| failure.kind.word());
@@ -142,6 +145,8 @@ impl Chain {
             (FailurePolicy::Defer, event) if event.is_transport() => {
                 Verdict::Defer(Later { reply: deferred(), after: RETRY_AFTER_FAILURE })
             }
+            // Close, try again.
+            (FailurePolicy::Defer, event) if event.is_outbound() => Verdict::DropSession(deferred()),
             (FailurePolicy::Defer, _) => Verdict::Refuse(deferred()),
             (
                 FailurePolicy::Refuse,
@@ -151,6 +156,31 @@ impl Chain {
                 Verdict::Refuse(Reply::with(554, 3, 0, "a filter of this server failed"))
             }
         }
+    }
+
+    // The caller of the sink checks grants and says precisely what was wrong; this is the last door, and it does
+    // not depend on who called. A forbidden verdict drops the effects of its call like any failure.
+    fn checked(&self, answer: Answer) -> Answer {
+        let occasion = &self.course.occasion;
+        let event = occasion.event;
+        let detail = match &answer {
+            Answer::Verdict(verdict, _) if !event.allows(verdict) => {
+                Some(format!("{event} does not allow the verdict {}", verdict.word()))
+            }
+            Answer::Verdict(verdict, _) if !verdict.has_fitting_reply(event) => {
+                Some(format!("the reply of the verdict {} is of the wrong class", verdict.word()))
+            }
+            Answer::Verdict(verdict, _) => occasion.objection(verdict, &self.asked.name),
+            Answer::Failed(_) => None,
+        };
+        let Some(detail) = detail else { return answer };
+        Answer::Failed(Failure {
+            kind: FailureKind::Verdict,
+            detail,
+            backtrace: Vec::new(),
+            stderr: String::new(),
+            fuel: 0,
+        })
     }
 }
 
@@ -190,27 +220,6 @@ impl Course {
         overlay.matched.clone_from(&self.start.matched);
         overlay
     }
-}
-
-// The caller of the sink checks grants and says precisely what was wrong; this is the last door, and it does
-// not depend on who called. A forbidden verdict drops the effects of its call like any failure.
-fn checked(event: EventKind, answer: Answer) -> Answer {
-    let detail = match &answer {
-        Answer::Verdict(verdict, _) if !event.allows(verdict) => {
-            format!("{event} does not allow the verdict {}", verdict.word())
-        }
-        Answer::Verdict(verdict, _) if !verdict.has_fitting_reply(event) => {
-            format!("the reply of the verdict {} is of the wrong class", verdict.word())
-        }
-        Answer::Verdict(..) | Answer::Failed(_) => return answer,
-    };
-    Answer::Failed(Failure {
-        kind: FailureKind::Verdict,
-        detail,
-        backtrace: Vec::new(),
-        stderr: String::new(),
-        fuel: 0,
-    })
 }
 
 fn deferred() -> Reply {

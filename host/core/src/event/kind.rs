@@ -131,6 +131,23 @@ impl EventKind {
         )
     }
 
+    /// Whether the event belongs to a session in which this server is the client of another one.
+    pub fn is_outbound(self) -> bool {
+        self.is_before_command() || self == Self::OnServerResponse
+    }
+
+    /// Whether a command to another server is about to leave.
+    pub fn is_before_command(self) -> bool {
+        matches!(
+            self,
+            Self::OnSessionStart
+                | Self::OnMessageStart
+                | Self::OnPerRecipient
+                | Self::OnBeforeData
+                | Self::OnSessionEnd
+        )
+    }
+
     /// Whether the event belongs to a client's session.
     pub fn has_session(self) -> bool {
         matches!(
@@ -202,21 +219,24 @@ impl EventKind {
                     | Self::OnLocalDelivery
                     | Self::OnNotification
             ),
-            Verdict::Refuse(_) => !matches!(self, Self::OnMaxMsgSize | Self::OnNotification),
+            Verdict::Refuse(_) => !self.is_outbound() && !matches!(self, Self::OnMaxMsgSize | Self::OnNotification),
             Verdict::Accept | Verdict::Consume(_) => {
                 matches!(self, Self::OnInboundCommand | Self::OnInboundInput)
             }
             Verdict::AwaitInput(_) | Verdict::AwaitOctets(..) => {
                 matches!(self, Self::OnInboundCommand | Self::OnInboundInput)
             }
-            Verdict::DropSession(_) => matches!(
-                self,
-                Self::OnAuthenticated
-                    | Self::OnInboundCommand
-                    | Self::OnInboundInput
-                    | Self::OnEndOfHeaders
-                    | Self::OnEndOfData
-            ),
+            Verdict::DropSession(_) => {
+                self.is_outbound()
+                    || matches!(
+                        self,
+                        Self::OnAuthenticated
+                            | Self::OnInboundCommand
+                            | Self::OnInboundInput
+                            | Self::OnEndOfHeaders
+                            | Self::OnEndOfData
+                    )
+            }
             Verdict::Discard | Verdict::Hold(_) => matches!(
                 self,
                 Self::OnEndOfHeaders
@@ -235,6 +255,12 @@ impl EventKind {
             Verdict::Hosts(_) => self == Self::OnDnsResolve,
             Verdict::Delivered => self == Self::OnLocalDelivery,
             Verdict::Suppress => self == Self::OnNotification,
+            Verdict::SendFirst(_) | Verdict::SendBlob(_) => self.is_before_command(),
+            Verdict::SkipRecipient(_) => self == Self::OnPerRecipient,
+            Verdict::SkipMessage(_) => {
+                matches!(self, Self::OnMessageStart | Self::OnPerRecipient | Self::OnBeforeData)
+            }
+            Verdict::TreatAs(_) | Verdict::ChangeState(_) => self == Self::OnServerResponse,
         }
     }
 }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{EventKind, Facts, Fork, Submission, TableEdits};
+use crate::event::{EventKind, Facts, Fork, OutCommand, OutFacts, ResponseFacts, Submission, TableEdits, Verdict};
 use crate::mail::{Auth, Bag, Message, RecipientId, Vouched};
 use crate::reply::Reply;
 use crate::secret::Secret;
@@ -96,6 +96,10 @@ pub struct Occasion {
     pub subject: Option<Arc<Message>>,
     /// The line of the tracking log, at `on-track`.
     pub track: Option<Arc<TrackFacts>>,
+    /// The session with another server, at the events of one.
+    pub outbound: Option<Arc<OutFacts>>,
+    /// What the other server said, at `on-server-response`.
+    pub response: Option<Arc<ResponseFacts>>,
 }
 
 impl Occasion {
@@ -114,6 +118,17 @@ impl Occasion {
             destination: None,
             subject: None,
             track: None,
+            outbound: None,
+            response: None,
+        }
+    }
+
+    /// Why a verdict of that binding cannot be carried out in the dialogue with another server; `None` where it can.
+    pub(crate) fn objection(&self, verdict: &Verdict, binding: &str) -> Option<String> {
+        let facts = self.outbound.as_ref()?;
+        match &self.response {
+            Some(response) => response.objection(verdict, facts.state_changes),
+            None => facts.objection(verdict, binding),
         }
     }
 }
@@ -170,7 +185,9 @@ pub struct Overlay {
     pub matched: Option<Arc<[RecipientId]>>,
     /// The command, at `on-inbound-command`.
     pub command: Option<Arc<Command>>,
-    /// Session property bag.
+    /// The command that is about to leave, at the outbound events before one.
+    pub out_command: Option<OutCommand>,
+    /// Property bag of the session; at the outbound events that of the session with the other server.
     pub session_bag: Arc<Bag>,
     /// What the sinks set in their tables; written when the chain is decided.
     pub tables: TableEdits,
@@ -237,7 +254,8 @@ impl Question {
             command.and_then(|command| command.parameters.get("SIZE")).map(|size| size.parse().unwrap_or(u64::MAX));
         let vouched = session.map(|it| &it.vouched).or_else(|| message.map(|it| &it.arrival.vouched));
         let announced = self.overlay.size.map(|it| it.octets).or(declared);
-        let verb = command.map(|command| command.keyword.as_str());
+        let response = self.occasion.response.as_deref().map(|response| response.keyword.as_str());
+        let verb = command.map(|command| command.keyword.as_str()).or(response);
         let path = |wanted: &str| command.filter(|_| verb == Some(wanted)).and_then(|command| command.path.as_deref());
         let sender = message.map(|message| &message.envelope.sender);
         Facts {

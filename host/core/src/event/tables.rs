@@ -124,6 +124,8 @@ impl Decision {
         let later = Reply::with(451, 3, 0, "this server cannot remember what its filters say, try again later");
         let verdict = if event == EventKind::OnConnect {
             Verdict::Refuse(Reply::new(421, Some(Enhanced::new(3, 0)), "try again later"))
+        } else if event.is_outbound() {
+            Verdict::DropSession(later)
         } else if event.is_transport() {
             Verdict::Defer(Later { reply: later, after: STORAGE_RETRY_AFTER })
         } else {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Address;
-use crate::event::{EventKind, Overlay};
+use crate::event::{EventKind, OutState, Overlay};
 use crate::reply::{Class, Reply};
 use crate::transport::{Hop, HostAddress};
 
@@ -59,6 +59,18 @@ pub enum Verdict {
     Delivered,
     /// The notification is not sent. Grant `discard`.
     Suppress,
+    /// Send this line of the sink's own to the other server first, then raise the event again.
+    SendFirst(String),
+    /// Send these octets to the other server first, likewise; only after its 3xx to a line of the sink's own.
+    SendBlob(Vec<u8>),
+    /// Do not send to this recipient in this session: 4yz tries it again later, 5yz fails it.
+    SkipRecipient(Reply),
+    /// Do not send this message to anybody in this session, likewise.
+    SkipMessage(Reply),
+    /// Go on as if the other server had answered this.
+    TreatAs(Reply),
+    /// Go on from that state of the dialogue with the other server.
+    ChangeState(OutState),
 }
 
 /// Verdicts that no event of a client's session allows, as a pattern: the last arm of a match there.
@@ -70,6 +82,12 @@ macro_rules! beyond_the_session {
             | $crate::event::Verdict::Hosts(_)
             | $crate::event::Verdict::Delivered
             | $crate::event::Verdict::Suppress
+            | $crate::event::Verdict::SendFirst(_)
+            | $crate::event::Verdict::SendBlob(_)
+            | $crate::event::Verdict::SkipRecipient(_)
+            | $crate::event::Verdict::SkipMessage(_)
+            | $crate::event::Verdict::TreatAs(_)
+            | $crate::event::Verdict::ChangeState(_)
     };
 }
 pub(crate) use beyond_the_session;
@@ -97,6 +115,12 @@ impl Verdict {
             Self::Hosts(_) => "use-hosts",
             Self::Delivered => "delivered",
             Self::Suppress => "suppress",
+            Self::SendFirst(_) => "send-first",
+            Self::SendBlob(_) => "send-blob",
+            Self::SkipRecipient(_) => "skip-recipient",
+            Self::SkipMessage(_) => "skip-message",
+            Self::TreatAs(_) => "treat-as",
+            Self::ChangeState(_) => "change-state",
         }
     }
 
@@ -106,10 +130,13 @@ impl Verdict {
         match self {
             Self::Refuse(reply) if event.is_transport() => reply.class() == Class::Permanent,
             Self::Refuse(reply) => reply.is_refusal(),
+            // What is not done in a session with another server is tried again, whatever ended it.
+            Self::DropSession(reply) if event.is_outbound() => reply.class() == Class::Transient,
             Self::DropSession(reply) => reply.class() == Class::Permanent || reply.code() == 421,
             Self::Defer(later) => later.reply.class() == Class::Transient,
             Self::AwaitInput(reply) | Self::AwaitOctets(reply, _) => reply.class() == Class::Continue,
             Self::Consume(reply) => reply.class() != Class::Continue,
+            Self::SkipRecipient(reply) | Self::SkipMessage(reply) if !reply.is_refusal() => false,
             Self::Next | Self::SkipRemaining | Self::Accept | Self::Discard => true,
             Self::Hold(_) | Self::BadMail(_) | Self::WaiveUpTo(_) | beyond_the_session!() => true,
         }
@@ -122,9 +149,13 @@ impl Verdict {
                 Some(reply)
             }
             Self::AwaitOctets(reply, _) => Some(reply),
+            Self::SkipRecipient(reply) | Self::SkipMessage(reply) | Self::TreatAs(reply) => Some(reply),
             Self::Defer(later) => Some(&later.reply),
             Self::Next | Self::SkipRemaining | Self::Accept | Self::Discard => None,
-            Self::Hold(_) | Self::BadMail(_) | Self::WaiveUpTo(_) | beyond_the_session!() => None,
+            Self::Hold(_) | Self::BadMail(_) | Self::WaiveUpTo(_) => None,
+            Self::Resolved | Self::Expand(_) | Self::Hops(_) | Self::Hosts(_) => None,
+            Self::Delivered | Self::Suppress => None,
+            Self::SendFirst(_) | Self::SendBlob(_) | Self::ChangeState(_) => None,
         }
     }
 }

@@ -50,9 +50,13 @@ fn overlay() -> Overlay {
     Overlay { message: Some(Message::new(id, arrival, envelope)), ..Overlay::default() }
 }
 
+fn occasion(event: EventKind) -> Arc<Occasion> {
+    Arc::new(Occasion::of(event, Timestamp::default()))
+}
+
 // Runs a chain with what `answer` says for each binding.
 fn run(event: EventKind, plan: Vec<Asked>, mut answer: impl FnMut(&str, Box<Overlay>) -> Answer) -> Decision {
-    let mut step = Chain::start(event, plan, overlay(), true);
+    let mut step = Chain::start(occasion(event), plan, overlay(), true);
     loop {
         step = match step {
             ChainStep::Ask(chain, asked, overlay) => chain.answer(answer(&asked.binding.name, overlay)),
@@ -202,6 +206,7 @@ fn promised(event: EventKind, policy: FailurePolicy) -> &'static str {
             | E::OnDnsResolve
             | E::OnLocalDelivery,
         ) => "defer 451",
+        (FailurePolicy::Defer, event) if event.is_outbound() => "drop-session 451",
         (FailurePolicy::Defer, _) => "refuse 451",
         (FailurePolicy::Refuse, E::OnAuthenticated | E::OnInboundCommand | E::OnInboundInput) => "refuse 550",
         (FailurePolicy::Refuse | FailurePolicy::Fail, _) => "refuse 554",
@@ -235,7 +240,7 @@ fn a_notice_is_never_stopped_by_a_failure() {
 
 #[test]
 fn a_command_that_must_work_is_never_failed_by_a_sink() {
-    let step = Chain::start(EventKind::OnInboundCommand, plan(&["a"]), overlay(), false);
+    let step = Chain::start(occasion(EventKind::OnInboundCommand), plan(&["a"]), overlay(), false);
     let ChainStep::Ask(chain, _, _) = step else { unreachable!("the plan has a sink") };
     let ChainStep::Decided(decision, _) = chain.answer(failure(FailureKind::Trap)) else {
         unreachable!("the plan has one sink")
@@ -287,7 +292,7 @@ fn a_shadow_gets_what_a_sink_at_its_place_would_get_and_is_not_asked() {
     };
     let decider = |name: &str| binding(name, FailurePolicy::Defer);
     let plan = vec![shadow("s1"), decider("a"), shadow("s2"), decider("b"), shadow("s3"), decider("c")];
-    let mut step = Chain::start(EventKind::OnEndOfData, plan, overlay(), true);
+    let mut step = Chain::start(occasion(EventKind::OnEndOfData), plan, overlay(), true);
     let mut asked_names = Vec::new();
     let (decision, shadows) = loop {
         step = match step {

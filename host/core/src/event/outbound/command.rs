@@ -1,0 +1,201 @@
+//! A command before it leaves, and what a sink may put in its place or before it.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::limits::{OUT_BLOB_BYTES_MAX, OUT_LINE_BYTES_MAX, OUT_VERB_BYTES_MAX};
+
+/// Verbs of SMTP and its extensions. They move the dialogue, so they are this server's alone: a sink changes the
+/// rest of their line, and cannot send one out of turn.
+const STANDARD_VERBS: [&str; 23] = [
+    "HELO", "EHLO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "VRFY", "EXPN", "HELP", "AUTH",
+    "STARTTLS", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "BURL", "XCLIENT",
+];
+
+/// Parameters whose extension has another name: parameter, verb, extension. What is not here belongs to the extension of its own name.
+const PARAMETERS: [(&str, &str, &str); 13] = [
+    ("BODY", "MAIL", "8BITMIME"),
+    ("RET", "MAIL", "DSN"),
+    ("ENVID", "MAIL", "DSN"),
+    ("NOTIFY", "RCPT", "DSN"),
+    ("ORCPT", "RCPT", "DSN"),
+    ("BY", "MAIL", "DELIVERBY"),
+    ("HOLDFOR", "MAIL", "FUTURERELEASE"),
+    ("HOLDUNTIL", "MAIL", "FUTURERELEASE"),
+    ("TRANSID", "MAIL", "CHECKPOINT"),
+    ("SOLICIT", "MAIL", "NO-SOLICITING"),
+    ("MT-PRIORITY", "MAIL", "MT-PRIORITY"),
+    ("RRVS", "RCPT", "RRVS"),
+    ("SIZE", "MAIL", "SIZE"),
+];
+
+/// A command that is about to be sent to another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutCommand {
+    native: Arc<str>,
+    line: String,
+    /// Lines of the answer to EHLO.
+    extensions: Arc<[String]>,
+}
+
+/// Why a line cannot be sent in place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OutCommandError {
+    /// Too long.
+    #[error("a command line has at most {OUT_LINE_BYTES_MAX} octets")]
+    Long,
+    /// CR, LF, NUL or another control character.
+    #[error("a command line has no control characters")]
+    Control,
+    /// Another verb.
+    #[error("the verb of a command stays what it is")]
+    Verb,
+    /// The octets that follow BDAT are those that it announces.
+    #[error("the line of BDAT stays as it is")]
+    Chunk,
+    /// RFC 8689 §4.2.1: the rule goes where the message goes.
+    #[error("REQUIRETLS stays where the message has it")]
+    RequireTls,
+    /// Parameters belong to MAIL and RCPT.
+    #[error("MAIL and RCPT have parameters, no other command")]
+    NoParameters,
+    /// No parameter by RFC 5321 §4.1.2, or one that is there already.
+    #[error("not a parameter, or one that is there already")]
+    Parameter,
+    /// The other server has no such extension.
+    #[error("the other server does not offer the extension of that parameter")]
+    NotOffered,
+}
+
+impl OutCommand {
+    /// The line that this server made, to a server that offers those extensions.
+    pub fn new(native: &str, extensions: Arc<[String]>) -> Self {
+        Self { native: native.into(), line: native.to_owned(), extensions }
+    }
+
+    /// Verb in upper case.
+    pub fn keyword(&self) -> String {
+        verb_of(&self.native)
+    }
+
+    /// The line as sinks left it, without line end.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// The line that this server made.
+    pub fn native_line(&self) -> &str {
+        &self.native
+    }
+
+    /// Replaces the line.
+    ///
+    /// # Errors
+    /// See [`OutCommandError`]; the line stays as it was.
+    pub fn set_line(&mut self, line: &str) -> Result<(), OutCommandError> {
+        if line.len() > OUT_LINE_BYTES_MAX {
+            return Err(OutCommandError::Long);
+        }
+        if line.chars().any(char::is_control) {
+            return Err(OutCommandError::Control);
+        }
+        let keyword = self.keyword();
+        if verb_of(line) != keyword {
+            return Err(OutCommandError::Verb);
+        }
+        if keyword == "BDAT" && line != &*self.native {
+            return Err(OutCommandError::Chunk);
+        }
+        if has_word(&self.native, "REQUIRETLS") && !has_word(line, "REQUIRETLS") {
+            return Err(OutCommandError::RequireTls);
+        }
+        line.clone_into(&mut self.line);
+        Ok(())
+    }
+
+    /// Adds a parameter to MAIL or RCPT.
+    ///
+    /// # Errors
+    /// See [`OutCommandError`]; the line stays as it was.
+    pub fn append_parameter(&mut self, parameter: &str) -> Result<(), OutCommandError> {
+        let verb = self.keyword();
+        if verb != "MAIL" && verb != "RCPT" {
+            return Err(OutCommandError::NoParameters);
+        }
+        let (keyword, value) = parameter.split_once('=').map_or((parameter, None), |(left, right)| (left, Some(right)));
+        let is_value =
+            |value: &str| !value.is_empty() && value.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'=');
+        let has_it = self
+            .line
+            .split(' ')
+            .any(|word| word.split('=').next().is_some_and(|there| there.eq_ignore_ascii_case(keyword)));
+        if !is_keyword(keyword) || value.is_some_and(|value| !is_value(value)) || has_it {
+            return Err(OutCommandError::Parameter);
+        }
+        if !self.offers(&verb, &keyword.to_ascii_uppercase(), value) {
+            return Err(OutCommandError::NotOffered);
+        }
+        self.set_line(&format!("{} {parameter}", self.line))
+    }
+
+    fn offers(&self, verb: &str, keyword: &str, value: Option<&str>) -> bool {
+        let row = PARAMETERS.iter().find(|(name, _, _)| *name == keyword);
+        if row.is_some_and(|(_, of, _)| *of != verb) {
+            return false;
+        }
+        let is_binary = keyword == "BODY" && value.is_some_and(|value| value.eq_ignore_ascii_case("BINARYMIME"));
+        let extension = if is_binary { "BINARYMIME" } else { row.map_or(keyword, |(_, _, extension)| *extension) };
+        let offered = self.extensions.iter().filter_map(|line| line.split_ascii_whitespace().next());
+        offered.into_iter().any(|offered| offered.eq_ignore_ascii_case(extension))
+    }
+}
+
+/// The verb of a line in upper case: what stands before the first space.
+pub fn verb_of(line: &str) -> String {
+    line.split(' ').next().unwrap_or_default().to_ascii_uppercase()
+}
+
+/// Whether a verb, whatever its case, is one of SMTP and its extensions.
+pub fn is_standard_verb(verb: &str) -> bool {
+    STANDARD_VERBS.iter().any(|standard| standard.eq_ignore_ascii_case(verb))
+}
+
+/// Whether a sink may send the line before a command: printable, not too long, with a verb of the sink's own.
+pub fn is_own_line(line: &str) -> bool {
+    let verb = line.split(' ').next().unwrap_or_default();
+    let is_verb = verb.len() <= OUT_VERB_BYTES_MAX && is_keyword(verb) && !is_standard_verb(verb);
+    is_verb && line.len() <= OUT_LINE_BYTES_MAX && !line.chars().any(char::is_control)
+}
+
+/// The standard verb with which a line of a blob begins, if one does.
+///
+/// A server that takes fewer octets than there are reads the rest as commands. So no part of a blob may be one that
+/// moves the dialogue, wherever that server sees the start of a line.
+pub fn smuggled_verb(octets: &[u8]) -> Option<&'static str> {
+    octets.split(|octet| matches!(octet, b'\r' | b'\n' | 0)).find_map(|line| {
+        let start = line.iter().position(|octet| *octet > b' ')?;
+        let line = line.get(start..).unwrap_or_default();
+        let end = line.iter().position(|octet| !octet.is_ascii_alphanumeric()).unwrap_or(line.len());
+        let word = line.get(..end).unwrap_or_default();
+        STANDARD_VERBS.into_iter().find(|verb| word.eq_ignore_ascii_case(verb.as_bytes()))
+    })
+}
+
+/// Why octets cannot be sent as a blob.
+pub(super) fn blob_objection(octets: &[u8]) -> Option<String> {
+    if octets.is_empty() || octets.len() > OUT_BLOB_BYTES_MAX {
+        return Some(format!("a blob has 1 to {OUT_BLOB_BYTES_MAX} octets, not {}", octets.len()));
+    }
+    smuggled_verb(octets).map(|verb| format!("a line of the blob begins with {verb}"))
+}
+
+// RFC 5321 §4.1.2, esmtp-keyword.
+fn is_keyword(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && word.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+}
+
+fn has_word(line: &str, wanted: &str) -> bool {
+    line.split(' ').any(|word| word.eq_ignore_ascii_case(wanted))
+}
