@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use basin_core::addr::Address;
+use basin_core::mail::{Arrival, Body, Envelope, Message, MessageId, Origin};
 use basin_core::smtp::ListenerPolicy;
-use basin_core::transport::TransportPolicy;
+use basin_core::transport::{State, TransportPolicy};
 use basin_outbound::dns::DnsOptions;
 use basin_outbound::{Outbound, OutboundOptions};
 use basin_sinks::{Engine, EngineOptions};
@@ -113,6 +115,34 @@ impl Harness {
         let new = self.home.path().join("mail/basin.example").join(local).join("new");
         let Ok(entries) = std::fs::read_dir(new) else { return Vec::new() };
         entries.map(|entry| std::fs::read(entry.expect("listed").path()).expect("can be read")).collect()
+    }
+
+    /// Puts a message of alice for these recipients into the spool; nobody works on it before the queue is told.
+    pub(crate) async fn store(&self, recipients: &[&str]) -> (Message, State) {
+        let arrival = Arrival {
+            origin: Origin::Smtp,
+            at: now(),
+            listener: "inbound".into(),
+            client: None,
+            server: None,
+            helo: None,
+            is_esmtp: true,
+            session: None,
+            depth: 0,
+            vouched: Default::default(),
+        };
+        let mut envelope = Envelope::new(Address::parse("alice@basin.example").ok());
+        for recipient in recipients {
+            envelope.add(Address::parse(recipient).expect("valid"), (*recipient).to_owned());
+        }
+        let random = self.services.randomness.number().expect("random");
+        let mut message = Message::new(MessageId::new(now(), random), arrival, envelope);
+        message.body = Body::from_bytes(&b"text\r\n"[..]);
+        let (done, result) = tokio::sync::oneshot::channel();
+        let state = State::default();
+        self.services.spool.commit(message.clone(), state.clone(), move |stored| drop(done.send(stored.map(drop))));
+        result.await.expect("answered").expect("stored");
+        (message, state)
     }
 
     /// Waits until the spool holds so many messages.

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 
 use basin_core::mail::{Message, MessageId};
-use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
 use basin_core::transport::{Destination, RouteTable, State};
 use basin_spool::{Spool, SpoolFault};
@@ -14,7 +13,7 @@ use crate::control::queue::destinations::DestinationRow;
 use crate::control::{Activity, QueueState, ServerState, Soon};
 use crate::registry::Loaded;
 use crate::services::Services;
-use crate::transport::{Action, Done, LiveIndex};
+use crate::transport::{Action, Done, LiveIndex, Meant};
 
 /// Answers for the server to `basin queue` and `basin sink`.
 pub struct Running {
@@ -45,12 +44,16 @@ impl QueueState for Running {
         self.services.queue.routes()
     }
 
-    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter, by: &'a str) -> Soon<'a, Done> {
-        Box::pin(self.services.queue.act(id, action, filter, by))
+    fn act<'a>(&'a self, id: MessageId, action: &'a Action, meant: &'a Meant, by: &'a str) -> Soon<'a, Done> {
+        Box::pin(self.services.queue.act(id, action, meant, by))
     }
 
     fn destinations(&self) -> Vec<DestinationRow> {
         self.services.queue.destinations().into_iter().map(DestinationRow::from).collect()
+    }
+
+    fn closed(&self) -> Vec<DestinationRow> {
+        self.services.queue.closed().into_iter().map(DestinationRow::from).collect()
     }
 
     fn hold_destination(&self, destination: &Destination, is_held: bool) -> io::Result<bool> {

@@ -39,7 +39,7 @@ mod waiting;
 
 pub use holds::Holds;
 pub use live::LiveIndex;
-pub use operator::{Action, Applied, Done};
+pub use operator::{Action, Applied, Done, Meant};
 pub use remote::Lengths;
 use story::Story;
 pub use story::removed;
@@ -491,6 +491,7 @@ fn end_word(end: End) -> &'static str {
         End::NoRecipients => "no-recipients",
         End::FailedUntold => "failed-untold",
         End::Deleted => "deleted",
+        End::Moved => "moved",
     }
 }
 

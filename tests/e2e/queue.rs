@@ -1,6 +1,7 @@
 //! What operators do to a queue while its server runs, and what the servers behind it see of that.
 
 use std::fs;
+use std::process::Stdio;
 
 use basin_tests::next_hop::{Manners, NextHop};
 use basin_tests::server::TestServer;
@@ -125,8 +126,42 @@ fn an_expired_message_comes_back_and_a_deleted_one_does_not() -> Outcome {
     let bounce = server.maildir("alice").wait_for(1, PATIENCE)?.remove(0);
     let shown = String::from_utf8_lossy(&bounce.octets).into_owned();
     assert!(shown.contains("b@two.example") && shown.contains("Action: failed"), "{shown}");
+    assert!(shown.contains("given up by the operator of this server"), "it is no time-out: {shown}");
     assert!(until_true(PATIENCE, || ids(&server, &[]).len() == 1), "{}", server.log());
     assert_eq!(server.maildir("alice").read()?.len(), 1, "nobody is told of what was deleted");
+    Ok(())
+}
+
+#[test]
+fn mail_for_a_destination_that_is_down_says_so_and_is_moved_whole() -> Outcome {
+    let address = free_address();
+    let server = stuck(address)?;
+    let hop = format!("[{}]:{}", address.ip(), address.port());
+    assert!(until_true(PATIENCE, || ids(&server, &["state=deferred"]).len() == 3), "{}", server.log());
+    assert_eq!(ids(&server, &["state=ready"]).len(), 0);
+    assert_eq!(ids(&server, &["destination=two.example"]).len(), 3, "a domain stands for the server of its route");
+    let waits = format!("waits for {hop}, which is down since ");
+    let list = server.basin_ok(&["queue", "list"])?;
+    assert_eq!(list.matches(&waits).count(), 3, "{list}");
+    let id = one(&server, "domain=two.example");
+    let shown = server.basin_ok(&["queue", "show", &id])?;
+    assert!(shown.contains(&waits) && shown.contains(", next probe at "), "{shown}");
+    let shown: serde_json::Value = serde_json::from_str(&server.basin_ok(&["queue", "show", &id, "--json"])?)?;
+    assert_eq!((&shown["waits_for"][0]["name"], &shown["waits_for"][0]["state"]), (&hop.into(), &"down".into()));
+    let told = until(PATIENCE, || server.basin_ok(&["trace", &id]).ok().filter(|told| told.contains(&waits)));
+    assert!(told.is_some(), "{}", server.basin_ok(&["trace", &id])?);
+    // To delete what others wait for too takes a word more.
+    let refused = server.command(&["queue", "delete", "destination=two.example"]).stdin(Stdio::null()).output()?;
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("the server of its route"), "{why}");
+    let place = server.home().join("export").display().to_string();
+    let said = server.basin_ok(&["queue", "export", "state=deferred", "--to", &place, "--move"])?;
+    assert!(said.starts_with("exported: 3 messages"), "{said}");
+    assert_eq!(ids(&server, &[]).len(), 0);
+    let is_moved = |told: &String| told.contains("moved to another queue by an operator, out of the queue");
+    assert!(until(PATIENCE, || server.basin_ok(&["trace", &id]).ok().filter(is_moved)).is_some());
+    let said = server.basin_ok(&["queue", "retry", "destination=two.example"])?;
+    assert!(said.starts_with("retry: no message of the queue is meant by that"), "{said}");
     Ok(())
 }
 

@@ -10,6 +10,8 @@ use clap::Args;
 
 use crate::cli::Context;
 use crate::cli::table::{print, printable};
+use crate::control::queue::{self, Shown};
+use crate::control::{Client, ClientError};
 use crate::registry::quantity;
 use crate::tracking::parse_time;
 use crate::tracking::search::{Log, Story, Wanted};
@@ -26,6 +28,8 @@ const STORIES_MAX: usize = 1_000;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Reads the tracking log itself, so it needs no running server. Times are relative to the first line.
+Where a server runs, it is asked for which destination a message waits that is down or held; --json has the
+lines of the log alone, and `basin queue show ID --json` has that.
 Examples:
   basin trace 00063a1f2c4d5e-89ab12cd34ef5678
   basin trace --message-id '<20260102.1234@example.org>'
@@ -127,7 +131,8 @@ impl Trace {
                     print(serde_json::to_string(line)? + "\n")?;
                 }
             } else {
-                print(story::tell(id, story) + "\n")?;
+                let waits = waits(context, id, story);
+                print(story::tell(id, story, &waits) + "\n")?;
             }
         }
         if is_more {
@@ -135,6 +140,19 @@ impl Trace {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+// The log has what happened to a message; that nothing happens, and why, the server knows. Where it cannot be asked, the
+// log is all there is.
+fn waits(context: &Context, id: &str, story: &Story) -> Vec<String> {
+    let shown = || -> Option<Shown> {
+        let id = queue::parse_id(id).ok().filter(|_| story::is_here(&story.lines))?;
+        let client = Client::new(&context.load().ok()?.spool);
+        let asked: Result<Shown, ClientError> = client.get(&format!("/v1/queue/{id}"));
+        asked.ok()
+    };
+    let now = crate::clock::now();
+    shown().into_iter().flat_map(|shown| shown.waits_for).map(|destination| destination.why(now)).collect()
 }
 
 // Milliseconds where they matter, seconds and more where they do not.

@@ -203,7 +203,7 @@ fn asked<T: Serialize, E: core::fmt::Display>(result: Result<T, E>) -> Response 
 }
 
 async fn message(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
-    blocking(move || answer(queue::message(server.spool(), &id), |message| json(StatusCode::OK, &message))).await
+    blocking(move || answer(queue::message(server.as_ref(), &id), |message| json(StatusCode::OK, &message))).await
 }
 
 async fn content(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use basin_core::mail::{Message, MessageId};
-use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
 use basin_core::transport::{Destination, RouteTable, State};
 use basin_spool::{Spool, SpoolFault};
@@ -14,7 +13,7 @@ use basin_spool::{Spool, SpoolFault};
 use crate::control::Activity;
 use crate::control::queue::destinations::DestinationRow;
 use crate::registry::Loaded;
-use crate::transport::{Action, Done, LiveIndex};
+use crate::transport::{Action, Done, LiveIndex, Meant};
 
 /// Something that takes its time.
 pub type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,11 +32,18 @@ pub trait QueueState: Send + Sync + 'static {
     /// The routes in force.
     fn routes(&self) -> Arc<RouteTable>;
 
-    /// Does to one message what an operator wants, where the filter selects it; who that is goes into the log.
-    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter, by: &'a str) -> Soon<'a, Done>;
+    /// Does to one message what an operator wants, where it is meant; who that is goes into the log.
+    fn act<'a>(&'a self, id: MessageId, action: &'a Action, meant: &'a Meant, by: &'a str) -> Soon<'a, Done>;
 
     /// Where mail goes, as far as that is known here.
     fn destinations(&self) -> Vec<DestinationRow>;
+
+    /// Those of them where mail does not go now.
+    fn closed(&self) -> Vec<DestinationRow> {
+        let mut rows = self.destinations();
+        rows.retain(|row| !row.is_up());
+        rows
+    }
 
     /// Holds a destination or lets it go, and says whether that is new. It blocks for a short write.
     ///

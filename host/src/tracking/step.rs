@@ -189,7 +189,8 @@ pub enum Step<'a> {
     },
     /// It left the spool: nothing more happens to it.
     Removed {
-        /// How it ended: `delivered`, `failed`, `discarded`, `no-recipients`, `failed-untold`, `deleted`.
+        /// How it ended: `delivered`, `failed`, `discarded`, `no-recipients`, `failed-untold`, `deleted`,
+        /// `moved`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         end: Option<Text<'a>>,
     },
@@ -232,6 +233,8 @@ pub enum Operation {
     Expired,
     /// Deleted it without one.
     Deleted,
+    /// Moved it to another queue.
+    Moved,
     /// Put it in from an export.
     Imported,
 }
@@ -246,6 +249,7 @@ impl Operation {
             Self::Rerouted => "rerouted",
             Self::Expired => "expired",
             Self::Deleted => "deleted",
+            Self::Moved => "moved to another queue",
             Self::Imported => "imported",
         }
     }

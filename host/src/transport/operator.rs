@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use basin_core::event::EventSet;
 use basin_core::mail::{Message, MessageId, RecipientId};
-use basin_core::queue::index::{Filter, Index, Query, Row};
+use basin_core::queue::index::{Closed, Filter, Index, Query, Row};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Change, End, Stage, State, Transport, TransportPolicy, Whom, Work};
 use basin_spool::SpoolFault;
@@ -39,6 +39,17 @@ pub enum Action {
     Expire,
     /// It is removed, and nobody is told.
     Delete,
+    /// It is removed because another queue has it now.
+    Move,
+}
+
+/// Which messages an operator means, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Meant {
+    /// The filter.
+    pub filter: Filter,
+    /// Where mail did not go then: it decides in which state a message is.
+    pub closed: Arc<Closed>,
 }
 
 impl Action {
@@ -51,6 +62,7 @@ impl Action {
             Self::Reroute { .. } => "reroute",
             Self::Expire => "expire",
             Self::Delete => "delete",
+            Self::Move => "move",
         }
     }
 
@@ -63,6 +75,7 @@ impl Action {
             Self::Reroute { to } => (Operation::Rerouted, Some(to.as_deref().unwrap_or("back"))),
             Self::Expire => (Operation::Expired, None),
             Self::Delete => (Operation::Deleted, None),
+            Self::Move => (Operation::Moved, None),
         };
         OperatorActed { message, did, by, detail }.record(tracking);
     }
@@ -79,7 +92,16 @@ impl Action {
             Self::Retry => Some(Change::Release),
             Self::Reroute { to } => Some(Change::Reroute(whom, to.clone())),
             Self::Expire => Some(Change::Expire(whom, None)),
-            Self::Delete => Some(Change::Delete),
+            Self::Delete | Self::Move => Some(Change::Delete),
+        }
+    }
+
+    /// How a message ends by it, where it removes messages.
+    pub fn removes(&self) -> Option<End> {
+        match self {
+            Self::Delete => Some(End::Deleted),
+            Self::Move => Some(End::Moved),
+            Self::Hold { .. } | Self::Release | Self::Retry | Self::Reroute { .. } | Self::Expire => None,
         }
     }
 
@@ -91,12 +113,12 @@ impl Action {
         &self,
         policy: Arc<TransportPolicy>,
         (message, state): (Message, State),
-        filter: &Filter,
+        meant: &Meant,
         now: Timestamp,
     ) -> Applied {
-        let Some(whom) = chosen(&message, &state, filter, &policy, now) else { return Applied::Unselected };
-        if *self == Self::Delete {
-            return Applied::Remove(Box::new(message), End::Deleted);
+        let Some(whom) = chosen(&message, &state, meant, &policy, now) else { return Applied::Unselected };
+        if let Some(end) = self.removes() {
+            return Applied::Remove(Box::new(message), end);
         }
         let Some(change) = self.change(&state, whom) else { return Applied::Unchanged };
         // Whether sinks listen does not matter: the machine is left where it first writes.
@@ -146,10 +168,11 @@ pub enum Done {
     Failed(String),
 }
 
-fn chosen(message: &Message, state: &State, filter: &Filter, policy: &TransportPolicy, now: Timestamp) -> Option<Whom> {
+fn chosen(message: &Message, state: &State, meant: &Meant, policy: &TransportPolicy, now: Timestamp) -> Option<Whom> {
     let mut index = Index::default();
     index.put(&Row::of(message, state));
-    let mut query = Query::new(filter.clone(), policy.routes.clone(), now);
+    let query = Query::new(meant.filter.clone(), policy.routes.clone(), now);
+    let mut query = query.with_closed(meant.closed.clone());
     let Some(places) = index.select(&mut query, &message.id)?.recipients else { return Some(Whom::Everybody) };
     // A row has the recipients that are not final, in their order.
     let waiting = message.envelope.recipients.iter().filter(|recipient| !recipient.outcome.is_final());
@@ -158,8 +181,8 @@ fn chosen(message: &Message, state: &State, filter: &Filter, policy: &TransportP
 }
 
 impl Queue {
-    /// Does to one message what an operator wants, where the filter still selects it.
-    pub async fn act(&self, id: MessageId, action: &Action, filter: &Filter, by: &str) -> Done {
+    /// Does to one message what an operator wants, where it is still meant.
+    pub async fn act(&self, id: MessageId, action: &Action, meant: &Meant, by: &str) -> Done {
         if !self.shared.parts.spool.contains(&id) {
             return Done::Gone;
         }
@@ -177,9 +200,9 @@ impl Queue {
         }
         // A task of its own: who asked may go away, and what was seized must be given back all the same.
         let (shared, seized) = (self.shared.clone(), id.clone());
-        let (action, filter, by) = (action.clone(), filter.clone(), by.to_owned());
+        let (action, meant, by) = (action.clone(), meant.clone(), by.to_owned());
         let acted = tokio::spawn(async move {
-            let done = shared.act(&seized, &action, &filter, &by).await;
+            let done = shared.act(&seized, &action, &meant, &by).await;
             let is_gone = done == Done::Changed && !shared.parts.spool.contains(&seized);
             shared.rested(&seized, After::Nothing);
             // A worker takes it up where it stands now and puts it on the lists it belongs to.
@@ -215,23 +238,23 @@ impl Queue {
 }
 
 impl Shared {
-    async fn act(&self, id: &MessageId, action: &Action, filter: &Filter, by: &str) -> Done {
+    async fn act(&self, id: &MessageId, action: &Action, meant: &Meant, by: &str) -> Done {
         let (spool, wanted) = (self.parts.spool.clone(), id.clone());
         let loaded = tokio::task::spawn_blocking(move || spool.load(&wanted)).await;
         let (message, state) = match loaded.unwrap_or(Err(SpoolFault::Closed)) {
             Ok(Some(loaded)) => loaded,
             Ok(None) => return Done::Gone,
             // What cannot be read can at least be taken out.
-            Err(_) if *action == Action::Delete => {
+            Err(fault) => {
+                let Some(end) = action.removes() else { return Done::Failed(fault.to_string()) };
                 return self.written(id, self.remove(id.clone()).await, |shared| {
                     action.told(id, by, &shared.parts.tracking);
-                    shared.parts.tracking.note(id, &story::removed(End::Deleted));
+                    shared.parts.tracking.note(id, &story::removed(end));
                 });
             }
-            Err(fault) => return Done::Failed(fault.to_string()),
         };
         let mut story = Story::of(&message, &state, false);
-        match action.apply(self.parts.policy.load_full(), (message, state), filter, now()) {
+        match action.apply(self.parts.policy.load_full(), (message, state), meant, now()) {
             Applied::Save(message, state) => {
                 let saved = self.save((*message).clone(), state).await;
                 self.written(id, saved, |shared| {

@@ -62,6 +62,11 @@ impl Queue {
         self.shared.lock().schedule.destinations().collect()
     }
 
+    /// Those of them where mail does not go now.
+    pub fn closed(&self) -> Vec<DestinationView> {
+        self.shared.lock().schedule.closed().collect()
+    }
+
     /// Holds the destinations of that list, and keeps it from now on.
     pub fn keep_holds(&self, holds: Holds) {
         let mut kept = self.shared.holds.lock().unwrap_or_else(PoisonError::into_inner);

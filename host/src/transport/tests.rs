@@ -1,35 +1,7 @@
-use basin_core::addr::Address;
-use basin_core::mail::{Arrival, Body, Envelope, Origin};
 use basin_core::queue::index::Filter;
 
 use super::*;
 use crate::harness::Harness;
-
-async fn store(harness: &Harness, recipients: &[&str]) -> (Message, State) {
-    let arrival = Arrival {
-        origin: Origin::Smtp,
-        at: now(),
-        listener: "inbound".into(),
-        client: None,
-        server: None,
-        helo: None,
-        is_esmtp: true,
-        session: None,
-        depth: 0,
-        vouched: Default::default(),
-    };
-    let mut envelope = Envelope::new(Address::parse("alice@basin.example").ok());
-    for recipient in recipients {
-        envelope.add(Address::parse(recipient).expect("valid"), (*recipient).to_owned());
-    }
-    let random = harness.services.randomness.number().expect("random");
-    let mut message = Message::new(MessageId::new(now(), random), arrival, envelope);
-    message.body = Body::from_bytes(&b"text\r\n"[..]);
-    let (done, result) = oneshot::channel();
-    harness.services.spool.commit(message.clone(), State::default(), move |stored| drop(done.send(stored.map(drop))));
-    result.await.expect("answered").expect("stored");
-    (message, State::default())
-}
 
 async fn until(condition: impl Fn() -> bool) {
     let reached = async {
@@ -43,7 +15,7 @@ async fn until(condition: impl Fn() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_spool_has_at_the_start_is_delivered_once() {
     let harness = Harness::start();
-    let (message, _) = store(&harness, &["alice@basin.example", "bob@basin.example"]).await;
+    let (message, _) = harness.store(&["alice@basin.example", "bob@basin.example"]).await;
     let Harness { services, home, .. } = harness;
     services.spool.close();
     drop(services);
@@ -60,8 +32,8 @@ async fn a_mailbox_that_cannot_be_written_is_tried_again() {
     let mail = harness.home.path().join("mail");
     std::fs::write(&mail, "in the way").expect("can be written");
     let _workers = harness.services.queue.run(&harness.services.stopper.subscribe());
-    let (message, state) = store(&harness, &["bob@basin.example"]).await;
-    let everything = Filter::default();
+    let (message, state) = harness.store(&["bob@basin.example"]).await;
+    let everything = Meant::default();
     harness.services.queue.stored(message.clone(), state);
     until(|| harness.services.spool.list().iter().any(|summary| summary.attempts == 1)).await;
     until(|| harness.services.queue.busy() == 0).await;
@@ -79,7 +51,7 @@ async fn a_mailbox_that_cannot_be_written_is_tried_again() {
 async fn a_recipient_that_is_gone_makes_a_notification_for_the_sender() {
     let harness = Harness::start();
     let _workers = harness.services.queue.run(&harness.services.stopper.subscribe());
-    let (message, state) = store(&harness, &["gone@basin.example", "bob@basin.example"]).await;
+    let (message, state) = harness.store(&["gone@basin.example", "bob@basin.example"]).await;
     harness.services.queue.stored(message, state);
     harness.wait_for_messages(0).await;
     assert_eq!(harness.mails("bob").len(), 1);
@@ -90,12 +62,12 @@ async fn a_recipient_that_is_gone_makes_a_notification_for_the_sender() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_deletes_what_nobody_works_on() {
     let harness = Harness::start();
-    let (message, _) = store(&harness, &["bob@basin.example"]).await;
+    let (message, _) = harness.store(&["bob@basin.example"]).await;
     let queue = &harness.services.queue;
     let delete = |filter: &str| {
-        let filter = Filter::parse(filter).expect("a filter");
+        let meant = Meant { filter: Filter::parse(filter).expect("a filter"), ..Meant::default() };
         let id = message.id.clone();
-        async move { queue.act(id, &Action::Delete, &filter, "tester").await }
+        async move { queue.act(id, &Action::Delete, &meant, "tester").await }
     };
     assert_eq!(delete("size>1G").await, Done::Gone, "the filter is applied to the message as it is");
     assert_eq!(delete("recipient=bob@*").await, Done::Changed);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::machine::{End, Transport, TransportPolicy, Work};
-use super::submission::{EXPIRED, expired};
+use super::submission::{EXPIRED, expired, given_up};
 use crate::event::EventSet;
 use crate::mail::{Handover, Last, Message, Outcome, Recipient, RecipientId};
 use crate::reply::{Class, Reply};
@@ -149,10 +149,11 @@ impl Transport {
         }
     }
 
-    /// Fails those recipients because their time is over.
+    /// Fails those recipients because their time is over, or an operator says so.
     pub(super) fn expire(&mut self, whom: &Whom, last: Option<&Reply>, now: Timestamp) {
         // The schedule may say so of jobs that were changed since; an operator says so at any time.
-        if matches!(whom, Whom::At(_)) {
+        let is_by_time = matches!(whom, Whom::At(_));
+        if is_by_time {
             if now < self.end_of_life() {
                 return;
             }
@@ -166,7 +167,12 @@ impl Transport {
                     (None, None)
                 }
             };
-            let reply = last.cloned().or(own).map_or_else(never_tried, |reply| expired(&reply.shortened()));
+            let answer = last.cloned().or(own).map(|reply| reply.shortened());
+            let reply = match &answer {
+                _ if !is_by_time => given_up(answer.as_ref()),
+                Some(answer) => expired(answer),
+                None => never_tried(),
+            };
             recipient.outcome = Outcome::Failed { reply, last: attempt };
             self.is_changed = true;
         }
@@ -217,7 +223,11 @@ impl Transport {
         for recipient in &mut Arc::make_mut(&mut self.message.envelope).recipients {
             match &mut recipient.outcome {
                 Outcome::Held { .. } => recipient.outcome = Outcome::Pending,
-                Outcome::Deferred { until, .. } => *until = (*until).min(now),
+                Outcome::Deferred { until, attempts, .. } => {
+                    // An attempt before its time says nothing of how long to wait after it: it is not counted.
+                    *attempts = attempts.saturating_sub(u32::from(*until > now));
+                    *until = (*until).min(now);
+                }
                 Outcome::Pending | Outcome::Delivered { .. } | Outcome::Failed { .. } => {}
             }
         }

@@ -121,6 +121,8 @@ pub enum End {
     FailedUntold,
     /// An operator deleted it.
     Deleted,
+    /// An operator moved it to another queue.
+    Moved,
 }
 
 /// A stored message on its way.

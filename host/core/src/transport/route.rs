@@ -1,5 +1,6 @@
 //! Where mail goes that is not for a mailbox here.
 
+use core::borrow::Borrow;
 use core::fmt;
 use std::sync::Arc;
 
@@ -27,6 +28,13 @@ impl Destination {
 
     /// The text, for people, logs and filters.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that a set of destinations can be asked by name: equality and hash are those of the text.
+impl Borrow<str> for Destination {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -110,9 +110,21 @@ impl Waiting {
 /// How the reply of a recipient begins whose time was over.
 pub(super) const EXPIRED: &str = "delivery time expired";
 
-/// Whether a recipient that failed with this reply did so because its time was over, and not by a refusal.
+/// How the reply of a recipient begins that an operator gave up.
+const GIVEN_UP: &str = "given up by the operator of this server";
+
+/// Whether a recipient that failed with this reply did so because its time was over or an operator gave it up, and not
+/// by a refusal.
 pub fn is_expired(reply: &Reply) -> bool {
-    reply.lines().first().is_some_and(|line| line.starts_with(EXPIRED))
+    reply.lines().first().is_some_and(|line| line.starts_with(EXPIRED) || line.starts_with(GIVEN_UP))
+}
+
+/// The reply of a recipient that an operator let fail, with the last answer where there was one. Not X.4.7: its sender
+/// is not to read that time ran out (RFC 3463 §3.4: X.3.0, other mail system status).
+pub(super) fn given_up(last: Option<&Reply>) -> Reply {
+    let behind =
+        last.map_or_else(|| "no server had taken it".to_owned(), |last| format!("the last answer was: {last}"));
+    Reply::with(554, 3, 0, format!("{GIVEN_UP}; {behind}"))
 }
 
 /// The reply of a recipient that was tried for too long (RFC 3463 §3.5: X.4.7, delivery time expired).

@@ -1,16 +1,18 @@
 //! `basin queue hold|release|retry|reroute|expire|delete`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use basin_core::addr::check_domain;
 use basin_core::mail::MessageId;
-use basin_core::queue::index::parse_time;
+use basin_core::queue::index::{Filter, GroupBy, parse_time};
 use serde_json::json;
 
 use super::desk::Desk;
-use super::selection::{Selection, confirmed};
+use super::nothing;
+use super::selection::{Asked, Selection, confirmed};
 use crate::cli::table::print;
 use crate::control::queue::act::{ActReport, ActRequest};
 use crate::control::queue::ask::ListRequest;
@@ -76,7 +78,8 @@ pub(super) struct Release {
 
 /// Arguments of `basin queue retry`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  basin queue retry 'destination=example.org'")]
+#[command(after_help = "Example:\n  basin queue retry 'destination=example.org'
+A destination that is down is probed at once. An attempt before its time does not lengthen the waits after it.")]
 pub(super) struct Retry {
     #[command(flatten)]
     common: Common,
@@ -182,6 +185,7 @@ fn hop(text: &str) -> anyhow::Result<String> {
 #[derive(Debug, Default)]
 struct Sum {
     matched: u64,
+    meant: Vec<(String, String)>,
     changed: u64,
     unchanged: u64,
     gone: u64,
@@ -204,9 +208,12 @@ impl Common {
         if self.all && !self.yes && !self.dry_run && !confirmed(&format!("This will {word} every message."))? {
             return Ok(ExitCode::FAILURE);
         }
+        if !self.is_meant(desk, action, &asked)? {
+            return Ok(ExitCode::FAILURE);
+        }
         // A message that left while it was changed did what was asked for; one that was not there did not.
         let mut sum = Sum { unknown: unknown(desk, &asked.ids)?, ..Sum::default() };
-        for filter in asked.filters {
+        for filter in &asked.filters {
             let mut after = None;
             loop {
                 let request = ActRequest {
@@ -228,12 +235,31 @@ impl Common {
             }
         }
         print(if self.json { sum.json(word, self.dry_run) } else { sum.text(word, self.dry_run) })?;
+        if sum.matched == 0 && !self.json && asked.ids.is_empty() {
+            print(nothing::hint(desk, &asked.filters)?)?;
+        }
         let is_done = sum.busy.is_empty() && sum.failed == 0 && sum.unknown.is_empty();
         Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
 impl Common {
+    // A domain may stand for a server with the mail of others. Where nothing can be undone, that is said before.
+    fn is_meant(&self, desk: &Desk, action: &Action, asked: &Asked) -> anyhow::Result<bool> {
+        let is_final = action.removes().is_some() || *action == Action::Expire;
+        let Some(filter) = asked.filters.first().filter(|_| is_final && !self.yes && !self.dry_run) else {
+            return Ok(true);
+        };
+        if !Filter::parse(filter)?.groupings().contains(&GroupBy::Destination) {
+            return Ok(true);
+        }
+        let (action, word) = (action.clone(), action.word());
+        let request = ActRequest { action, filter: filter.clone(), after: None, is_dry_run: true, busy_wait_ms: 0 };
+        let meant = desk.act(request)?.meant;
+        let stands: Vec<String> = meant.iter().map(|(name, destination)| stands_for(name, destination)).collect();
+        Ok(stands.is_empty() || confirmed(&format!("This will {word} by {}.", stands.join("; ")))?)
+    }
+
     // Holds a destination or lets it go.
     fn destination(&self, desk: &Desk, destination: String, is_held: bool) -> anyhow::Result<ExitCode> {
         if !self.selection.is_empty() || self.all || self.dry_run {
@@ -277,6 +303,7 @@ fn report_lines(word: &str, report: &ActReport) -> anyhow::Result<String> {
 impl Sum {
     fn add(&mut self, report: ActReport) {
         self.matched += report.matched;
+        self.meant = report.meant;
         self.changed += report.changed.len() as u64;
         self.unchanged += report.unchanged;
         self.gone += report.gone;
@@ -291,6 +318,7 @@ impl Sum {
             "action": word,
             "dry_run": is_dry_run,
             "matched": self.matched,
+            "meant": self.meant.iter().cloned().collect::<BTreeMap<_, _>>(),
             "changed": self.changed,
             "unchanged": self.unchanged,
             "gone": self.gone,
@@ -303,11 +331,16 @@ impl Sum {
 
     fn text(&self, word: &str, is_dry_run: bool) -> String {
         let messages = |count: u64| format!("{count} message{}", if count == 1 { "" } else { "s" });
-        let mut text = if is_dry_run {
+        let mut text = if self.matched == 0 && self.unknown.is_empty() {
+            format!("{word}: no message of the queue is meant by that, nothing was changed\n")
+        } else if is_dry_run {
             format!("{word}: {} meant, nothing was changed\n", messages(self.matched))
         } else {
             format!("{word}: {} changed\n", messages(self.changed))
         };
+        for (name, destination) in &self.meant {
+            text.push_str(&format!("  {}\n", stands_for(name, destination)));
+        }
         let mut line = |count: u64, what: &str| {
             if count > 0 {
                 text.push_str(&format!("  {}: {what}\n", messages(count)));
@@ -321,6 +354,12 @@ impl Sum {
         line(self.unknown.len() as u64, &format!("not in the queue, perhaps delivered{}", named(&self.unknown)));
         text
     }
+}
+
+fn stands_for(name: &str, destination: &str) -> String {
+    format!(
+        "destination={name} is all mail for {destination}, the server of its route; domain={name} is about that domain alone"
+    )
 }
 
 fn named(ids: &[MessageId]) -> String {

@@ -79,7 +79,7 @@ impl Desk {
     pub(super) fn message(&self, id: &str) -> anyhow::Result<Shown> {
         match self {
             Self::Server(client) => Ok(client.get(&format!("/v1/queue/{}", queue::parse_id(id)?))?),
-            Self::Spool(offline, _) => Ok(queue::message(offline.spool(), id)?),
+            Self::Spool(offline, _) => Ok(queue::message(offline.as_ref(), id)?),
         }
     }
 

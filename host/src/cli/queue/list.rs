@@ -6,8 +6,10 @@ use basin_core::mail::MessageId;
 use basin_core::time::Timestamp;
 
 use super::desk::Desk;
+use super::nothing;
 use super::selection::Selection;
 use crate::cli::table::{Table, print};
+use crate::clock::now;
 use crate::control::queue::ask::{ListRequest, PAGE_ROWS_MAX, Page, Row};
 
 /// Messages that are shown to a person who does not say how many.
@@ -40,7 +42,7 @@ impl List {
         let after = self.after.as_deref().map(crate::control::queue::parse_id).transpose()?;
         let mut left = self.limit.unwrap_or(if self.json { usize::MAX } else { SHOWN });
         let (mut printed, mut more) = (0, None);
-        for filter in asked.filters {
+        for filter in &asked.filters {
             let mut after = after.clone();
             while left > 0 {
                 let limit = left.min(PAGE_ROWS_MAX);
@@ -58,6 +60,9 @@ impl List {
         }
         if !self.json {
             print(footer(printed, self.selection.is_empty(), more.as_ref()))?;
+            if printed == 0 && !asked.filters.iter().all(String::is_empty) {
+                print(nothing::hint(desk, &asked.filters)?)?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -101,14 +106,20 @@ fn text(rows: &[Row]) -> String {
             row.attempts.to_string(),
             format!("<{}>", row.sender),
             to,
-            reason(row.reason.as_deref(), row.next_attempt),
+            why(row, now()),
         ]);
     }
     table.text()
 }
 
-fn reason(reason: Option<&str>, next_attempt: Option<Timestamp>) -> String {
-    match (reason, next_attempt) {
+/// Why a message waits, and until when.
+pub(super) fn why(row: &Row, now: Timestamp) -> String {
+    if let Some(first) = row.waits_for.first().filter(|_| row.state.is_waiting()) {
+        let more = row.waits_for.len() - 1;
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more destinations)") };
+        return first.why(now) + &more;
+    }
+    match (row.reason.as_deref(), row.next_attempt) {
         (Some(reason), None) => reason.to_owned(),
         (Some(reason), Some(at)) => format!("until {}: {reason}", at.to_rfc3339()),
         (None, Some(at)) => format!("until {}", at.to_rfc3339()),

@@ -9,6 +9,7 @@ use crate::cli::Context;
 mod act;
 mod desk;
 mod list;
+mod nothing;
 mod offline;
 mod selection;
 mod show;
@@ -25,9 +26,13 @@ Messages are named by id, or chosen by filters, all of which must hold:
   FIELD=PATTERN   FIELD!=PATTERN   a pattern may have * and alternatives between |; case does not matter
   FIELD~TEXT      FIELD!~TEXT      the text stands anywhere in the field
   FIELD>N  >=  <  <=  =            for fields that are numbers, sizes (1M) or times (90s, 30m, 2h, 5d)
-Fields: id, sender, recipient, domain, destination, state (submission, ready, deferred, held, bad, ended,
-damaged), reply, origin; age, next, size, attempts, priority, recipients. <> is the null sender.
-recipient, domain, destination and reply look at recipients that still wait.
+Fields: id, sender, recipient, domain, destination, state, reply, origin; age, next, size, attempts,
+priority, recipients. <> is the null sender.
+recipient, domain, destination and reply look at recipients that still wait. A domain as destination is
+the server of its route, with all mail that goes there; domain= is about one domain alone.
+States: submission (sinks judge it), ready (it may leave now), deferred (it waits for its next attempt, or
+for a destination that is down or held), held (by a sink or an operator), bad, ended, damaged.
+state=waiting is the first three: all that goes on without an operator.
 
 Examples:
   basin queue list 'domain=example.org' 'age>2h'

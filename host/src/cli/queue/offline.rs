@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use basin_core::mail::{Message, MessageId};
-use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
 use basin_core::transport::{Destination, RouteTable, State, TransportPolicy};
 use basin_spool::{Options, RealStorage, Spool, SpoolFault};
@@ -18,7 +17,7 @@ use crate::control::{QueueState, Soon};
 use crate::privileges::Identity;
 use crate::telemetry::records::OperatorActed;
 use crate::tracking::{Operation, Tracking};
-use crate::transport::{Action, Applied, Done, Holds, LiveIndex, removed};
+use crate::transport::{Action, Applied, Done, Holds, LiveIndex, Meant, removed};
 
 /// A spool that this process opened, with the index of what is in it.
 pub(super) struct Offline {
@@ -46,14 +45,14 @@ impl Offline {
         Ok(Self { spool, index, policy, tracking: tracking.unwrap_or_default(), holds })
     }
 
-    async fn applied(&self, id: &MessageId, action: &Action, filter: &Filter, by: &str) -> Done {
+    async fn applied(&self, id: &MessageId, action: &Action, meant: &Meant, by: &str) -> Done {
         let loaded = match self.spool.load(id) {
             Ok(Some(loaded)) => loaded,
             Ok(None) => return Done::Gone,
-            Err(_) if *action == Action::Delete => return self.done(self.remove(id).await, id, action, by),
+            Err(_) if action.removes().is_some() => return self.done(self.remove(id).await, id, action, by),
             Err(fault) => return Done::Failed(fault.to_string()),
         };
-        match action.apply(self.policy.clone(), loaded, filter, self.now()) {
+        match action.apply(self.policy.clone(), loaded, meant, self.now()) {
             Applied::Save(message, state) => self.done(self.save(*message, state).await, id, action, by),
             Applied::Remove(_, end) => {
                 let done = self.done(self.remove(id).await, id, action, by);
@@ -112,8 +111,8 @@ impl QueueState for Offline {
         self.policy.routes.clone()
     }
 
-    fn act<'a>(&'a self, id: MessageId, action: &'a Action, filter: &'a Filter, by: &'a str) -> Soon<'a, Done> {
-        Box::pin(async move { self.applied(&id, action, filter, by).await })
+    fn act<'a>(&'a self, id: MessageId, action: &'a Action, meant: &'a Meant, by: &'a str) -> Soon<'a, Done> {
+        Box::pin(async move { self.applied(&id, action, meant, by).await })
     }
 
     fn destinations(&self) -> Vec<DestinationRow> {

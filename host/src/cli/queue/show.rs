@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use basin_core::mail::{Handover, Outcome, Recipient};
+use basin_core::time::Timestamp;
 use basin_core::transport::{Stage, State};
 
 use super::desk::Desk;
 use crate::cli::table::{Table, print, print_json, printable};
+use crate::clock::now;
 use crate::control::queue::Shown;
 use crate::registry::quantity::show_size;
 
@@ -33,7 +35,7 @@ impl Show {
         if self.json {
             print_json(&shown)?
         } else {
-            print(show_text(&shown))?
+            print(show_text(&shown, now()))?
         };
         Ok(ExitCode::SUCCESS)
     }
@@ -46,7 +48,7 @@ impl Cat {
     }
 }
 
-fn show_text(shown: &Shown) -> String {
+fn show_text(shown: &Shown, now: Timestamp) -> String {
     let mut table = Table::plain();
     let arrival = &shown.arrival;
     let from = shown.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -60,18 +62,21 @@ fn show_text(shown: &Shown) -> String {
     }
     table.row(["session", arrival.session.as_deref().unwrap_or("-")]);
     table.row(["size".to_owned(), show_size(shown.size)]);
-    table.row(["stage".to_owned(), stage(&shown.state)]);
+    table.row(["stage".to_owned(), stage(&shown.state, now)]);
+    for destination in &shown.waits_for {
+        table.row(["waits".to_owned(), destination.why(now)]);
+    }
     table.row(["tries".to_owned(), shown.state.attempts.to_string()]);
     table.row(["from".to_owned(), format!("<{from}>")]);
     for recipient in &shown.envelope.recipients {
         let via = recipient.route_domain.as_ref().map(|hop| format!(" by way of {hop}")).unwrap_or_default();
-        table.row(["to".to_owned(), format!("<{}>{via} {}", recipient.address, outcome(recipient))]);
+        table.row(["to".to_owned(), format!("<{}>{via} {}", recipient.address, outcome(recipient, now))]);
     }
     let header: String = shown.header.lines().map(|line| printable(line) + "\n").collect();
     table.text() + "\n" + &header
 }
 
-fn stage(state: &State) -> String {
+fn stage(state: &State, now: Timestamp) -> String {
     let stage = match &state.stage {
         Stage::Submission => "submission".to_owned(),
         Stage::Delivery => "delivery".to_owned(),
@@ -79,10 +84,13 @@ fn stage(state: &State) -> String {
         Stage::Held { reason, .. } => format!("held: {reason}"),
         Stage::Bad { reason } => format!("bad: {reason}"),
     };
-    state.not_before.map_or(stage.clone(), |at| format!("{stage}, not before {}", at.to_rfc3339()))
+    state
+        .not_before
+        .filter(|at| *at > now)
+        .map_or(stage.clone(), |at| format!("{stage}, not before {}", at.to_rfc3339()))
 }
 
-fn outcome(recipient: &Recipient) -> String {
+fn outcome(recipient: &Recipient, now: Timestamp) -> String {
     let word = recipient.outcome.word();
     match &recipient.outcome {
         Outcome::Pending => word.to_owned(),
@@ -93,7 +101,9 @@ fn outcome(recipient: &Recipient) -> String {
         Outcome::Deferred { until, reply, attempts, last } => {
             let host = last.as_ref().and_then(|last| last.host.as_deref());
             let by = host.map(|host| format!(" by {host}")).unwrap_or_default();
-            format!("{word}{by} until {}, attempt {attempts}: {reply}", until.to_rfc3339())
+            // What was put off until a time that has passed is due, and waits for something else.
+            let until = if *until > now { format!(" until {}", until.to_rfc3339()) } else { ", due again".to_owned() };
+            format!("{word}{by}{until}, attempt {attempts}: {reply}")
         }
         Outcome::Failed { reply, .. } => format!("{word}: {reply}"),
         Outcome::Held { reason } => format!("{word}: {reason}"),

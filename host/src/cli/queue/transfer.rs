@@ -11,6 +11,7 @@ use basin_core::mail::MessageId;
 use bytes::Bytes;
 
 use super::desk::Desk;
+use super::nothing;
 use super::selection::Selection;
 use crate::cli::table::print;
 use crate::control::queue::act::ActRequest;
@@ -29,6 +30,7 @@ Each message becomes ID.eml, its octets, and ID.json, everything else. The messa
 --move each is held before it is read and deleted when it is on disk, so that it is delivered by one queue alone.
 Examples:
   basin queue export --to /var/tmp/queue --all
+  basin queue export 'state=waiting' --to /mnt/other --move
   basin queue export 'domain=example.org' --to /mnt/other --move")]
 pub(super) struct Export {
     #[command(flatten)]
@@ -65,7 +67,8 @@ impl Export {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.to);
         made.with_context(|| format!("cannot make {}", self.to.display()))?;
         let (mut exported, mut left) = (0_u64, 0_u64);
-        for filter in self.selection.asked()?.filters {
+        let asked = self.selection.asked()?;
+        for filter in &asked.filters {
             let mut after = None;
             loop {
                 let page = desk.list(&ListRequest { filter: filter.clone(), after, limit: PAGE_ROWS_MAX })?;
@@ -84,6 +87,9 @@ impl Export {
         }
         sync(&self.to)?;
         print(format!("exported: {exported} messages to {}\n", self.to.display()))?;
+        if exported + left == 0 {
+            print(nothing::hint(desk, &asked.filters)?)?;
+        }
         if left > 0 {
             print(format!(
                 "  {left} messages: being delivered at this moment, or delivered meanwhile; they were left\n"
@@ -116,7 +122,7 @@ impl Export {
         self.write(&packet, &content).with_context(|| format!("cannot write message {id}"))?;
         if self.is_move {
             sync(&self.to)?;
-            act(desk, id, Action::Delete)?;
+            act(desk, id, Action::Move)?;
         }
         Ok(true)
     }

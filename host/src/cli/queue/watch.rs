@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::desk::Desk;
 use super::selection::Selection;
-use super::summary;
+use super::{list, summary};
 use crate::cli::table::{Table, print};
+use crate::clock::now;
 use crate::control::queue::ask::{ChangeRow, Changes, SummaryRequest};
 
 /// Time between two looks.
@@ -87,13 +88,14 @@ fn changes_text(last: &VecDeque<ChangeRow>) -> String {
     let mut table = Table::new(&["CHANGE", "ID", "STATE", "TO", "WHY"]);
     for change in last.iter().rev() {
         let row = change.row.as_ref();
+        let why = row.map_or_else(|| "-".to_owned(), |row| list::why(row, now()));
         let to = row.and_then(|row| row.recipients.first()).map_or("-", |recipient| recipient.address.as_str());
         table.row([
             change.change.as_str(),
             change.id.as_str(),
             row.map_or("-", |row| row.state.word()),
             to,
-            row.and_then(|row| row.reason.as_deref()).unwrap_or("-"),
+            why.as_str(),
         ]);
     }
     table.text()

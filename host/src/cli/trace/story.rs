@@ -17,8 +17,15 @@ struct Cost {
     fuel: u64,
 }
 
-/// Tells the story of a message: where it came from, each step with its time after the first, what it cost.
-pub(super) fn tell(id: &str, story: &Story) -> String {
+/// Whether the last of these lines leave a message in the queue.
+pub(super) fn is_here(lines: &[Line<'_>]) -> bool {
+    let came_or_went = lines.iter().rfind(|line| matches!(line.step, Step::Received { .. } | Step::Removed { .. }));
+    came_or_went.is_some_and(|line| matches!(line.step, Step::Received { .. }))
+}
+
+/// Tells the story of a message: where it came from, each step with its time after the first, what it waits for now,
+/// what it cost.
+pub(super) fn tell(id: &str, story: &Story, waits: &[String]) -> String {
     let Some(first) = story.lines.first() else { return format!("message {id}: nothing is known\n") };
     let mut text = format!("message {}, first seen {}\n", plain(id), first.at.to_rfc3339());
     for line in &story.lines {
@@ -29,18 +36,21 @@ pub(super) fn tell(id: &str, story: &Story) -> String {
         text.push_str(&format!("{:>12}  {} further steps, left out here\n", "", story.left_out));
     }
     text.push_str(&format!("{:>12}  {}\n", "=", ending(&story.lines)));
+    for why in waits {
+        text.push_str(&format!("{:>12}  {}\n", "", plain(why)));
+    }
     text + &costs(&story.lines)
 }
 
 fn ending(lines: &[Line<'_>]) -> String {
     // The last word on each recipient.
     let mut recipients: BTreeMap<&str, &'static str> = BTreeMap::new();
-    let mut is_here = false;
+    let mut end = None;
     let mut is_known = false;
     for line in lines {
         match &line.step {
-            Step::Received { .. } => (is_here, is_known) = (true, true),
-            Step::Removed { .. } => is_here = false,
+            Step::Received { .. } => is_known = true,
+            Step::Removed { end: how } => end = how.as_deref(),
             Step::Refused { .. } => return "refused; it was never in the queue".to_owned(),
             Step::Delivered { recipient, .. } => drop(recipients.insert(recipient, "delivered")),
             Step::Deferred { recipient, .. } => drop(recipients.insert(recipient, "waiting")),
@@ -64,7 +74,13 @@ fn ending(lines: &[Line<'_>]) -> String {
         .filter(|word| count(word) > 0)
         .map(|word| format!("{} {word}", count(word)))
         .collect();
-    parts.push(match (is_known, is_here) {
+    // What an operator took out did not come to its own end.
+    parts.extend(match end {
+        Some("deleted") => Some("deleted by an operator".to_owned()),
+        Some("moved") => Some("moved to another queue by an operator".to_owned()),
+        Some(_) | None => None,
+    });
+    parts.push(match (is_known, is_here(lines)) {
         (_, true) => "in the queue".to_owned(),
         (true, false) => "out of the queue".to_owned(),
         (false, false) => "the log does not say that it was accepted".to_owned(),
@@ -226,7 +242,7 @@ mod tests {
             Step::Removed { end: None },
         ];
         let lines = steps.into_iter().zip(0..).map(|(step, at)| line(at * 100, step)).collect();
-        let text = tell("m1", &Story { lines, left_out: 0 });
+        let text = tell("m1", &Story { lines, left_out: 0 }, &[]);
         for wanted in [
             "+0.000 s  sink spam at on-submission: proceed in 1.5 ms, fuel 1000, memory 64KiB",
             "+0.100 s  accepted from <a@x.example> for b@y.example, c@y.example, 2KiB by smtp at mx, client 192.0.2.1:5, session s1",
@@ -238,5 +254,33 @@ mod tests {
             assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
         }
         assert!(!text.contains('\u{1b}'), "no octet of anybody's text steers a terminal");
+    }
+    #[test]
+    fn a_story_says_what_a_message_waits_for_and_that_it_was_moved() {
+        let received = || Step::Received {
+            origin: "smtp".into(),
+            session: None,
+            listener: "mx".into(),
+            client: None,
+            helo: None,
+            sender: "a@x.example".into(),
+            recipients: vec!["b@y.example".into()],
+            size: 1,
+            message_id: None,
+            parent: None,
+        };
+        let story = Story { lines: vec![line(0, received())], left_out: 0 };
+        let waits = ["waits for y.example, which is down".to_owned()];
+        let text = tell("m1", &story, &waits);
+        assert!(is_here(&story.lines) && text.contains("=  in the queue\n"), "{text}");
+        assert!(text.ends_with("  waits for y.example, which is down\n"), "{text}");
+        for (end, words) in [("moved", "moved to another queue by an operator"), ("deleted", "deleted by an operator")]
+        {
+            let removed = Step::Removed { end: Some(end.into()) };
+            let story = Story { lines: vec![line(0, received()), line(1, removed)], left_out: 0 };
+            let text = tell("m1", &story, &[]);
+            assert!(!is_here(&story.lines), "{end}");
+            assert!(text.contains(&format!("=  {words}, out of the queue\n")), "{text}");
+        }
     }
 }

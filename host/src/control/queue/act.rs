@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::ask::select;
+use super::destinations::ClosedRows;
 use crate::control::QueueState;
-use crate::transport::{Action, Done};
+use crate::transport::{Action, Done, Meant};
 
 /// Messages of one slice: some tenths of a second on a usual disk.
 const SLICE_MESSAGES: usize = 500;
@@ -52,6 +53,9 @@ pub struct ActRequest {
 pub struct ActReport {
     /// Messages that the filter selected.
     pub matched: u64,
+    /// Domains that the filter has as destinations, and the servers of routes that they stand for.
+    #[serde(default)]
+    pub meant: Vec<(String, String)>,
     /// Messages that are different now; in a dry run, none.
     pub changed: Vec<MessageId>,
     /// Messages that the action did not concern.
@@ -81,16 +85,20 @@ pub struct Failure {
 /// The filter is none.
 pub async fn act(state: Arc<dyn QueueState>, request: ActRequest, by: &str) -> Result<ActReport, FilterError> {
     let filter = Filter::parse(&request.filter)?;
-    let mut query = Query::new(filter.clone(), state.routes(), state.now());
+    let routes = state.routes();
+    let meant = filter.meant(&routes).into_iter().map(|(name, destination)| (name, destination.to_string())).collect();
+    // Those of the beginning: what the first of the slice changes at its destination does not take the others out.
+    let closed = ClosedRows::of(state.as_ref()).names();
+    let mut query = Query::new(filter.clone(), routes, state.now()).with_closed(closed.clone());
     let (scanned, after) = (state.clone(), request.after.clone());
     let selecting = move || select(scanned.as_ref(), &mut query, after, SLICE_MESSAGES);
     let (found, next) = tokio::task::spawn_blocking(selecting).await.unwrap_or_default();
     let ids: Vec<MessageId> = found.into_iter().map(|selected| selected.row.id).collect();
-    let mut report = ActReport { matched: ids.len() as u64, next, ..ActReport::default() };
+    let mut report = ActReport { matched: ids.len() as u64, meant, next, ..ActReport::default() };
     if request.is_dry_run {
         return Ok(report);
     }
-    let job = Arc::new((request.action, filter, by.to_owned()));
+    let job = Arc::new((request.action, Meant { filter, closed }, by.to_owned()));
     let patience = Duration::from_millis(request.busy_wait_ms).min(BUSY_WAIT_MAX);
     let until = Instant::now() + patience;
     let mut ids = ids;
@@ -107,7 +115,7 @@ pub async fn act(state: Arc<dyn QueueState>, request: ActRequest, by: &str) -> R
 // Those that were busy come back.
 async fn round(
     state: &Arc<dyn QueueState>,
-    job: &Arc<(Action, Filter, String)>,
+    job: &Arc<(Action, Meant, String)>,
     ids: Vec<MessageId>,
     report: &mut ActReport,
 ) -> Vec<MessageId> {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use basin_core::mail::MessageId;
 use basin_core::queue::index::{
-    AGE_BOUNDS, Change, Filter, FilterError, Group, GroupBy, Query, Selected, Standing, Tally, Waits,
+    AGE_BOUNDS, Change, Filter, FilterError, Group, GroupBy, Query, RowRecipient, Selected, Standing, Tally, Waits,
 };
 use basin_core::time::Timestamp;
 use basin_core::transport::RouteTable;
 use serde::{Deserialize, Serialize};
 
-use super::destinations::{self, DestinationRow};
+use super::destinations::{self, ClosedRows, DestinationRow};
 use crate::control::QueueState;
 use crate::control::report::{moment, moment_or_none};
 
@@ -69,7 +69,10 @@ pub struct Row {
     pub arrived: Timestamp,
     /// Where it stands.
     pub state: Standing,
-    /// Nothing happens to it before this time.
+    /// Those of them where mail does not go now; it waits for them.
+    #[serde(default)]
+    pub waits_for: Vec<DestinationRow>,
+    /// Nothing happens to it before this time: the next attempt, or the next probe of where all of it goes.
     #[serde(with = "moment_or_none")]
     pub next_attempt: Option<Timestamp>,
     /// Delivery attempts so far.
@@ -94,14 +97,14 @@ pub struct RecipientRow {
 }
 
 impl Row {
-    fn of(selected: Selected, routes: &RouteTable) -> Self {
+    fn of(selected: Selected, routes: &RouteTable, closed: &ClosedRows, now: Timestamp) -> Self {
         let Selected { row, recipients } = selected;
         let is_chosen = |place: usize| recipients.as_ref().is_none_or(|chosen| chosen.contains(&place));
         let chosen = || row.recipients.iter().enumerate().filter(|(place, _)| is_chosen(*place)).map(|(_, one)| one);
-        let mut destinations: Vec<String> =
-            chosen().map(|one| routes.route(one.routed_by()).destination.as_str().to_owned()).collect();
-        destinations.sort_unstable();
-        destinations.dedup();
+        let destinations = destinations(chosen(), routes);
+        let waits_for = closed.among(&destinations);
+        let is_any_open = waits_for.len() < destinations.len();
+        let probe = waits_for.iter().filter_map(|row| row.next_probe).min().filter(|_| !is_any_open);
         let shown = chosen().take(RECIPIENTS_SHOWN).map(|one| RecipientRow {
             address: one.address(),
             waits: one.waits,
@@ -113,10 +116,11 @@ impl Row {
             waiting_count: chosen().count(),
             recipient_count: row.recipient_count,
             destinations,
+            waits_for,
             size: row.size,
             arrived: row.arrived,
             state: row.standing,
-            next_attempt: row.next_attempt,
+            next_attempt: row.next_attempt.max(probe).filter(|at| *at > now),
             attempts: row.attempts,
             priority: row.priority,
             origin: row.origin.clone(),
@@ -126,6 +130,15 @@ impl Row {
     }
 }
 
+/// Where recipients' mail goes by the routes in force, each place once.
+pub(super) fn destinations<'a>(recipients: impl Iterator<Item = &'a RowRecipient>, routes: &RouteTable) -> Vec<String> {
+    let mut destinations: Vec<String> =
+        recipients.map(|one| routes.route(one.routed_by()).destination.as_str().to_owned()).collect();
+    destinations.sort_unstable();
+    destinations.dedup();
+    destinations
+}
+
 /// A page of what a filter selects.
 ///
 /// # Errors
@@ -133,11 +146,12 @@ impl Row {
 pub fn list(state: &(impl QueueState + ?Sized), request: &ListRequest) -> Result<Page, FilterError> {
     let limit = request.limit.clamp(1, PAGE_ROWS_MAX);
     let routes = state.routes();
-    let mut query = Query::new(Filter::parse(&request.filter)?, routes.clone(), state.now());
+    let (closed, now) = (ClosedRows::of(state), state.now());
+    let mut query = Query::new(Filter::parse(&request.filter)?, routes.clone(), now).with_closed(closed.names());
     let (mut found, next) = select(state, &mut query, request.after.clone(), limit);
     let next = if found.len() > limit { found.get(limit - 1).map(|last| last.row.id.clone()) } else { next };
     found.truncate(limit);
-    let rows = found.into_iter().map(|selected| Row::of(selected, &routes)).collect();
+    let rows = found.into_iter().map(|selected| Row::of(selected, &routes, &closed, now)).collect();
     Ok(Page { rows, next, is_complete: state.index().is_filled() })
 }
 
@@ -248,7 +262,8 @@ fn words() -> String {
 /// See [`AskError`].
 pub fn summary(state: &(impl QueueState + ?Sized), request: &SummaryRequest) -> Result<Summary, AskError> {
     let by = GroupBy::parse(&request.by).ok_or_else(|| AskError::By(request.by.clone()))?;
-    let mut query = Query::new(Filter::parse(&request.filter)?, state.routes(), state.now());
+    let closed = ClosedRows::of(state).names();
+    let mut query = Query::new(Filter::parse(&request.filter)?, state.routes(), state.now()).with_closed(closed);
     let mut tally = Tally::new(by);
     let mut after = None;
     loop {
@@ -299,7 +314,8 @@ pub struct ChangeRow {
 /// What happened since the change of that number; `u64::MAX` asks for no change, only for the next number.
 pub fn changes(state: &(impl QueueState + ?Sized), since: u64) -> Changes {
     let (changes, next) = state.index().changes(since);
-    let routes = state.routes();
+    let (routes, closed, now) = (state.routes(), ClosedRows::of(state), state.now());
+    let mut query = Query::new(Filter::default(), routes.clone(), now).with_closed(closed.names());
     let missed = if since == u64::MAX { 0 } else { (next - since.min(next)).saturating_sub(changes.len() as u64) };
     let mut last: BTreeMap<MessageId, (usize, Change)> = BTreeMap::new();
     for (place, (id, change)) in changes.into_iter().enumerate() {
@@ -313,7 +329,7 @@ pub fn changes(state: &(impl QueueState + ?Sized), since: u64) -> Changes {
     let mut ordered: Vec<_> = last.into_iter().collect();
     ordered.sort_unstable_by_key(|(_, (place, _))| *place);
     let rows = ordered.into_iter().map(|(id, (_, change))| {
-        let row = state.index().row(&id).map(|row| Row::of(Selected { row, recipients: None }, &routes));
+        let row = state.index().select(&mut query, &id).map(|selected| Row::of(selected, &routes, &closed, now));
         let change = match change {
             Change::Came => "came",
             Change::Changed => "changed",

@@ -1,8 +1,11 @@
 //! Where mail goes, whether it goes there now, and holding a destination.
 
 use core::net::IpAddr;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use basin_core::addr::check_domain;
+use basin_core::queue::index::Closed;
 use basin_core::queue::{DestinationState, DestinationView};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Destination, HostPort, RouteTable};
@@ -22,7 +25,10 @@ pub struct DestinationRow {
     pub jobs: Option<u32>,
     /// Connections to it.
     pub connections: Option<u32>,
-    /// When one that is down is tried again.
+    /// Since when it is down.
+    #[serde(with = "moment_or_none")]
+    pub since: Option<Timestamp>,
+    /// When one that is down is tried again; in the past where that is on its way.
     #[serde(with = "moment_or_none")]
     pub next_probe: Option<Timestamp>,
     /// Why it is down.
@@ -33,7 +39,19 @@ impl DestinationRow {
     /// One that is held, of which nothing else is known.
     pub fn held(destination: &Destination) -> Self {
         let name = destination.to_string();
-        Self { name, state: "held".to_owned(), jobs: None, connections: None, next_probe: None, reply: None }
+        let state = "held".to_owned();
+        Self { name, state, jobs: None, connections: None, since: None, next_probe: None, reply: None }
+    }
+
+    /// Why a message that goes there waits.
+    pub fn why(&self, now: Timestamp) -> String {
+        let Some(reply) = &self.reply else { return format!("waits for {}, which is held by the operator", self.name) };
+        let since = self.since.map(|since| format!(" since {}", since.to_rfc3339())).unwrap_or_default();
+        let next = match self.next_probe.filter(|next| *next > now) {
+            Some(next) => format!("next probe at {}", next.to_rfc3339()),
+            None => "being probed now".to_owned(),
+        };
+        format!("waits for {}, which is down{since}, {next}, last error: {reply}", self.name)
     }
 
     /// Whether mail goes there.
@@ -44,15 +62,18 @@ impl DestinationRow {
 
 impl From<DestinationView> for DestinationRow {
     fn from(view: DestinationView) -> Self {
-        let (state, next_probe, reply) = match view.state {
-            DestinationState::Up => ("up", None, None),
-            DestinationState::Down { until, reply, .. } => ("down", Some(until), Some(reply.to_string())),
-            DestinationState::Held => ("held", None, None),
+        let (state, since, next_probe, reply) = match view.state {
+            DestinationState::Up => ("up", None, None, None),
+            DestinationState::Down { since, until, reply, .. } => {
+                ("down", Some(since), Some(until), Some(reply.to_string()))
+            }
+            DestinationState::Held => ("held", None, None, None),
         };
         Self {
             state: state.to_owned(),
             jobs: Some(view.jobs),
             connections: Some(view.visits),
+            since,
             next_probe,
             reply,
             ..Self::held(&view.destination)
@@ -60,10 +81,30 @@ impl From<DestinationView> for DestinationRow {
     }
 }
 
+/// The destinations where mail does not go at one moment.
+#[derive(Debug, Default)]
+pub struct ClosedRows(BTreeMap<String, DestinationRow>);
+
+impl ClosedRows {
+    /// Those of this moment.
+    pub fn of(state: &(impl QueueState + ?Sized)) -> Self {
+        Self(state.closed().into_iter().map(|row| (row.name.clone(), row)).collect())
+    }
+
+    /// Their names, for queries.
+    pub fn names(&self) -> Arc<Closed> {
+        Arc::new(self.0.keys().map(|name| Destination::domain(name)).collect())
+    }
+
+    /// Those of them that are among these destinations.
+    pub(super) fn among(&self, destinations: &[String]) -> Vec<DestinationRow> {
+        destinations.iter().filter_map(|name| self.0.get(name)).cloned().collect()
+    }
+}
+
 /// The destinations to be shown with a summary: those where mail does not go first, then by how much waits.
 pub(super) fn rows(state: &(impl QueueState + ?Sized), is_up_shown: bool, limit: usize) -> Vec<DestinationRow> {
-    let mut rows = state.destinations();
-    rows.retain(|row| is_up_shown || !row.is_up());
+    let mut rows = if is_up_shown { state.destinations() } else { state.closed() };
     rows.sort_unstable_by(|a, b| (a.is_up(), b.jobs, a.name.as_str()).cmp(&(b.is_up(), a.jobs, b.name.as_str())));
     rows.truncate(limit);
     rows
@@ -123,8 +164,7 @@ fn parse(text: &str, routes: &RouteTable) -> Option<Destination> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use basin_core::reply::Reply;
     use basin_core::transport::{DomainPattern, NextHop, Route};
 
     use super::*;
@@ -156,5 +196,21 @@ mod tests {
         for bad in ["", "a b", "[relay]", "x@example.org", "a.example\nb.example"] {
             assert_eq!(parse(bad, &RouteTable::default()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_a_destination_that_is_down_says_is_said_of_its_mail() {
+        let (since, until) = (Timestamp::from_seconds(1_700_000_000), Timestamp::from_seconds(1_700_000_300));
+        let reply = Reply::with(451, 4, 1, "connection refused");
+        let state = DestinationState::Down { since, until, failures: 1, reply };
+        let destination = Destination::domain("far.example");
+        let row = DestinationRow::from(DestinationView { destination, state, jobs: 3, due: 3, visits: 0 });
+        assert_eq!(
+            row.why(since),
+            "waits for far.example, which is down since 2023-11-14T22:13:20Z, next probe at 2023-11-14T22:18:20Z, last error: 451 4.4.1 connection refused"
+        );
+        assert!(row.why(until).contains(", being probed now, "), "{}", row.why(until));
+        let held = DestinationRow::held(&Destination::domain("far.example"));
+        assert_eq!(held.why(since), "waits for far.example, which is held by the operator");
     }
 }

@@ -1,10 +1,14 @@
 //! The queue, for operators: the running server's, or a spool that the command line opened.
 
 use basin_core::mail::{Arrival, Envelope, Message, MessageId};
+use basin_core::queue::index::Row;
 use basin_core::transport::State;
 use basin_spool::Spool;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use self::destinations::{ClosedRows, DestinationRow};
+use crate::control::QueueState;
 
 pub mod act;
 pub mod ask;
@@ -44,6 +48,9 @@ pub struct Shown {
     pub envelope: Envelope,
     /// Where it stands.
     pub state: State,
+    /// Destinations that it waits for and where mail does not go now.
+    #[serde(default)]
+    pub waits_for: Vec<DestinationRow>,
     /// Octets of header block, empty line and body.
     pub size: u64,
     /// The header block; octets that are no UTF-8 are replaced.
@@ -62,9 +69,11 @@ pub fn parse_id(text: &str) -> Result<MessageId, LookupError> {
 ///
 /// # Errors
 /// See [`LookupError`].
-pub fn message(spool: &Spool, id: &str) -> Result<Shown, LookupError> {
-    let (message, state) = load(spool, &parse_id(id)?)?;
+pub fn message(queue: &(impl QueueState + ?Sized), id: &str) -> Result<Shown, LookupError> {
+    let (message, state) = load(queue.spool(), &parse_id(id)?)?;
+    let destinations = ask::destinations(Row::of(&message, &state).recipients.iter(), &queue.routes());
     Ok(Shown {
+        waits_for: ClosedRows::of(queue).among(&destinations),
         size: message.size(),
         header: String::from_utf8_lossy(&message.header.to_bytes()).into_owned(),
         id: message.id,

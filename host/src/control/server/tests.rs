@@ -3,7 +3,6 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use basin_core::addr::Address;
 use basin_core::mail::{Arrival, Body, Envelope, Message, MessageId, Origin};
-use basin_core::queue::index::Filter;
 use basin_core::time::Timestamp;
 use basin_core::transport::{Destination, RouteTable, Stage, State as Standing};
 use basin_spool::{Options, RealStorage, Spool, SpoolFault};
@@ -16,7 +15,7 @@ use crate::control::queue::ask::{Changes, Page, Summary};
 use crate::control::queue::destinations::{DestinationRow, HoldReport};
 use crate::control::{Activity, Client, ClientError, QueueState, Soon, socket_path};
 use crate::registry::Loaded;
-use crate::transport::{Action, Done, Holds, LiveIndex};
+use crate::transport::{Action, Done, Holds, LiveIndex, Meant};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -44,7 +43,7 @@ impl QueueState for Fake {
         Arc::default()
     }
 
-    fn act<'a>(&'a self, _: MessageId, action: &'a Action, _: &'a Filter, _: &'a str) -> Soon<'a, Done> {
+    fn act<'a>(&'a self, _: MessageId, action: &'a Action, _: &'a Meant, _: &'a str) -> Soon<'a, Done> {
         let done = if *action == Action::Delete { Done::Busy } else { Done::Changed };
         Box::pin(async move { done })
     }
@@ -110,6 +109,16 @@ fn server(dir: &TempDir) -> Fake {
     Fake { spool, index, activity: Activity::default(), holds }
 }
 
+fn mail_for_a_held_destination_says_so(client: &Client, id: &MessageId) {
+    let hold = serde_json::json!({ "destination": "basin.example", "is_held": true });
+    assert!(client.post::<HoldReport>("/v1/queue/hold-destination", &hold).expect("it runs").is_changed);
+    let page: Page = client.post("/v1/queue/list", &serde_json::json!({ "limit": 10 })).expect("the server runs");
+    let held = [DestinationRow::held(&Destination::domain("basin.example"))];
+    assert_eq!(page.rows[0].waits_for, held);
+    let shown: Shown = client.get(&format!("/v1/queue/{id}")).expect("it is there");
+    assert_eq!(shown.waits_for, held);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_is_listed_shown_and_changed_through_the_socket() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -148,6 +157,7 @@ async fn the_queue_is_listed_shown_and_changed_through_the_socket() {
         let summary: Summary = client.post("/v1/queue/summary", &by).expect("the server runs");
         assert_eq!((summary.total.messages, summary.groups[0].name.as_str()), (1, "to look at"));
         assert_eq!(summary.destinations, [DestinationRow::held(&Destination::domain("slow.example"))]);
+        mail_for_a_held_destination_says_so(&client, &id);
         let changes: Changes = client.get("/v1/queue/changes/0").expect("the server runs");
         assert_eq!((changes.changes.len(), changes.next, changes.missed), (1, 1, 0));
         let packet = client.get_octets(&format!("/v1/queue/{id}/export")).expect("it is there");

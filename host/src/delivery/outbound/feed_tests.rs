@@ -1,7 +1,4 @@
-use basin_core::addr::Address;
-use basin_core::mail::{Arrival, Body, Envelope, Message, MessageId, Origin};
 use basin_core::queue::Next;
-use basin_core::transport::State;
 use basin_outbound::{Outbound, OutboundOptions};
 
 use super::*;
@@ -15,30 +12,6 @@ fn carrier(harness: &Harness) -> Carrier {
         metrics: harness.services.metrics.clone(),
         tracking: harness.services.tracking.clone(),
     }
-}
-
-async fn store(harness: &Harness) {
-    let arrival = Arrival {
-        origin: Origin::Smtp,
-        at: now(),
-        listener: "inbound".into(),
-        client: None,
-        server: None,
-        helo: None,
-        is_esmtp: true,
-        session: None,
-        depth: 0,
-        vouched: Default::default(),
-    };
-    let mut envelope = Envelope::new(Address::parse("alice@basin.example").ok());
-    envelope.add(Address::parse("carol@elsewhere.example").expect("valid"), "carol@elsewhere.example".to_owned());
-    let mut message = Message::new(MessageId::new(now(), 1), arrival, envelope);
-    message.body = Body::from_bytes(&b"text\r\n"[..]);
-    let (done, result) = tokio::sync::oneshot::channel();
-    let stored = State::default();
-    harness.services.spool.commit(message.clone(), stored.clone(), move |it| drop(done.send(it.map(drop))));
-    result.await.expect("answered").expect("stored");
-    harness.services.queue.stored(message, stored);
 }
 
 async fn begun(carrier: &Carrier) -> (Visit, Lease) {
@@ -60,7 +33,8 @@ async fn a_message_over_which_a_visit_breaks_waits_for_its_next_attempt() {
     let stop = harness.services.stopper.subscribe();
     let _workers = harness.services.queue.run(&stop);
     let carrier = carrier(&harness);
-    store(&harness).await;
+    let (message, state) = harness.store(&["carol@elsewhere.example"]).await;
+    harness.services.queue.stored(message, state);
     let (visit, lease) = begun(&carrier).await;
     let mut feed = LeaseFeed::new(carrier.clone(), visit, lease, stop);
     let broken = tokio::spawn(async move {

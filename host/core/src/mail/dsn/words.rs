@@ -4,6 +4,7 @@ use super::write::{line, neutral, wrapped};
 use super::{Action, Maker, reply_of};
 use crate::mail::{Handover, Last, Message, Outcome, Recipient};
 use crate::reply::{Class, Reply};
+use crate::transport::is_expired;
 
 impl Maker<'_> {
     /// What happened, to whom, and what the sender can do.
@@ -68,7 +69,8 @@ fn said(out: &mut Vec<u8>, recipient: &Recipient) {
         | Outcome::Pending
         | Outcome::Held { .. } => None,
     };
-    let by = host.map(|host| format!("{host} said: ")).unwrap_or_default();
+    // What this server says when it gives up has the other's last answer in it, and is not that server's.
+    let by = host.filter(|_| !is_expired(reply)).map(|host| format!("{host} said: ")).unwrap_or_default();
     wrapped(out, &neutral(&format!("{by}{reply}")));
     if let Some(advice) = advice(reply).filter(|_| Action::of(recipient) == Action::Failed) {
         wrapped(out, advice);

@@ -9,8 +9,10 @@ use core::time::Duration;
 use thiserror::Error;
 
 use super::row::Standing;
+use super::tally::GroupBy;
 use crate::event::rule::{Glob, closest};
 use crate::mail::MessageId;
+use crate::transport::{Destination, RouteTable};
 
 /// Why a text is no filter. The texts go to the operator as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -90,6 +92,9 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("message", "id"),
 ];
 
+/// The word for every state in which mail is under way, whatever it waits for: submission, ready and deferred.
+pub(super) const WAITING: &str = "waiting";
+
 /// A conjunction of conditions, as it was written and as it is meant; the empty text selects everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
@@ -102,6 +107,16 @@ pub(super) struct Condition {
     pub(super) field: Field,
     pub(super) is_negated: bool,
     pub(super) test: Test,
+}
+
+impl Condition {
+    /// Each destination that it names and that goes by another name.
+    pub(super) fn meant(&self, routes: &RouteTable) -> impl Iterator<Item = (String, Destination)> {
+        let globs: &[Glob] = if let Test::Text(globs) = &self.test { globs } else { &[] };
+        let named = globs.iter().filter_map(Glob::literal);
+        let meant = named.map(|name| (name.to_owned(), routes.route(name).destination.clone()));
+        meant.filter(|(name, destination)| name != destination.as_str())
+    }
 }
 
 /// What a condition looks at.
@@ -215,6 +230,32 @@ impl Filter {
         self.conditions.is_empty()
     }
 
+    /// Domains that it names as destinations and whose mail goes to a server of a route: all mail there is meant.
+    pub fn meant(&self, routes: &RouteTable) -> Vec<(String, Destination)> {
+        let of_destination = self.conditions.iter().filter(|condition| condition.field == Field::Destination);
+        of_destination.flat_map(|condition| condition.meant(routes)).collect()
+    }
+
+    /// What its conditions look at, where messages can be put together by that; for a filter that selected nothing.
+    pub fn groupings(&self) -> Vec<GroupBy> {
+        let groupings = self.conditions.iter().filter_map(|condition| match condition.field {
+            Field::Sender => Some(GroupBy::Sender),
+            Field::Domain | Field::Recipient => Some(GroupBy::Domain),
+            Field::Destination => Some(GroupBy::Destination),
+            Field::State => Some(GroupBy::State),
+            Field::Reply => Some(GroupBy::Reply),
+            Field::Origin => Some(GroupBy::Origin),
+            Field::Id
+            | Field::Age
+            | Field::Next
+            | Field::Size
+            | Field::Attempts
+            | Field::Priority
+            | Field::Recipients => None,
+        });
+        groupings.collect()
+    }
+
     /// Whether it chooses some recipients of a message rather than whole messages.
     pub fn chooses_recipients(&self) -> bool {
         self.conditions.iter().any(|condition| condition.field.chooses_recipients())
@@ -289,9 +330,11 @@ fn texts(right: &str, is_anywhere: bool, field: Field, word: &'static str) -> Re
             return Err(wrong(word, text, "it is empty; * stands for any text"));
         }
         let is_state = |text: &str| Standing::ALL.iter().any(|state| state.word().eq_ignore_ascii_case(text));
+        let is_state = |text: &str| is_state(text) || text.eq_ignore_ascii_case(WAITING);
         if field == Field::State && !is_anywhere && !text.contains('*') && !is_state(text) {
             let words: Vec<_> = Standing::ALL.iter().map(|state| state.word()).collect();
-            return Err(wrong(word, text, format!("a message is {}", words.join(", "))));
+            let why = format!("a message is {}; {WAITING} stands for the first three", words.join(", "));
+            return Err(wrong(word, text, why));
         }
         // The null sender's path is the empty string; other paths may be written in brackets, as on the wire.
         let is_path = matches!(field, Field::Sender | Field::Recipient);

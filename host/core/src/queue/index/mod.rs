@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
 pub use filter::{Filter, FilterError, parse_time};
-pub use query::{Query, Selected};
+pub use query::{Closed, Query, Selected};
 pub use row::{Row, RowRecipient, Standing, Waits};
 pub use tally::{AGE_BOUNDS, Group, GroupBy, Tally};
 
@@ -119,7 +119,8 @@ impl Index {
         self.walk(after, rows_max, |key, packed, found| {
             if let Some(recipients) = query.select(key, packed, &self.texts) {
                 let row = packed.row(self.id(key)?, &self.texts);
-                found.push(Selected { row, recipients });
+                let standing = query.standing(packed, &self.texts);
+                found.push(Selected { row: Row { standing, ..row }, recipients });
             }
             Some(())
         })
@@ -130,7 +131,8 @@ impl Index {
         let key = self.key(id)?;
         let packed = self.packed(*self.order.get(&key)?)?;
         let recipients = query.select(&key, packed, &self.texts)?;
-        Some(Selected { row: packed.row(id.clone(), &self.texts), recipients })
+        let standing = query.standing(packed, &self.texts);
+        Some(Selected { row: Row { standing, ..packed.row(id.clone(), &self.texts) }, recipients })
     }
 
     /// Counts the rows that a query selects among the next `rows_max` behind `after`; the slice has no rows.

@@ -1,15 +1,15 @@
 //! A filter at work.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::filter::{Condition, Field, Filter, Test};
+use super::filter::{Condition, Field, Filter, Test, WAITING};
 use super::pack::{Key, Packed, PackedRecipient};
-use super::row::Row;
+use super::row::{Row, Standing, Waits};
 use super::texts::{TextId, Texts};
 use crate::event::rule::Glob;
 use crate::time::Timestamp;
-use crate::transport::RouteTable;
+use crate::transport::{Destination, RouteTable};
 
 /// A message that a query selected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct Selected {
     /// Which of the row's recipients the conditions chose, by their place there; `None` is the whole message.
     pub recipients: Option<Vec<usize>>,
 }
+
+/// Destinations where mail does not go now: they are down, or an operator holds them.
+pub type Closed = HashSet<Destination>;
 
 /// A filter that is being applied at a moment, with the routes that are in force.
 ///
@@ -32,6 +35,7 @@ pub struct Query {
     /// For each condition and each shared text whether it fits.
     memos: Vec<Vec<Memo>>,
     destinations: HashMap<TextId, Arc<str>>,
+    closed: Arc<Closed>,
     generation: u64,
     scratch: String,
 }
@@ -49,14 +53,21 @@ impl Query {
     pub fn new(filter: Filter, routes: Arc<RouteTable>, now: Timestamp) -> Self {
         let memos = filter.conditions.iter().map(|_| Vec::new()).collect();
         Self {
-            filter,
+            filter: routed(filter, &routes),
             now: now.seconds,
             routes,
             memos,
             destinations: HashMap::new(),
+            closed: Arc::default(),
             generation: 0,
             scratch: String::new(),
         }
+    }
+
+    /// The same, where mail does not go to these destinations.
+    #[must_use]
+    pub fn with_closed(self, closed: Arc<Closed>) -> Self {
+        Self { closed, ..self }
     }
 
     /// The filter.
@@ -85,6 +96,24 @@ impl Query {
         let routes = &self.routes;
         let destination = || routes.route(texts.text(route)).destination.as_str().into();
         self.destinations.entry(route).or_insert_with(destination).clone()
+    }
+
+    /// Where a message stands, with regard to where mail goes now: what is ready to leave for nowhere waits like what
+    /// was deferred.
+    pub(super) fn standing(&mut self, packed: &Packed, texts: &Texts) -> Standing {
+        if packed.standing != Standing::Ready || self.closed.is_empty() {
+            return packed.standing;
+        }
+        self.freshen(texts);
+        let mut is_pending = false;
+        for recipient in packed.recipients().filter(|recipient| recipient.waits == Waits::Pending) {
+            is_pending = true;
+            let destination = self.destination(recipient.route, texts);
+            if !self.closed.contains(destination.as_ref()) {
+                return Standing::Ready;
+            }
+        }
+        if is_pending { Standing::Deferred } else { Standing::Ready }
     }
 
     // Numbers of texts are used again; what was remembered of them is then about another text.
@@ -159,7 +188,10 @@ impl Query {
     ) -> bool {
         self.scratch.clear();
         match field {
-            Field::State => return fits(globs, packed.standing.word()),
+            Field::State => {
+                let standing = self.standing(packed, texts);
+                return fits(globs, standing.word()) || standing.is_waiting() && is_waiting_meant(globs);
+            }
             Field::Origin => return remembered(memo, packed.origin, || fits(globs, texts.text(packed.origin))),
             Field::Sender => {
                 let (local, domain) = packed.sender();
@@ -216,6 +248,22 @@ impl Query {
         };
         fits != condition.is_negated
     }
+}
+
+// A domain stands for the first server of its route here as everywhere: nobody who writes to an address knows
+// `[host]:port`.
+fn routed(mut filter: Filter, routes: &RouteTable) -> Filter {
+    for condition in filter.conditions.iter_mut().filter(|condition| condition.field == Field::Destination) {
+        let meant: Vec<Glob> = condition.meant(routes).map(|(_, meant)| Glob::new(meant.as_str())).collect();
+        if let Test::Text(globs) = &mut condition.test {
+            globs.extend(meant);
+        }
+    }
+    filter
+}
+
+fn is_waiting_meant(globs: &[Glob]) -> bool {
+    globs.iter().any(|glob| glob.literal() == Some(WAITING))
 }
 
 fn fits(globs: &[Glob], text: &str) -> bool {

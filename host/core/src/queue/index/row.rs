@@ -14,9 +14,10 @@ use crate::transport::{Stage, State};
 pub enum Standing {
     /// The sinks have not judged it yet.
     Submission,
-    /// Somebody is to be tried for the first time, or again by an operator's wish.
+    /// Somebody is to be tried for the first time, or again by an operator's wish, and mail goes there.
     Ready,
-    /// All who wait were tried and wait for their next attempt.
+    /// All who wait were tried and wait for their next attempt, or mail does not go now where it would go: the
+    /// destination is down, or held. [`Standing::of`] knows nothing of destinations; [`super::Query`] does.
     Deferred,
     /// It waits, or all who wait in it wait, for an operator.
     Held,
@@ -32,6 +33,14 @@ impl Standing {
     /// Every word, in the order of a message's life.
     pub const ALL: [Self; 7] =
         [Self::Submission, Self::Ready, Self::Deferred, Self::Held, Self::Bad, Self::Ended, Self::Damaged];
+
+    /// Whether it waits for nothing that only an operator can do.
+    pub fn is_waiting(self) -> bool {
+        match self {
+            Self::Submission | Self::Ready | Self::Deferred => true,
+            Self::Held | Self::Bad | Self::Ended | Self::Damaged => false,
+        }
+    }
 
     /// The word that filters and lists use.
     pub fn word(self) -> &'static str {

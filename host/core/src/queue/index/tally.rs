@@ -157,7 +157,7 @@ impl Tally {
                 let domain = texts.text(domain);
                 self.group(if domain.is_empty() { "<>" } else { domain }).add(packed, all, now);
             }
-            GroupBy::State => self.group(packed.standing.word()).add(packed, all, now),
+            GroupBy::State => self.group(query.standing(packed, texts).word()).add(packed, all, now),
             GroupBy::Origin => self.group(texts.text(packed.origin)).add(packed, all, now),
         }
     }

@@ -267,3 +267,53 @@ fn those_who_watch_are_told_in_order_and_learn_what_they_missed() {
     let (changes, next) = index.changes(3);
     assert_eq!((changes.len(), next), (CHANGES_KEPT, 5_003));
 }
+
+fn found_closed(filter: &str, closed: &[&str]) -> Vec<(Standing, String)> {
+    let closed = Arc::new(closed.iter().map(|name| Destination::domain(name)).collect());
+    let slice = index().scan(&mut query(filter).with_closed(closed), None, usize::MAX);
+    slice.found.into_iter().map(|one| (one.row.standing, one.row.id.as_str().to_owned())).collect()
+}
+
+#[test]
+fn a_domain_stands_for_the_server_of_its_route() {
+    let index = index();
+    for filter in ["destination=[smart.example]:25", "destination=b.example", "destination=B.example|x.example"] {
+        assert_eq!(found(&index, filter), [(rich().id.as_str().to_owned(), Some(vec![1]))], "{filter}");
+    }
+    assert_eq!(
+        places(&index, "destination=a.example"),
+        [0, 1, 2, 3],
+        "a domain without a route is its own destination"
+    );
+    assert_eq!(found(&index, "destination!=b.example;id=*").len(), 4);
+    let meant = |text: &str| Filter::parse(text).expect("a filter").meant(&routes());
+    let smart = Destination::domain("[smart.example]:25");
+    assert_eq!(meant("destination=b.example|a.example;domain=b.example"), [("b.example".to_owned(), smart)]);
+    assert_eq!(meant("destination=[smart.example]:25;destination=*.example"), []);
+}
+
+#[test]
+fn what_would_leave_for_a_destination_that_takes_nothing_is_deferred() {
+    let (ready, bounce) = (row(1).id.as_str().to_owned(), bounce().id.as_str().to_owned());
+    let both = |standing| vec![(standing, ready.clone()), (standing, bounce.clone())];
+    assert_eq!(found_closed("state=ready", &["b.example"]), both(Standing::Ready));
+    assert_eq!(found_closed("state=ready", &["a.example"]), []);
+    let deferred = found_closed("state=deferred", &["a.example"]);
+    assert_eq!(deferred.len(), 3, "{deferred:?}");
+    assert!(deferred.iter().all(|(standing, _)| *standing == Standing::Deferred));
+    let mut query = query("").with_closed(Arc::new(Closed::from([Destination::domain("a.example")])));
+    let mut tally = Tally::new(GroupBy::State);
+    index().tally(&mut query, None, usize::MAX, &mut tally);
+    let groups: Vec<_> = tally.groups().into_iter().map(|(name, group)| (name, group.messages)).collect();
+    assert_eq!(groups, [("deferred".to_owned(), 3), ("held".to_owned(), 1)]);
+}
+
+#[test]
+fn waiting_is_all_that_is_under_way() {
+    let waiting = |closed: &[&str]| found_closed("state=waiting", closed).len();
+    assert_eq!((waiting(&[]), waiting(&["a.example"])), (3, 3));
+    assert_eq!(places(&index(), "state!=waiting"), [3]);
+    assert_eq!(places(&index(), "state=WAITING|held").len(), 4);
+    let groupings = Filter::parse("state=waiting;domain=x;age>1h").expect("a filter").groupings();
+    assert_eq!(groupings, [GroupBy::State, GroupBy::Domain]);
+}

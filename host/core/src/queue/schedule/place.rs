@@ -27,7 +27,14 @@ pub(super) enum Offer {
 #[derive(Debug)]
 enum Reach {
     Up,
-    Down { until: Millis, failures: u32, reply: Box<Reply> },
+    /// `planned` is when it would be probed if no operator asked for a probe before; then `until` is earlier.
+    Down {
+        since: Millis,
+        until: Millis,
+        planned: Millis,
+        failures: u32,
+        reply: Box<Reply>,
+    },
 }
 
 /// A destination.
@@ -136,6 +143,11 @@ impl Place {
         matches!(self.reach, Reach::Up)
     }
 
+    /// Whether mail does not go there now.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_held || !self.is_up()
+    }
+
     /// A server took up a message.
     pub(super) fn reached(&mut self) {
         self.reach = Reach::Up;
@@ -160,7 +172,7 @@ impl Place {
             self.window = 1;
             return None;
         }
-        let failures = match &self.reach {
+        let before = match &self.reach {
             Reach::Up if had_reached || self.visits > 0 => {
                 // It takes messages over some connections and sends others away: we are too many, it is not dead.
                 let open = if had_reached { self.window / 2 } else { self.visits };
@@ -168,17 +180,24 @@ impl Place {
                 self.next_slot = self.next_slot.max(millis(now.plus(PAUSE)));
                 return Some(self.next_slot);
             }
-            Reach::Up => 0,
-            Reach::Down { failures, .. } => *failures,
+            Reach::Up => None,
+            Reach::Down { since, until, planned, failures, .. } => Some((*since, until < planned, *planned, *failures)),
         };
-        let failures = failures.saturating_add(1);
-        let until = millis(now.plus(policy.wait(failures, random)));
-        self.reach = Reach::Down { until, failures, reply };
+        let at = millis(now);
+        let (since, failures, planned) = match before {
+            // What an operator asked for says nothing of how long to leave it alone: the plan stays, and where its
+            // time has passed meanwhile the wait is as long as it was.
+            Some((since, true, planned, failures)) => (since, failures, Some(planned).filter(|planned| *planned > at)),
+            Some((since, false, _, failures)) => (since, failures.saturating_add(1), None),
+            None => (at, 1, None),
+        };
+        let until = planned.unwrap_or_else(|| millis(now.plus(policy.wait(failures, random))));
+        self.reach = Reach::Down { since, until, planned: until, failures, reply };
         self.window = 1;
         Some(until)
     }
 
-    /// Lets it be tried now.
+    /// Lets it be tried now, by an operator's wish.
     pub(super) fn probe(&mut self, now: Millis) {
         if let Reach::Down { until, .. } = &mut self.reach {
             *until = (*until).min(now);
@@ -194,9 +213,12 @@ impl Place {
         let state = match &self.reach {
             _ if self.is_held => DestinationState::Held,
             Reach::Up => DestinationState::Up,
-            Reach::Down { until, failures, reply } => {
-                DestinationState::Down { until: timestamp(*until), failures: *failures, reply: reply.as_ref().clone() }
-            }
+            Reach::Down { since, until, failures, reply, .. } => DestinationState::Down {
+                since: timestamp(*since),
+                until: timestamp(*until),
+                failures: *failures,
+                reply: reply.as_ref().clone(),
+            },
         };
         DestinationView { destination: self.name.clone(), state, jobs: self.jobs, due: self.due, visits: self.visits }
     }

@@ -63,6 +63,11 @@ impl Schedule {
         self.places.iter().flatten().map(Place::view)
     }
 
+    /// Those of them where mail does not go now: they are down, or held.
+    pub fn closed(&self) -> impl Iterator<Item = DestinationView> {
+        self.places.iter().flatten().filter(|place| place.is_closed()).map(Place::view)
+    }
+
     /// One destination.
     pub fn destination(&self, destination: &Destination) -> Option<DestinationView> {
         self.numbers.get(destination).and_then(|number| self.place(*number)).map(Place::view)

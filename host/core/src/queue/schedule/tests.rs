@@ -174,6 +174,33 @@ fn a_dead_destination_costs_one_probe_and_an_answer_frees_all() {
 }
 
 #[test]
+fn a_probe_that_an_operator_asked_for_does_not_lengthen_the_wait() {
+    let mut schedule = schedule(50, limits(10));
+    put(&mut schedule, &job("m1", "x.example", "s", 0), 0);
+    let probe = |schedule: &mut Schedule, now: i64| {
+        let (probe, lease) = visit(schedule, now);
+        schedule.finish(lease, at(now));
+        schedule.close(probe, refused(), at(now), MIDDLE).map(|until| until.seconds)
+    };
+    assert_eq!(probe(&mut schedule, 0), Some(300));
+    for now in [10, 20, 290] {
+        assert!(schedule.retry(&id("m1"), at(now)));
+        assert_eq!(probe(&mut schedule, now), Some(300), "the plan stays");
+    }
+    // The probe that was asked for ends when the planned one would have been made.
+    schedule.probe(&destination("x.example"), at(299));
+    let (late, lease) = visit(&mut schedule, 299);
+    schedule.finish(lease, at(305));
+    assert_eq!(schedule.close(late, refused(), at(305), MIDDLE), Some(at(605)), "as long as it was");
+    assert_eq!(probe(&mut schedule, 605), Some(1_205), "and the next one counts again");
+    let closed: Vec<_> = schedule.closed().collect();
+    assert!(
+        matches!(&closed[..], [view] if matches!(view.state, DestinationState::Down { since, failures: 2, .. } if since == at(0))),
+        "{closed:?}"
+    );
+}
+
+#[test]
 fn a_destination_that_takes_some_connections_and_sends_others_away_gets_fewer_and_stays_up() {
     let mut schedule = schedule(50, limits(10));
     (0..100).for_each(|number| put(&mut schedule, &job(&format!("m{number}"), "x.example", "s", 0), 0));

@@ -144,6 +144,8 @@ pub enum DestinationState {
     Up,
     /// It cannot be reached.
     Down {
+        /// When it was found so.
+        since: Timestamp,
         /// The next probe; in the past where one is on its way.
         until: Timestamp,
         /// Probes that failed.

@@ -98,6 +98,22 @@ fn what_was_put_off_waits_longer_each_time_and_the_same_attempt_counts_once() {
 }
 
 #[test]
+fn an_attempt_that_an_operator_asked_for_does_not_lengthen_the_wait() {
+    let put_off = |at: u64| attempt(later(at), &[(0, later_there())]);
+    let (_, mut message, mut state) = saved(change(from_a(&["x@far.example"]), State::default(), put_off(0), START));
+    for at in [10, 20, 30] {
+        (_, message, state) = saved(change(message, state, Change::Release, later(at)));
+        let (saving, ..) = saved(change(message.clone(), state.clone(), put_off(at), later(at)));
+        assert_eq!(queued(saving.saved(later(at))).first().map(|job| job.due), Some(later(at + 300)));
+        (_, message, state) = saved(change(message, state, put_off(at), later(at)));
+    }
+    // One that was due all the same counts.
+    let (_, message, state) = saved(change(message, state, Change::Release, later(400)));
+    let (saving, ..) = saved(change(message, state, put_off(400), later(400)));
+    assert_eq!(queued(saving.saved(later(400))).first().map(|job| job.due), Some(later(400 + 600)));
+}
+
+#[test]
 fn a_refusal_there_is_told_and_the_others_go_on() {
     let message = from_a(&["x@far.example", "y@other.example"]);
     let (saving, message, state) = saved(change(message, State::default(), attempt(START, &[(0, gone())]), START));
@@ -241,7 +257,15 @@ fn an_operator_can_end_a_message_with_and_without_a_word() {
     let (saving, message, _) =
         saved(change(from_a(&["x@far.example"]), State::default(), Change::Expire(Whom::Everybody, None), later(9)));
     assert_eq!(words(&message), ["failed"]);
-    assert!(notified(saving.saved(later(9))).2.contains("Status: 5.4.7"));
+    let (_, _, text) = notified(saving.saved(later(9)));
+    assert!(text.contains("Status: 5.3.0") && text.contains("given up by the operator of this server"), "{text}");
+    assert!(!text.contains("expired"), "its time was not over");
+    // One that was tried has the last answer with it, and the words are not those of the server that gave it.
+    let first = attempt(START, &[(0, later_there())]);
+    let (_, message, state) = saved(change(from_a(&["x@far.example"]), State::default(), first, START));
+    let (saving, ..) = saved(change(message, state, Change::Expire(Whom::Everybody, None), later(9)));
+    let (_, _, text) = notified(saving.saved(later(9)));
+    assert!(text.contains("\r\n    554 5.3.0 given up by the operator of this server; the last answer was:"), "{text}");
     let work = change(from_a(&["x@far.example"]), State::default(), Change::Delete, START);
     assert!(matches!(work, Work::Remove(_, End::Deleted)));
 }
