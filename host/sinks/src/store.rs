@@ -36,13 +36,22 @@ pub(crate) fn arm(store: &mut Store<State>, time: OwnTime) -> wasmtime::Result<(
 
 /// Takes what host calls cost out of the fuel, on the way back into the sink.
 ///
-/// The hook also sees returns that are no host call of ours (growing a memory, the epoch); nothing is owed
-/// then, so the fuel of a call stays the same in every repetition.
+/// The hook also sees returns that are no host call of ours (growing a memory, the epoch). Nothing is paid then
+/// ([`Tariff::due`](crate::tariff::Tariff::due)), so the fuel of a call stays the same in every repetition.
 pub(crate) fn settle(mut store: StoreContextMut<'_, State>, hook: CallHook) -> wasmtime::Result<()> {
-    if !matches!(hook, CallHook::ReturningFromHost) {
-        return Ok(());
-    }
-    let owed = store.data_mut().tariff.take();
+    let tariff = &mut store.data_mut().tariff;
+    let owed = match hook {
+        CallHook::CallingHost => 0,
+        CallHook::CallingWasm => {
+            tariff.enter();
+            0
+        }
+        CallHook::ReturningFromWasm => {
+            tariff.leave();
+            0
+        }
+        CallHook::ReturningFromHost => tariff.due(),
+    };
     if owed == 0 {
         return Ok(());
     }

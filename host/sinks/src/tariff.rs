@@ -23,28 +23,57 @@ pub(crate) const QUESTION_FUEL: u64 = 100_000;
 pub(crate) struct Tariff {
     owed: u64,
     calls: u64,
+    /// How deep the sink's code runs: once for the event, once more where it makes room for an answer of the host.
+    depth: u32,
+    /// How deep it ran when that was owed which is.
+    owed_at: u32,
 }
 
 impl Tariff {
     /// Notes one host call.
     pub(crate) fn call(&mut self) {
         self.calls += 1;
-        self.owed = self.owed.saturating_add(CALL_FUEL);
+        self.owe(CALL_FUEL);
     }
 
     /// Notes octets that were copied.
     pub(crate) fn copied(&mut self, octets: usize) {
-        self.owed = self.owed.saturating_add((octets as u64).saturating_mul(OCTET_FUEL));
+        self.owe((octets as u64).saturating_mul(OCTET_FUEL));
     }
 
     /// Notes octets that were looked through or decoded.
     pub(crate) fn scanned(&mut self, octets: u64) {
-        self.owed = self.owed.saturating_add(octets.saturating_mul(SCAN_FUEL));
+        self.owe(octets.saturating_mul(SCAN_FUEL));
     }
 
     /// Notes a question to others.
     pub(crate) fn asked(&mut self) {
-        self.owed = self.owed.saturating_add(QUESTION_FUEL);
+        self.owe(QUESTION_FUEL);
+    }
+
+    fn owe(&mut self, fuel: u64) {
+        self.owed = self.owed.saturating_add(fuel);
+        self.owed_at = self.depth;
+    }
+
+    /// The sink's code begins to run, inside of what ran before.
+    pub(crate) fn enter(&mut self) {
+        self.depth = self.depth.saturating_add(1);
+    }
+
+    /// It is left again.
+    pub(crate) fn leave(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// Takes what is to be paid on the way back into the sink's code.
+    ///
+    /// Nothing where that code runs inside of the host call that owes it, to make room for the answer: compiled code
+    /// keeps its fuel to itself while it grows a memory or lets the clock look at it, and what is taken out of the
+    /// store then is not missed. A sink could have made its host calls free that way, and one on which the clock looked
+    /// at that moment had more fuel than in another run.
+    pub(crate) fn due(&mut self) -> u64 {
+        if self.depth > self.owed_at { 0 } else { self.take() }
     }
 
     /// Takes what is owed; nothing is owed afterwards.
@@ -55,5 +84,27 @@ impl Tariff {
     /// Host calls so far.
     pub(crate) fn calls(&self) -> u64 {
         self.calls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_call_owes_is_paid_when_the_sink_that_made_it_goes_on() {
+        let mut tariff = Tariff::default();
+        tariff.enter();
+        assert_eq!(tariff.due(), 0, "the clock looks at the sink before it owes anything");
+        tariff.call();
+        tariff.copied(4);
+        tariff.enter();
+        assert_eq!(tariff.due(), 0, "room for the answer grows a memory");
+        tariff.leave();
+        assert_eq!(tariff.due(), CALL_FUEL + 4);
+        assert_eq!(tariff.due(), 0, "once");
+        tariff.leave();
+        tariff.call();
+        assert_eq!((tariff.take(), tariff.calls()), (CALL_FUEL, 2));
     }
 }

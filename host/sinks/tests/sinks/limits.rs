@@ -3,7 +3,7 @@
 use basin_core::event::{BudgetOverride, EventKind, FailureKind, Verdict};
 use basin_sinks::{Engine, EngineOptions};
 
-use crate::stage::{Call, ENGINE, RUNTIME, call, component, guest, probe};
+use crate::stage::{Call, ENGINE, RUNTIME, call, component, guest, message, probe};
 
 fn fails(call: Call, kind: FailureKind, says: &str) {
     let outcome = call.run();
@@ -60,6 +60,19 @@ fn a_host_call_costs_its_tariff_to_the_unit() {
     let (first, second) = (some - none, more - some);
     assert!((25_000..40_000).contains(&second), "{second}");
     assert!(first.abs_diff(second) < 2_000, "{first} {second}");
+}
+
+#[test]
+fn an_answer_for_which_the_sink_makes_room_is_paid_for() {
+    let body = "b".repeat(70_000);
+    let fuel = |len: u32| {
+        let outcome = probe(&format!("read-body-len|0|{len}")).all_grants().message(message("", &body)).run();
+        assert_eq!(outcome.lines(), [format!("read-body-len: ok {len}")]);
+        outcome.report.usage.fuel
+    };
+    // Its memory grows for the larger one, inside of the call.
+    let (small, large) = (fuel(1), fuel(65_536));
+    assert!(large - small >= 65_535, "{small} {large}");
 }
 
 #[test]
