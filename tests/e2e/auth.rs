@@ -20,13 +20,8 @@ fn user(server: &TestServer, verb: &str, name: &str, password: &str) -> io::Resu
 }
 
 fn server() -> io::Result<TestServer> {
-    server_with("")
-}
-
-/// A server with TLS and alice among its users, and further keys of its listener.
-pub(crate) fn server_with(listener: &str) -> io::Result<TestServer> {
     let settings = Settings {
-        listener: format!("auth = true\n{listener}"),
+        listener: "auth = true".to_owned(),
         tables: "[auth]\nusers-file = \"users\"\n[[certificate]]\nchain-file = \"tls.pem\"\nkey-file = \"tls.key\"\n"
             .to_owned(),
         ..Settings::usual()
@@ -40,9 +35,8 @@ pub(crate) fn server_with(listener: &str) -> io::Result<TestServer> {
 }
 
 /// The response of PLAIN for alice with "wonder land", and one with another password.
-pub(crate) const RIGHT: &str = "AUTH PLAIN AGFsaWNlAHdvbmRlciBsYW5k";
-/// See [`RIGHT`].
-pub(crate) const WRONG: &str = "AUTH PLAIN AGFsaWNlAHdyb25n";
+const RIGHT: &str = "AUTH PLAIN AGFsaWNlAHdvbmRlciBsYW5k";
+const WRONG: &str = "AUTH PLAIN AGFsaWNlAHdyb25n";
 
 #[test]
 fn who_logs_in_may_send_to_any_domain_and_nobody_else() -> Outcome {
@@ -63,6 +57,28 @@ fn who_logs_in_may_send_to_any_domain_and_nobody_else() -> Outcome {
     assert!(!log.contains("wonder land") && !log.contains("AGFsaWNl"), "no password is logged: {log}");
     let page = server.metrics()?;
     assert_eq!(page.total("basin_logins_total"), Some(2.0));
+    Ok(())
+}
+
+#[test]
+fn basin_send_logs_in_over_tls_with_a_password_that_is_no_argument() -> Outcome {
+    let server = server()?;
+    std::fs::write(server.home().join("password"), "wonder land\n")?;
+    let address = server.smtp().to_string();
+    let to = ["--server", &address, "--from", SENDER, "--to", "someone@elsewhere.example", "-v"];
+    let login = ["--tls", "starttls", "--user", "alice", "--password-file", "password"];
+    let send = |more: &[&str]| server.command(&[&["send"], &to[..], more].concat()).current_dir(server.home()).output();
+    let is_sent = |more: &[&str]| -> io::Result<(bool, String)> {
+        let output = send(more)?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+    };
+    let (is_taken, told) = is_sent(&[&login[..], &["--insecure"]].concat())?;
+    assert!(is_taken && told.contains("C: AUTH PLAIN (hidden)") && told.contains("(TLSv1.3)"), "{told}");
+    let (is_taken, told) = is_sent(&login)?;
+    assert!(!is_taken && told.contains("--insecure takes any certificate"), "nobody vouches for it: {told}");
+    let (is_taken, told) = is_sent(&["--tls", "starttls", "--insecure"])?;
+    assert!(!is_taken && told.contains("550 5.7.1"), "without a login it is no relay: {told}");
     Ok(())
 }
 

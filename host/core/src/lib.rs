@@ -8,6 +8,7 @@
 //! their answers mean, [`transport`] decides what happens to a stored message, [`queue`] when to try again.
 
 pub mod addr;
+pub mod base64;
 pub mod event;
 pub mod limits;
 pub mod mail;

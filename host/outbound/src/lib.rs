@@ -29,4 +29,5 @@ mod wire;
 pub use facts::{Feed, HopAttempt, HopFacts, Visit, is_tls_optional};
 pub use options::{ClientCertificate, OutboundOptions, TrustStore, VisitLimits};
 pub use reach::{ReachError, Reached};
+pub use tls::client_config;
 pub use visit::{Outbound, OutboundError};

@@ -1,30 +1,24 @@
 //! `basin send`: submits one message, to see whether a server takes it.
 
-use core::time::Duration;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use basin_core::addr::Address;
+use clap::ValueEnum;
 
 use crate::cli::table::print;
+use crate::cli::user;
 use crate::clock::now;
 
-/// How long to wait for a reply; the one to the final dot may take the longest (RFC 5321 §4.5.3.2.6).
-const REPLY_TIMEOUT: Duration = Duration::from_secs(600);
+mod dialogue;
 
-/// How long to wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+use dialogue::{Dialogue, Login, Refused};
 
-/// Longest reply line that is read, in octets. RFC 5321 allows 512; a server that sends more is broken, but
-/// its words may say how.
-const REPLY_BYTES_MAX: u64 = 8 * 1024;
-
-/// Most lines of a reply that are read; a server that sends more never ends.
-const REPLY_LINES_MAX: usize = 1_000;
+/// The variable that may hold the password of `--user`.
+const PASSWORD_VARIABLE: &str = "BASIN_SEND_PASSWORD";
 
 /// Subject of the test message when nobody gives another.
 const SUBJECT_DEFAULT: &str = "A test of basin send";
@@ -34,9 +28,15 @@ const SUBJECT_DEFAULT: &str = "A test of basin send";
 #[command(after_help = "\
 Exit code 0 where the server took the message for every recipient, 1 where it did not, 2 for a
 mistake on the command line.
+With --user the password is the first line of --password-file, else the variable BASIN_SEND_PASSWORD, else
+it is asked for; it never stands on the command line, where everybody on the machine can see it, and goes
+only over TLS, except to this machine itself.
 Examples:
   basin send --to alice@basin.example --from you@client.example --subject hello -v
-  basin send --server mx.basin.example:25 --to alice@basin.example --file letter.eml")]
+  basin send --server mx.basin.example:25 --to alice@basin.example --file letter.eml
+  basin send --server mail.example.org:587 --tls starttls --user alice@example.org \\
+      --from alice@example.org --to bob@elsewhere.example
+  basin send --server 127.0.0.1:465 --tls implicit --insecure --user alice --to bob@basin.example -v")]
 pub struct Send {
     /// Recipient; may be given several times.
     #[arg(long, required = true, value_name = "ADDRESS")]
@@ -56,9 +56,29 @@ pub struct Send {
     /// Name to greet with.
     #[arg(long, default_value = "localhost", value_name = "NAME")]
     helo: String,
-    /// Print the dialogue.
+    /// TLS: after STARTTLS, from the first octet on (the port for it is mostly 465), or none.
+    #[arg(long, value_enum, default_value_t = Tls::None, value_name = "WAY")]
+    tls: Tls,
+    /// Take any certificate; without it, one that the system trusts for the name in --server.
+    #[arg(long)]
+    insecure: bool,
+    /// Log in as this user.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// File with the password in its first line.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+    /// Print the dialogue, without the password.
     #[arg(long, short)]
     verbose: bool,
+}
+
+/// How a connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tls {
+    Starttls,
+    Implicit,
+    None,
 }
 
 impl Send {
@@ -78,9 +98,11 @@ impl Send {
             }
         }
         let text = wire_text(&self.message()?);
-        let mut dialogue = Dialogue::open(&self.server, self.verbose)?;
-        dialogue.expect("the connection", None, b'2')?;
-        dialogue.expect("EHLO", Some(&format!("EHLO {}", self.helo)), b'2')?;
+        let login = self.login()?;
+        let mut dialogue = self.greeted()?;
+        if let Some(login) = &login {
+            dialogue.log_in(login)?;
+        }
         dialogue.expect("MAIL", Some(&format!("MAIL FROM:<{}>", self.from)), b'2')?;
         for to in &self.to {
             dialogue.expect("RCPT", Some(&format!("RCPT TO:<{to}>")), b'2')?;
@@ -99,6 +121,52 @@ impl Send {
             eprintln!("basin: the server took the message, but did not take leave: {error:#}");
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    // Up to the answer to the EHLO that counts.
+    fn greeted(&self) -> anyhow::Result<Dialogue> {
+        if self.insecure && self.tls == Tls::None {
+            bail!("--insecure is about TLS; say --tls starttls or --tls implicit too");
+        }
+        let name = self.server.rsplit_once(':').map_or(self.server.as_str(), |(host, _)| host);
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let ehlo = format!("EHLO {}", self.helo);
+        let mut dialogue = Dialogue::open(&self.server, self.verbose)?;
+        if self.tls == Tls::Implicit {
+            dialogue = dialogue.secured(name, !self.insecure)?;
+        }
+        dialogue.expect("the connection", None, b'2')?;
+        dialogue.expect("EHLO", Some(&ehlo), b'2')?;
+        if self.tls == Tls::Starttls {
+            if !dialogue.offers("STARTTLS", "") {
+                bail!("the server does not offer STARTTLS; a port for TLS alone wants --tls implicit");
+            }
+            dialogue.expect("STARTTLS", Some("STARTTLS"), b'2')?;
+            dialogue = dialogue.secured(name, !self.insecure)?;
+            // What was offered in the open counts no more (RFC 3207 §4.2).
+            dialogue.expect("EHLO", Some(&ehlo), b'2')?;
+        }
+        Ok(dialogue)
+    }
+
+    fn login(&self) -> anyhow::Result<Option<Login>> {
+        let Some(user) = &self.user else { return Ok(None) };
+        let is_input_taken = self.file.as_deref() == Some(Path::new("-"));
+        let password = match (&self.password_file, std::env::var(PASSWORD_VARIABLE)) {
+            (Some(file), _) => {
+                let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+                text.lines().next().unwrap_or_default().to_owned()
+            }
+            (None, Ok(password)) => password,
+            (None, Err(_)) if is_input_taken => {
+                bail!("standard input is the message; the password may be in --password-file or {PASSWORD_VARIABLE}")
+            }
+            (None, Err(_)) => String::from_utf8(user::password(false)?).context("the password is not UTF-8")?,
+        };
+        if password.is_empty() {
+            bail!("there is no password");
+        }
+        Ok(Some(Login { user: user.clone(), password }))
     }
 
     fn message(&self) -> anyhow::Result<Vec<u8>> {
@@ -137,97 +205,18 @@ fn wire_text(message: &[u8]) -> Vec<u8> {
     text
 }
 
-/// The server said no; its words.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}: {reply}")]
-struct Refused {
-    what: String,
-    reply: String,
-}
-
-/// A conversation with a server.
-struct Dialogue {
-    stream: BufReader<TcpStream>,
-    is_verbose: bool,
-}
-
-impl Dialogue {
-    fn open(server: &str, is_verbose: bool) -> anyhow::Result<Self> {
-        let addresses = server.to_socket_addrs();
-        let addresses =
-            addresses.with_context(|| format!("cannot find the server {server:?} (--server takes HOST:PORT)"))?;
-        let mut failed = anyhow!("{server:?} has no address");
-        // A name may have several, such as ::1 and 127.0.0.1, and the server listens on one.
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                Ok(stream) => {
-                    stream.set_read_timeout(Some(REPLY_TIMEOUT)).context("cannot set a timeout")?;
-                    stream.set_write_timeout(Some(REPLY_TIMEOUT)).context("cannot set a timeout")?;
-                    return Ok(Self { stream: BufReader::new(stream), is_verbose });
-                }
-                Err(error) => {
-                    let text = format!("cannot connect to {address}; does a server run there?");
-                    failed = anyhow::Error::new(error).context(text);
-                }
-            }
-        }
-        Err(failed)
-    }
-
-    /// Sends a line, if there is one, and wants a reply of a class.
-    fn expect(&mut self, what: &str, line: Option<&str>, class: u8) -> anyhow::Result<String> {
-        if let Some(line) = line {
-            self.say(line)?;
-            let sent = self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes());
-            sent.with_context(|| format!("cannot send {what}"))?;
-        }
-        let reply = self.reply().with_context(|| format!("no reply to {what}"))?;
-        let is_wanted = reply.as_bytes().first() == Some(&class);
-        if is_wanted { Ok(reply) } else { Err(Refused { what: what.to_owned(), reply }.into()) }
-    }
-
-    fn send_text(&mut self, text: &[u8]) -> anyhow::Result<()> {
-        self.say(&format!("({} octets)", text.len()))?;
-        self.say(".")?;
-        let stream = self.stream.get_mut();
-        stream.write_all(text).and_then(|()| stream.write_all(b".\r\n")).context("cannot send the message")
-    }
-
-    /// Reads a reply to its last line and returns it as one text.
-    fn reply(&mut self) -> anyhow::Result<String> {
-        let mut whole = String::new();
-        for _ in 0..REPLY_LINES_MAX {
-            let mut line = Vec::new();
-            self.stream.by_ref().take(REPLY_BYTES_MAX).read_until(b'\n', &mut line)?;
-            let line = String::from_utf8_lossy(&line).trim_end().escape_debug().to_string();
-            if line.is_empty() {
-                bail!("the server closed the connection");
-            }
-            if self.is_verbose {
-                print(format!("S: {line}\n"))?;
-            }
-            let is_last = line.as_bytes().get(3) != Some(&b'-');
-            if !whole.is_empty() {
-                whole.push(' ');
-                whole.push_str(line.get(4..).unwrap_or_default());
-            } else {
-                whole = line;
-            }
-            if is_last {
-                return Ok(whole);
-            }
-        }
-        bail!("the reply has more than {REPLY_LINES_MAX} lines");
-    }
-
-    fn say(&self, line: &str) -> anyhow::Result<()> {
-        if self.is_verbose { print(format!("C: {line}\n")) } else { Ok(()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write};
+    use std::sync::Arc;
+    use std::thread::JoinHandle;
+
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use rustls_pki_types::pem::PemObject as _;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
     use super::*;
+    use crate::tls::make::self_signed;
 
     #[test]
     fn text_gets_line_ends_and_dots() {
@@ -240,39 +229,73 @@ mod tests {
         assert_eq!(wire_text(b"a\rb\n"), b"a\rb\r\n");
     }
 
-    /// A server that says these lines, one for each line of the client but the text, and closes.
-    fn server(replies: &'static [&'static str]) -> String {
+    /// A server that says these lines, one for each line of the client but the text, and closes; the lines that it heard.
+    fn server(replies: &'static [&'static str]) -> (String, JoinHandle<Vec<String>>) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
-        std::thread::spawn(move || {
-            let (stream, _) = listener.accept().expect("a client");
-            let mut lines = BufReader::new(stream);
-            for reply in replies {
-                lines.get_mut().write_all(reply.as_bytes()).expect("the client reads");
-                let mut line = String::new();
-                if reply.starts_with("354") {
-                    while line != ".\r\n" {
-                        line.clear();
-                        lines.read_line(&mut line).expect("the client writes");
-                    }
-                } else {
-                    lines.read_line(&mut line).expect("the client writes");
-                }
-            }
-        });
-        address
+        let heard = std::thread::spawn(move || answer(listener.accept().expect("a client").0, replies));
+        (address, heard)
     }
 
-    fn send(server: String) -> anyhow::Result<ExitCode> {
-        let send = Send {
+    /// The same, with TLS from the beginning.
+    fn tls_server(replies: &'static [&'static str]) -> (String, JoinHandle<Vec<String>>) {
+        let made = self_signed(&["mx.basin.example".to_owned()], 2020, 30).expect("made");
+        let chain = vec![CertificateDer::from_pem_slice(made.certificate.as_bytes()).expect("PEM")];
+        let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).expect("PEM");
+        let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+        let config = Arc::new(builder.with_single_cert(chain, key).expect("a pair"));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let heard = std::thread::spawn(move || {
+            let stream = listener.accept().expect("a client").0;
+            answer(StreamOwned::new(ServerConnection::new(config).expect("set up"), stream), replies)
+        });
+        (address, heard)
+    }
+
+    fn answer(stream: impl Read + Write, replies: &[&str]) -> Vec<String> {
+        let mut lines = BufReader::new(stream);
+        let mut heard = Vec::new();
+        for reply in replies {
+            // A client that does not believe our certificate goes away at once.
+            if lines.get_mut().write_all(reply.as_bytes()).and_then(|()| lines.get_mut().flush()).is_err() {
+                return heard;
+            }
+            let mut line = String::new();
+            loop {
+                line.clear();
+                if lines.read_line(&mut line).is_err()
+                    || line.is_empty()
+                    || !reply.starts_with("354")
+                    || line == ".\r\n"
+                {
+                    break;
+                }
+            }
+            heard.push(line.trim_end().to_owned());
+        }
+        heard
+    }
+
+    fn to(server: String) -> Send {
+        Send {
             to: vec!["alice@basin.example".to_owned()],
             from: String::new(),
             file: None,
             subject: "hello".to_owned(),
             server,
             helo: "localhost".to_owned(),
+            tls: Tls::None,
+            insecure: false,
+            user: None,
+            password_file: None,
             verbose: false,
-        };
+        }
+    }
+
+    fn send(server: String) -> anyhow::Result<ExitCode> {
+        let send = to(server);
         let text = send.message().expect("no file is read");
         assert!(String::from_utf8_lossy(&text).contains("\r\nSubject: hello\r\n"));
         send.run()
@@ -281,26 +304,75 @@ mod tests {
     #[test]
     fn a_message_that_was_taken_is_a_success_although_the_server_hangs_up() {
         let replies = &["220 x\r\n", "250 x\r\n", "250 x\r\n", "250 x\r\n", "354 x\r\n", "250 taken\r\n"];
-        assert_eq!(send(server(replies)).ok(), Some(ExitCode::SUCCESS));
+        assert_eq!(send(server(replies).0).ok(), Some(ExitCode::SUCCESS));
     }
 
     #[test]
     fn a_refusal_is_an_error_with_the_words_of_the_server() {
-        let error = send(server(&["220 x\r\n", "250 x\r\n", "250 x\r\n", "550-no\r\n550 such user\r\n"]));
+        let error = send(server(&["220 x\r\n", "250 x\r\n", "250 x\r\n", "550-no\r\n550 such user\r\n"]).0);
         assert_eq!(error.expect_err("refused").to_string(), "RCPT: 550-no such user");
     }
 
     #[test]
     fn a_subject_cannot_add_fields() {
-        let send = Send {
-            to: vec!["alice@basin.example".to_owned()],
-            from: String::new(),
-            file: None,
-            subject: "x\r\nBcc: bob@basin.example".to_owned(),
-            server: "127.0.0.1:1".to_owned(),
-            helo: "localhost".to_owned(),
-            verbose: false,
-        };
+        let send = Send { subject: "x\r\nBcc: bob@basin.example".to_owned(), ..to("127.0.0.1:1".to_owned()) };
         assert!(send.run().expect_err("refused").to_string().starts_with("--subject"));
+    }
+
+    const TAKEN: &[&str] = &[
+        "220 x\r\n",
+        "250-x\r\n250 AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n",
+        "235 in\r\n",
+        "250 x\r\n",
+        "250 x\r\n",
+        "354 x\r\n",
+        "250 taken\r\n",
+    ];
+
+    fn with_password(send: Send, password: &str) -> (tempfile::TempDir, Send) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("password");
+        fs::write(&file, format!("{password}\nanother line\n")).expect("written");
+        (folder, Send { user: Some("alice".to_owned()), password_file: Some(file), ..send })
+    }
+
+    #[test]
+    fn who_logs_in_over_tls_has_the_password_from_a_file() {
+        let (address, heard) = tls_server(TAKEN);
+        let (_folder, send) = with_password(Send { tls: Tls::Implicit, insecure: true, ..to(address) }, "wonder land");
+        assert_eq!(send.run().expect("taken"), ExitCode::SUCCESS);
+        let heard = heard.join().expect("no panic");
+        assert_eq!(heard.get(1).map(String::as_str), Some("AUTH PLAIN AGFsaWNlAHdvbmRlciBsYW5k"));
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_vouches_for_is_refused_with_advice() {
+        let (address, heard) = tls_server(TAKEN);
+        let error = Send { tls: Tls::Implicit, ..to(address) }.run().expect_err("nobody vouches for it");
+        assert!(format!("{error:#}").contains("--insecure"), "{error:#}");
+        assert_eq!(heard.join().expect("no panic"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_login_of_two_answers_is_made_where_there_is_no_plain() {
+        let replies: &[&str] =
+            &["220 x\r\n", "250-x\r\n250 AUTH LOGIN\r\n", "334 VXNlcm5hbWU6\r\n", "334 UGFzc3dvcmQ6\r\n", "535 no\r\n"];
+        let (address, heard) = server(replies);
+        let (_folder, send) = with_password(to(address), "x");
+        assert_eq!(send.run().expect_err("refused").to_string(), "AUTH: 535 no");
+        assert_eq!(
+            heard.join().expect("no panic").get(1..4),
+            Some(&["AUTH LOGIN", "YWxpY2U=", "eA=="].map(str::to_owned)[..])
+        );
+    }
+
+    #[test]
+    fn tls_that_is_not_offered_is_no_reason_to_go_on_without() {
+        let (address, _) = server(&["220 x\r\n", "250-x\r\n250 SIZE\r\n", "500 x\r\n"]);
+        let error = Send { tls: Tls::Starttls, ..to(address) }.run().expect_err("not offered");
+        assert!(error.to_string().contains("does not offer STARTTLS"), "{error}");
+        let (address, _) = server(&["220 x\r\n", "250-x\r\n250 STARTTLS\r\n", "220 go\r\n250 injected\r\n"]);
+        let error = Send { tls: Tls::Starttls, insecure: true, ..to(address) }.run().expect_err("injected");
+        assert!(error.to_string().contains("before TLS"), "{error}");
     }
 }

@@ -1,15 +1,15 @@
 use std::fs;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{PrivateKeyDer, ServerName, UnixTime};
+use rustls::ClientConfig;
+use rustls::sign::SingleCertAndKey;
+use rustls_pki_types::{PrivateKeyDer, ServerName};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::tls::Validity;
-use crate::tls::make::self_signed;
+use crate::tls::make::{SelfSigned, self_signed};
 use basin_core::time::Timestamp;
 
 fn pair(folder: &TempDir, name: &str) -> Certificate {
@@ -18,45 +18,6 @@ fn pair(folder: &TempDir, name: &str) -> Certificate {
     fs::write(&chain, made.certificate).expect("written");
     fs::write(&key, made.key).expect("written");
     Certificate::read(&chain, &key).expect("a pair")
-}
-
-/// Takes whatever certificate is shown.
-#[derive(Debug)]
-struct Anything;
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 // What a handshake comes to at the server, and the certificate that the client sees.
@@ -82,12 +43,17 @@ async fn shake(tls: &ServerTls, name: &str, client: ClientConfig) -> io::Result<
     Ok((secured, shown[0].to_vec()))
 }
 
-fn client() -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
-    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anything))
+fn client() -> ClientConfig {
+    basin_outbound::client_config(None).expect("a client of anybody")
+}
+
+fn client_with(made: &SelfSigned) -> ClientConfig {
+    let chain = vec![CertificateDer::from_pem_slice(made.certificate.as_bytes()).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).expect("PEM");
+    let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).expect("a pair");
+    let mut client = client();
+    client.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+    client
 }
 
 #[tokio::test]
@@ -104,7 +70,7 @@ async fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
         ("a.b.basin.test", &first_der),
         ("elsewhere.example", &first_der),
     ] {
-        let (secured, seen) = shake(&tls, asked, client().with_no_client_auth()).await.expect("a handshake");
+        let (secured, seen) = shake(&tls, asked, client()).await.expect("a handshake");
         assert!(seen == *shown, "{asked}");
         assert_eq!(secured.facts.version, "TLSv1.3");
         assert!(secured.facts.cipher.starts_with("TLS_"), "{}", secured.facts.cipher);
@@ -121,17 +87,12 @@ async fn clients_show_certificates_where_they_are_asked_for_them() {
     let made = self_signed(&["client.example".to_owned()], 2020, 30).expect("made");
     let authorities = folder.path().join("clients.pem");
     fs::write(&authorities, &made.certificate).expect("written");
-    let with = || {
-        let chain = vec![CertificateDer::from_pem_slice(made.certificate.as_bytes()).expect("PEM")];
-        let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).expect("PEM");
-        client().with_client_auth_cert(chain, key).expect("a client")
-    };
     for is_required in [false, true] {
         let clients = ClientCertificates { authorities: authorities.clone(), is_required };
         let tls = ServerTls::new(vec![server.clone()], Some(&clients)).expect("set up");
-        let (secured, _) = shake(&tls, "mx.basin.example", with()).await.expect("a handshake");
+        let (secured, _) = shake(&tls, "mx.basin.example", client_with(&made)).await.expect("a handshake");
         assert!(secured.facts.client_subject.expect("it showed one").contains("client.example"));
-        let without = shake(&tls, "mx.basin.example", client().with_no_client_auth()).await;
+        let without = shake(&tls, "mx.basin.example", client()).await;
         assert_eq!(without.is_err(), is_required);
     }
 }

@@ -147,7 +147,7 @@ pub fn generate(kind: KeyKind) -> Result<String, KeyError> {
 
 // RFC 7468 §3: lines of 64 characters.
 fn pem(der: &[u8]) -> String {
-    let base64 = super::record::base64(der);
+    let base64 = basin_core::base64::encode(der);
     let mut text = String::from("-----BEGIN PRIVATE KEY-----\n");
     let mut rest = base64.as_str();
     while !rest.is_empty() {
