@@ -40,7 +40,7 @@ fn add(server: &TestServer, name: &str, script: &str, more: &[&str]) -> Outcome 
 }
 
 // Changes the registry and waits until the server goes by it.
-pub(crate) fn in_force(server: &TestServer, change: impl FnOnce() -> Outcome) -> Outcome {
+fn in_force(server: &TestServer, change: impl FnOnce() -> Outcome) -> Outcome {
     let count = || server.log().matches("registry in force").count();
     let before = count();
     change()?;

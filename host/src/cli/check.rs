@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use basin_core::time::Timestamp;
 
 use crate::cli::Context;
 use crate::clock::now;
@@ -21,24 +22,55 @@ impl Check {
         let config = context.load()?;
         print!("{}", config.describe());
         let mut is_usable = true;
+        let mut warnings: Vec<String> =
+            config.warnings.iter().map(|warning| warning.at(&config.file).to_string()).collect();
+        let mut certificates = Vec::new();
         for files in &config.certificates {
             match Certificate::read(&files.chain, &files.key) {
-                Ok(certificate) => println!("certificate  {}", describe(&files.name, &certificate)),
+                Ok(certificate) => {
+                    println!("certificate  {}", describe(&files.name, &certificate));
+                    warnings.extend(ending(&files.name, &certificate, now()));
+                    certificates.push(certificate);
+                }
                 Err(error) => {
                     is_usable = false;
                     println!("certificate  {}: {error}", files.name);
                 }
             }
         }
-        for warning in &config.warnings {
-            println!("warning: {}", warning.at(&config.file));
+        warnings.extend(nameless(&config.host_name, &certificates));
+        for warning in &warnings {
+            println!("warning: {warning}");
         }
         if !is_usable {
             bail!("{} cannot be used: a certificate cannot", config.file.display());
         }
-        println!("{} can be used, {} warnings", config.file.display(), config.warnings.len());
+        println!("{} can be used, {} warnings", config.file.display(), warnings.len());
         Ok(ExitCode::SUCCESS)
     }
+}
+
+// Most mail servers take any certificate; mail programs and those who verify do not.
+fn ending(name: &str, certificate: &Certificate, now: Timestamp) -> Option<String> {
+    let problem = match certificate.validity(now) {
+        Validity::Valid => return None,
+        Validity::ExpiresSoon(end) => format!("ends on {}", end.to_rfc3339()),
+        Validity::Expired(end) => format!("has been over since {}", end.to_rfc3339()),
+        Validity::NotYet(start) => format!("begins only on {}", start.to_rfc3339()),
+    };
+    Some(format!(
+        "the certificate {name} {problem}; mail programs refuse one that is not valid, put a new one in place"
+    ))
+}
+
+// Clients ask for the name that they know the server by: the host name, by MX records and in greetings.
+fn nameless(host_name: &str, certificates: &[Certificate]) -> Option<String> {
+    if certificates.is_empty() || certificates.iter().any(|certificate| certificate.is_for(host_name)) {
+        return None;
+    }
+    Some(format!(
+        "no certificate is for {host_name}, the `host-name`: who verifies will not take what this server shows there"
+    ))
 }
 
 fn describe(name: &str, certificate: &Certificate) -> String {
@@ -49,4 +81,29 @@ fn describe(name: &str, certificate: &Certificate) -> String {
         Validity::NotYet(start) => format!("NOT VALID before {}", start.to_rfc3339()),
     };
     format!("{name}: for {}; {validity}", certificate.names().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::make::self_signed;
+
+    #[test]
+    fn a_certificate_that_clients_will_not_take_is_warned_of() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = self_signed(&["mail.example.org".to_owned()], 2020, 10).expect("made");
+        let (chain, key) = (folder.path().join("tls.pem"), folder.path().join("tls.key"));
+        std::fs::write(&chain, made.certificate).expect("written");
+        std::fs::write(&key, made.key).expect("written");
+        let certificate = Certificate::read(&chain, &key).expect("a pair");
+        let at = |text: &str| ending("main", &certificate, Timestamp::parse_rfc3339(text).expect("a time"));
+        assert_eq!(at("2026-01-01T00:00:00Z"), None);
+        assert!(at("2030-01-02T00:00:00Z").is_some_and(|text| text.contains("has been over since 2030-01-01")));
+        assert!(at("2029-12-28T00:00:00Z").is_some_and(|text| text.contains("ends on 2030-01-01")));
+        assert!(at("2019-01-01T00:00:00Z").is_some_and(|text| text.contains("begins only on 2020-01-01")));
+        let certificates = [certificate];
+        assert_eq!(nameless("MAIL.example.org", &certificates), None);
+        assert!(nameless("mx.example.org", &certificates).is_some_and(|text| text.contains("mx.example.org")));
+        assert_eq!(nameless("mx.example.org", &[]), None, "without TLS nothing is shown");
+    }
 }

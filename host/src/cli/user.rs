@@ -16,6 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::cli::Context;
 use crate::cli::table::print;
 use crate::clock::Randomness;
+use crate::control::{Client, ClientError};
 
 /// Arguments of `basin user`.
 #[derive(Debug, clap::Args)]
@@ -59,12 +60,16 @@ impl User {
     /// # Errors
     /// The file cannot be read or written, or there is no such user, or there is one already.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let file = match self.file {
-            Some(file) => file,
+        let (file, spool) = match self.file {
+            Some(file) => (file, None),
             None => {
-                context.load()?.users_file.context("the configuration names no `users-file` in [auth]; use --file")?
+                let config = context.load()?;
+                let named =
+                    config.users_file.context("the configuration names no `users-file` in [auth]; use --file")?;
+                (named, Some(config.spool))
             }
         };
+        let tell = |what: &str| print(format!("{what} in {}; {}\n", file.display(), aftermath(spool.as_deref())));
         match self.command {
             Command::List => {
                 let users: String = read(&file)?.1.users().map(|user| format!("{user}\n")).collect();
@@ -86,14 +91,28 @@ impl User {
                     let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
                     Ok(format!("{text}{gap}{line}\n"))
                 })?;
+                tell(&format!("user {name} added"))?;
             }
             Command::Passwd { name } => {
                 let line = line(&name)?;
                 change(&file, |text, has| with(text, &name, has(&name), Some(&line)))?;
+                tell(&format!("user {name} has the new password"))?;
             }
-            Command::Remove { name } => change(&file, |text, has| with(text, &name, has(&name), None))?,
+            Command::Remove { name } => {
+                change(&file, |text, has| with(text, &name, has(&name), None))?;
+                tell(&format!("user {name} removed"))?;
+            }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+// When a change is in force. Sessions that logged in before keep what they have.
+fn aftermath(spool: Option<&Path>) -> String {
+    match spool.map(|spool| Client::new(spool).ping()) {
+        Some(Ok(())) => "the running server has it within five seconds".to_owned(),
+        Some(Err(ClientError::NotRunning(_))) => "no server runs; it has it from its start on".to_owned(),
+        Some(Err(_)) | None => "a server that reads this file has it within five seconds".to_owned(),
     }
 }
 
@@ -162,7 +181,7 @@ fn change(file: &Path, edit: impl FnOnce(&str, &dyn Fn(&str) -> bool) -> anyhow:
 
 // The password, from the terminal without showing it, or from a pipe; never from the command line, which everybody on
 // the machine can see.
-fn password(is_new: bool) -> anyhow::Result<Vec<u8>> {
+pub(super) fn password(is_new: bool) -> anyhow::Result<Vec<u8>> {
     let input = io::stdin();
     if !input.is_terminal() {
         return first_line(&mut input.lock());

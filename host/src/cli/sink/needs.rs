@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use basin_core::event::{Grant, Grants};
 
 /// Functions of the contract and the grants without which they are denied, as `wit/` has them.
+///
+/// `command.argument` and `command.line` are not among them: they want read-envelope at the verbs that carry addresses
+/// alone, which no import tells, and sinks for verbs of their own are what uses them most.
 const FUNCTIONS: &[(Grant, &[&str])] = &[
     (
         Grant::ReadEnvelope,
@@ -24,8 +27,6 @@ const FUNCTIONS: &[(Grant, &[&str])] = &[
             "recipient.notify",
             "recipient.outcome",
             "recipient.last-reply",
-            "command.argument",
-            "command.line",
             "command.path",
             "command.parameter",
         ],
@@ -146,6 +147,7 @@ mod tests {
 
     #[test]
     fn names_of_imports_suggest_grants() {
+        assert!(of(b"[method]command.argument\0[method]command.line").is_empty(), "a verb of its own needs no grant");
         let octets = b"\0\x17[method]mail-msg.add-header\x01\0[method]mail-msg.read\x05[method]session.listener";
         let found = of(octets);
         assert_eq!(
