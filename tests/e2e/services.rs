@@ -1,6 +1,10 @@
 //! What sinks get from the services of a real server: memory that outlives it, names, and what is proved of mail.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use basin_test_dns::{TestDns, Zone};
 use basin_tests::server::{TestServer, guest};
@@ -16,6 +20,7 @@ const ZONE: &str = "
     client.example MX 10 mx.client.example
     mx.client.example A 192.0.2.5
     2.0.0.127.list.example A 127.0.0.2
+    scan.example A 127.0.0.1
 ";
 
 /// A server whose only resolver knows [`ZONE`].
@@ -118,5 +123,58 @@ fn a_server_whose_tables_are_damaged_takes_mail_and_says_so() -> Outcome {
     wait_for(&server, "state-set: unavailable");
     wait_for(&server, "state-increment: unavailable");
     assert_eq!(fs::read(spool.join("sink-state.redb"))?, b"this was a table");
+    Ok(())
+}
+
+// A server of HTTP on loopback that says the same to everybody, and what it was asked.
+fn scanner() -> std::io::Result<(u16, Receiver<String>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let (told, asked) = channel();
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut request = Vec::new();
+            let mut chunk = [0; 4_096];
+            while !request.ends_with(b"clean?") {
+                match stream.read(&mut chunk) {
+                    Ok(count) if count > 0 => request.extend_from_slice(&chunk[..count]),
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            // The test may be over, and the client gone.
+            drop(told.send(String::from_utf8_lossy(&request).into_owned()));
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nclean"));
+        }
+    });
+    Ok((port, asked))
+}
+
+#[test]
+fn a_sink_speaks_http_with_the_address_that_is_granted_and_with_no_other() -> Outcome {
+    let Bench { server, _dns, _runtime } = bench()?;
+    let (port, asked) = scanner()?;
+    let script = format!(
+        "http|POST|http://127.0.0.1:{port}/check|Content-Length: 6|clean?\nhttp|GET|http://scan.example:{port}/\n\
+         http|GET|http://127.0.0.1:{port}/other\nhttp|GET|https://127.0.0.1:{port}/check"
+    );
+    let (literal, name) = (format!("http=127.0.0.1:{port}/check"), format!("http=scan.example:{port}"));
+    add(&server, "asks", &script, &["--grant", &literal, "--grant", &name])?;
+    assert_eq!(deliver(&server)?, 250);
+    for line in [
+        "http: ok 200 [clean]",
+        // The name leads to the same machine; but a name is for others to point anywhere.
+        "http: failed ErrorCode::DestinationIpProhibited",
+        "http: failed ErrorCode::HttpRequestDenied",
+        "http: failed ErrorCode::InternalError(Some(\"TLS with 127.0.0.1 failed",
+        "without the grant (--grant http=127.0.0.1:",
+        "127.0.0.1 is an address of an inner network; name it by address to allow it",
+    ] {
+        wait_for(&server, line);
+    }
+    let requests: Vec<String> = asked.try_iter().filter(|request| request.contains("HTTP/1.1")).collect();
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert!(requests[0].starts_with("POST /check HTTP/1.1\r\n"), "{requests:?}");
+    let shown = server.basin_ok(&["sink", "show", "asks"])?;
+    assert!(shown.contains(&literal) && shown.contains(&name), "{shown}");
     Ok(())
 }

@@ -105,6 +105,7 @@ impl Engine {
             budget,
         );
         state.is_read_only |= request.is_read_only;
+        state.time = time.clone();
         match kept {
             Some(Kept { mut store, instance, .. }) => {
                 store.data_mut().renew(state);
@@ -170,6 +171,7 @@ async fn guarded(
 fn report(store: &mut Store<State>, outcome: Result<Verdict, Broken>, budget: &Budget, usage: Usage) -> CallReport {
     let left = store.get_fuel().unwrap_or(0);
     let state = store.data_mut();
+    state.settle_http();
     let fuel = budget.fuel.saturating_sub(left).saturating_add(state.tariff.take());
     let (stdout, stderr) = state.wasi().map(|wasi| (wasi.stdout(), wasi.stderr())).unwrap_or_default();
     let usage =

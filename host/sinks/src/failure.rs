@@ -5,6 +5,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 
 use crate::ended::Ended;
+use crate::state::WASI_HANDLES_MAX;
 use crate::text;
 
 /// Longest detail of a failure, in octets.
@@ -51,7 +52,7 @@ fn classify(error: &wasmtime::Error, budget: &Budget) -> (FailureKind, String) {
         return (FailureKind::Busy, "the pool of instances is full".to_owned());
     }
     if let Some(ResourceTableError::Full) = find::<ResourceTableError>(error) {
-        return (FailureKind::Quota, format!("it holds more than {} handles", budget.handles));
+        return (FailureKind::Quota, format!("it holds more than {WASI_HANDLES_MAX} handles of WASI"));
     }
     // wasmtime has no types for these.
     let said = format!("{error:#}");

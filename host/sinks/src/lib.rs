@@ -32,6 +32,7 @@ mod state;
 mod store;
 mod tariff;
 mod text;
+mod timely;
 mod trial;
 mod verdict;
 mod wasi;

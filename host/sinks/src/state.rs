@@ -1,5 +1,6 @@
 //! What the store of one call holds.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use basin_core::event::{Binding, Budget, EventKind, Grant, Occasion, Overlay, SinkEntry};
@@ -10,6 +11,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::SinkHost;
+use crate::clock::OwnTime;
 use crate::ended::Ended;
 use crate::host_api::{AuthResults, ErrorValue, MailMsg, Parts, Refused, Waited, Writers};
 use crate::http::Http;
@@ -19,6 +21,10 @@ use crate::wasi::Wasi;
 
 /// Audit lines of one call; a sink that tries for ever must not fill the log.
 const AUDIT_LINES_MAX: u32 = 4;
+
+/// Things of WASI that a call holds at a time: streams, pollables, requests, lists of header fields. Each may be worth
+/// 64 KiB of the host's memory, and a sink needs a handful.
+pub(crate) const WASI_HANDLES_MAX: usize = 256;
 
 /// One call: who calls, about what, and what it has used and changed so far.
 ///
@@ -46,6 +52,8 @@ pub(crate) struct State {
     pub(crate) denied: u32,
     /// Which call of its instance it is, from 0.
     pub(crate) call_number: u32,
+    /// How long the call has been running and waiting.
+    pub(crate) time: OwnTime,
     table: ResourceTable,
     wasi: Option<Wasi>,
     http: Option<Http>,
@@ -74,7 +82,7 @@ impl State {
         budget: Budget,
     ) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(budget.handles);
+        table.set_max_capacity(WASI_HANDLES_MAX);
         Self {
             is_read_only: occasion.event.is_notice(),
             limiter: Limiter::new(budget.memory, budget.table_elements, budget.instances),
@@ -93,6 +101,7 @@ impl State {
             removed: Vec::new(),
             denied: 0,
             call_number: 0,
+            time: OwnTime::new(),
             table,
             wasi: None,
             http: None,
@@ -210,6 +219,20 @@ impl State {
         (self.wasi.get_or_insert_with(|| Wasi::new(occasion.now, &[], budget)), &mut self.table)
     }
 
+    /// What is left of the time in which the call may wait for the outside world.
+    pub(crate) fn patience(&self) -> Duration {
+        let waited = self.time.wall().saturating_sub(self.time.spent_so_far());
+        self.budget.wait.saturating_sub(waited)
+    }
+
+    /// Counts requests over HTTP: what they cost, and those that were denied.
+    pub(crate) fn settle_http(&mut self) {
+        let Some(http) = &mut self.http else { return };
+        let (requests, denials) = (http.unpaid(), http.denials());
+        (0..requests).for_each(|_| self.tariff.asked());
+        denials.iter().for_each(|why| self.audit(why));
+    }
+
     // What random numbers are made from: the same in every repetition.
     fn seed(&self) -> [String; 3] {
         let message = self.overlay.message.as_ref().map_or("", |message| message.id.as_str());
@@ -229,7 +252,9 @@ impl WasiView for State {
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.tariff.call();
-        let made = || Http::new(self.sink.clone(), self.host.clone(), self.budget.wait);
-        self.http.get_or_insert_with(made).view(&mut self.table)
+        self.settle_http();
+        let patience = self.patience();
+        let made = || Http::new(self.sink.clone(), self.host.clone());
+        self.http.get_or_insert_with(made).view(&mut self.table, patience)
     }
 }

@@ -104,8 +104,8 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "a grant of a later version",
-        &["stamp.wasm", "--name", "a", "--event", "on-end-of-data", "--grant", "http=example.org"],
-        "basin: the grant \"http=example.org\" is part of the contract and not given by this version of basin",
+        &["stamp.wasm", "--name", "a", "--event", "on-end-of-data", "--grant", "dir=/var/mail::/mail"],
+        "basin: the grant \"dir=/var/mail::/mail\" is part of the contract and not given by this version of basin",
     ),
     (
         "a setting without value",

@@ -95,7 +95,7 @@ pub enum GrantError {
     },
 }
 
-const NOT_YET: &[&str] = &["outbound", "http", "dir", "env", "clock", "random"];
+const NOT_YET: &[&str] = &["outbound", "dir", "env", "clock", "random"];
 
 impl FromStr for Grant {
     type Err = GrantError;

@@ -65,8 +65,9 @@ impl HttpAddress {
     pub fn allows(self, target: &HttpTarget<'_>) -> bool {
         let Some(parts) = parts(self.0) else { return false };
         let usual = if target.is_https { 443 } else { 80 };
-        let is_host = parts.host.eq_ignore_ascii_case(target.host.trim_end_matches('.'));
-        is_host && parts.port.unwrap_or(usual) == target.connected_port() && parts.covers(target.path)
+        parts.is_host(target.host)
+            && parts.port.unwrap_or(usual) == target.connected_port()
+            && parts.covers(target.path)
     }
 
     /// Whether the host of the grant is an address and not a name. Whoever grants an address means that machine,
@@ -77,6 +78,15 @@ impl HttpAddress {
 }
 
 impl Parts<'_> {
+    // An address is compared as one: it can be spelled in many ways.
+    fn is_host(&self, host: &str) -> bool {
+        match (self.host.parse::<IpAddr>(), host.parse::<IpAddr>()) {
+            (Ok(granted), Ok(wanted)) => granted == wanted,
+            (Err(_), Err(_)) => self.host.eq_ignore_ascii_case(host.strip_suffix('.').unwrap_or(host)),
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        }
+    }
+
     fn covers(&self, path: &str) -> bool {
         let Some(wanted) = self.path else { return true };
         let path = path.split('?').next().unwrap_or_default();
@@ -127,6 +137,9 @@ impl fmt::Debug for HttpAddress {
     }
 }
 
+/// What is translated to an address of IPv4 begins so, and is that address (RFC 6052 §2.1).
+const TRANSLATED: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+
 /// Whether an address is that of a machine that a name from outside has no business to point to: this machine, its
 /// networks, those of the provider (metadata of clouds among them), and what is no machine at all.
 pub fn is_inner(address: IpAddr) -> bool {
@@ -138,29 +151,26 @@ pub fn is_inner(address: IpAddr) -> bool {
                 || v4.is_link_local()
                 || v4.is_multicast()
                 || v4.is_documentation()
-                // "This network" (RFC 791), shared by carriers (RFC 6598), of protocols (RFC 6890), of benchmarks
-                // (RFC 2544), and all that is reserved, broadcast included.
+                // "This network" (RFC 791), shared by carriers (RFC 6598), of protocols (RFC 6890), relays of 6to4
+                // (RFC 7526), of benchmarks (RFC 2544), and all that is reserved, broadcast included.
                 || a == 0
                 || (a == 100 && (64..128).contains(&b))
                 || (a == 192 && b == 0 && c == 0)
+                || (a == 192 && b == 88 && c == 99)
                 || (a == 198 && (b == 18 || b == 19))
                 || a >= 240
         }
         IpAddr::V6(v6) => {
             let [a, b, ..] = v6.segments();
-            let in_v4 = v6.octets();
-            let [.., w, x, y, z] = in_v4;
-            // What is translated to an address of IPv4 is that address (RFC 6052); 6to4 and Teredo lead where they like.
-            let is_translated = a == 0x64 && b == 0xff9b;
-            v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || (a & 0xfe00) == 0xfc00
-                || (a & 0xffc0) == 0xfe80
-                || (a & 0xffc0) == 0xfec0
-                || a == 0x2002
-                || (a == 0x2001 && (b == 0 || b == 0xdb8))
-                || (is_translated && is_inner(IpAddr::from([w, x, y, z])))
+            let [.., w, x, y, z] = v6.octets();
+            let is_translated = v6.segments().starts_with(&TRANSLATED);
+            // Only 2000::/3 is given out to machines of the Internet (RFC 4291 §2.4): whatever else there is, loopback,
+            // link-local, site-local, unique-local, multicast, IPv4 in disguise, is not for a name from outside.
+            let is_global = (a & 0xe000) == 0x2000;
+            // 6to4 and Teredo lead where they like, 2001::/23 is of protocols, and some is for documentation
+            // (RFC 3849, RFC 9637).
+            let is_special = a == 0x2002 || (a == 0x2001 && (b < 0x200 || b == 0xdb8)) || (a == 0x3fff && b < 0x1000);
+            if is_translated { is_inner(IpAddr::from([w, x, y, z])) } else { !is_global || is_special }
         }
     }
 }
@@ -181,6 +191,9 @@ mod tests {
         assert!(!allows("http=scan.example:443", false, "scan.example", None, "/"));
         assert!(!allows("http=scan.example", false, "scan.example.evil.example", None, "/"));
         assert!(allows("http=[::1]:11333", false, "::1", Some(11333), "/"));
+        assert!(allows("http=[0:0::1]", false, "::1", None, "/"), "an address is one in every spelling");
+        assert!(!allows("http=127.0.0.1", false, "::ffff:127.0.0.1", None, "/"));
+        assert!(!allows("http=127.0.0.1", false, "localhost", None, "/"));
         assert!(allows("http=a.example/v2/*", true, "a.example", None, "/v2/check?x=../y"));
         for path in ["/v2", "/v1/", "/v2/../admin", "/v2/%2e%2e/admin", "/v2//x", "/v2/a\\b"] {
             assert!(!allows("http=a.example/v2/*", true, "a.example", None, path), "{path}");
@@ -234,6 +247,14 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:7f00:1::",
             "2001::1",
+            "2001:db8::1",
+            "3fff::1",
+            "::7f00:1",
+            "64:ff9b:1::7f00:1",
+            "100::1",
+            "fec0::1",
+            "192.88.99.1",
+            "192.0.0.8",
         ] {
             assert!(is_inner(inner.parse().expect("an address")), "{inner}");
         }

@@ -1,8 +1,5 @@
 //! Waiting for the outside world: how long, how often, and that it is not the sink's own time.
 
-use core::time::Duration;
-use std::time::Instant;
-
 use basin_core::event::Grant;
 
 use super::{ErrorValue, Refused};
@@ -13,10 +10,9 @@ use crate::{ServiceError, Waiting};
 /// the domain name system on this server's account.
 const QUESTIONS_MAX: usize = 100;
 
-/// What a call has waited so far.
+/// What a call has asked so far.
 #[derive(Debug, Default)]
 pub(crate) struct Waited {
-    time: Duration,
     questions: usize,
 }
 
@@ -52,11 +48,8 @@ impl State {
         if self.waited.questions > QUESTIONS_MAX {
             return Err(ErrorValue::Limit(format!("a call asks at most {QUESTIONS_MAX} questions")).into());
         }
-        let left = self.budget.wait.saturating_sub(self.waited.time);
-        let host = self.host.clone();
-        let begun = Instant::now();
+        let (left, host) = (self.patience(), self.host.clone());
         let answered = tokio::time::timeout(left, answer(host.as_ref())).await;
-        self.waited.time = self.waited.time.saturating_add(begun.elapsed());
         let seconds = self.budget.wait.as_secs();
         let late = || ServiceError::Unavailable(format!("no answer within the {seconds} s that a call may wait"));
         Ok(answered.unwrap_or_else(|_| Err(late()))?)

@@ -4,6 +4,7 @@
 //! calls that its configuration lists and logs what came of each.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod asking;
 mod cache;
 mod edits;
 mod events;
@@ -15,3 +16,4 @@ mod reading;
 mod remembering;
 mod services;
 mod stage;
+mod web;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use basin_core::mail::{AuthMethod, AuthResult, Message};
 use basin_core::time::Timestamp;
-use basin_sinks::{LogLevel, LogLine, ServiceError, SinkHost, Waiting};
+use basin_sinks::{HttpStream, LogLevel, LogLine, ServiceError, SinkHost, Waiting};
+use tokio::net::TcpStream;
 
 /// A host that remembers what sinks told it.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Remembering {
     pub(crate) tables: Mutex<BTreeMap<(String, String), Vec<u8>>>,
     /// Ids of the messages that were verified, with the size of the body at that time.
     pub(crate) verified: Mutex<Vec<(String, u64)>>,
+    /// Connections that were asked for: host, port, whether over TLS, whether an inner address is allowed.
+    pub(crate) connected: Mutex<Vec<(String, u16, bool, bool)>>,
 }
 
 impl SinkHost for Remembering {
@@ -118,5 +121,23 @@ impl SinkHost for Remembering {
             reason: "the test says so".into(),
         };
         Box::pin(async move { Ok(vec![result]) })
+    }
+
+    fn connect(&self, host: &str, port: u16, is_tls: bool, may_be_inner: bool) -> Waiting<'_, HttpStream> {
+        self.connected.lock().unwrap().push((host.to_owned(), port, is_tls, may_be_inner));
+        let host = host.to_owned();
+        Box::pin(async move {
+            let address = match host.as_str() {
+                "none.example" => return Err(ServiceError::NotFound),
+                "inner.example" => return Err(ServiceError::Invalid("10.0.0.1 is inside".into())),
+                "slow.example" => core::future::pending().await,
+                // A name of the world outside, as far as the test goes.
+                "scan.example" => "127.0.0.1",
+                literal => literal,
+            };
+            let stream = TcpStream::connect((address, port)).await;
+            let stream = stream.map_err(|error| ServiceError::Unavailable(error.to_string()))?;
+            Ok(Box::new(stream) as HttpStream)
+        })
     }
 }

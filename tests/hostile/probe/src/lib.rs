@@ -33,6 +33,7 @@ use exports::basin::sink as events;
 
 use std::cell::{Cell, RefCell};
 
+mod http;
 mod services;
 
 struct Probe;
@@ -70,6 +71,7 @@ fn play(scene: &Scene<'_>) {
             .or_else(|| scene.on_content(name, arguments))
             .or_else(|| scene.on_recipient(name, arguments))
             .or_else(|| services::play(scene.message, name, arguments))
+            .or_else(|| http::play(name, arguments))
             .or_else(|| around(name, arguments));
         let shown = shown.unwrap_or_else(|| panic!("the probe does not know {name:?}"));
         log::write(log::Level::Info, &format!("{name}: {shown}"));
@@ -392,7 +394,11 @@ impl events::on_inbound_command::Guest for Probe {
 
 impl events::on_inbound_input::Guest for Probe {
     fn handle(
-        session: Session, msg: Option<MailMsg>, command: Command, input: Vec<u8>, call: Call,
+        session: Session,
+        msg: Option<MailMsg>,
+        command: Command,
+        input: Vec<u8>,
+        call: Call,
     ) -> Result<CommandVerdict, String> {
         log::write(log::Level::Info, &format!("input: {}", text(input)));
         play(&Scene { session: Some(&session), message: msg.as_ref(), command: Some(&command), call: &call });

@@ -27,9 +27,9 @@ pub(crate) fn play(msg: Option<&MailMsg>, name: &str, arguments: &[&str]) -> Opt
         "dns-ptr" => answer(dns::ptr(arguments[0])),
         "dns-many" => show((0..number(arguments, 0)).take_while(|_| dns::txt("a.example").is_ok()).count()),
         "verify" => answer(message_auth::verify(msg.expect("a message"), arguments[0]).map(|results| {
-            let shown = results.iter().map(|one| {
-                (one.method(), one.outcome(), one.domain(), one.property("header.s"), one.reason())
-            });
+            let shown = results
+                .iter()
+                .map(|one| (one.method(), one.outcome(), one.domain(), one.property("header.s"), one.reason()));
             shown.collect::<Vec<_>>()
         })),
         _ => None,
