@@ -48,6 +48,9 @@ const ANSWER_FIELDS_MAX: usize = 128;
 /// Memory of one list of header fields that a sink makes.
 const FIELDS_BYTES_MAX: usize = 64 * 1024;
 
+/// How much longer a connection lasts than the time for its answer, so that the reader hears that the time is over.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// A connection to a server, encrypted or not.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -227,7 +230,7 @@ async fn ask(host: Arc<dyn SinkHost>, errand: Errand, request: Request<WasiBody>
     let answer = answer.map_err(unsent)?;
     let moved = async move {
         // Whoever reads the answer is told of a broken connection there; an instance that is kept must not keep one.
-        drop(timeout_at(until, moving.join_next()).await);
+        drop(timeout_at(until + GRACE, moving.join_next()).await);
         Ok(())
     };
     let between = options.between_bytes_timeout;

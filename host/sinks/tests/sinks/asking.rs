@@ -1,13 +1,14 @@
 //! `wasi:http`: whom a sink can ask, what goes over the wire, and what servers that answer badly cost.
 
+use std::io::Read;
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use basin_core::event::{EventKind, FailureKind, Grant, InstanceMode};
 
 use crate::stage::{Call, ENGINE, Outcome, call, probe};
-use crate::web::{Web, say};
+use crate::web::{Web, dawdle, say};
 
 const FINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
 
@@ -194,7 +195,7 @@ fn an_answer_that_is_none_is_an_error_of_the_sink_alone() {
 #[test]
 fn waiting_for_an_answer_is_no_time_of_the_sink() {
     let web = Web::start(|_, stream| {
-        std::thread::sleep(Duration::from_millis(400));
+        dawdle(Duration::from_millis(400));
         say(stream, FINE);
     });
     // Its own time is a quarter of a second there.
@@ -211,7 +212,7 @@ fn trickle(_: &str, stream: &mut TcpStream) {
     say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
     for _ in 0..100 {
         say(stream, "x");
-        std::thread::sleep(Duration::from_millis(100));
+        dawdle(Duration::from_millis(100));
     }
 }
 
@@ -228,35 +229,28 @@ fn a_server_that_answers_slowly_ends_in_an_error_within_the_time_for_waiting() {
 fn a_sink_may_be_less_patient_than_the_server() {
     let silent = Web::start(|_, stream| {
         say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx");
-        std::thread::sleep(Duration::from_secs(2));
+        dawdle(Duration::from_secs(2));
     });
     let line = asks(&silent, "http-patience|100\nhttp|GET|http://HERE/").run().lines()[1].to_owned();
     assert!(line.contains("broken after 1 octets: connection read timeout"), "{line}");
-    let mute = Web::start(|_, _| std::thread::sleep(Duration::from_secs(2)));
+    let mute = Web::start(|_, _| dawdle(Duration::from_secs(2)));
     let line = asks(&mute, "http-patience|100\nhttp|GET|http://HERE/").run().lines()[1].to_owned();
     assert_eq!(line, "http: failed ErrorCode::HttpResponseTimeout");
 }
 
 #[test]
 fn an_answer_that_nobody_reads_goes_with_its_time() {
-    let closed = Arc::new(std::sync::Mutex::new(false));
-    let seen = closed.clone();
+    let (told, closed) = channel();
     let web = Web::start(move |_, stream| {
-        let mut octet = [0];
         // Ends when the other side does.
-        *seen.lock().unwrap() = matches!(std::io::Read::read(stream, &mut octet), Ok(0) | Err(_));
+        drop(stream.read(&mut [0]));
+        told.send(()).expect("the test waits");
     });
     let scopes = ENGINE.instances().scopes(None);
     let call = asks(&web, "http-leave|GET|http://HERE/").at(EventKind::OnConnect);
     let outcome = call.instance(InstanceMode::Session, Some(&scopes)).run();
     assert_eq!(only_line(&outcome), "http-leave: left");
     // The instance is kept all the while.
-    for _ in 0..800 {
-        if *closed.lock().unwrap() {
-            drop(scopes);
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("the connection outlives its call");
+    assert_eq!(closed.recv_timeout(Duration::from_secs(8)), Ok(()), "the connection outlives its call");
+    drop(scopes);
 }

@@ -53,6 +53,12 @@ pub(crate) fn say(stream: &mut TcpStream, text: &str) {
     drop(stream.write_all(text.as_bytes()));
 }
 
+/// Does nothing for so long.
+#[expect(clippy::disallowed_methods, reason = "a server that is slow is what a test wants")]
+pub(crate) fn dawdle(time: Duration) {
+    thread::sleep(time);
+}
+
 fn read(stream: &mut TcpStream) -> String {
     let mut octets = Vec::new();
     let mut chunk = [0; 65_536];
