@@ -135,7 +135,8 @@ fn scanner() -> std::io::Result<(u16, Receiver<String>)> {
         while let Ok((mut stream, _)) = listener.accept() {
             let mut request = Vec::new();
             let mut chunk = [0; 4_096];
-            while !request.ends_with(b"clean?") {
+            // A TLS client begins with 22 and waits to be answered.
+            while !request.ends_with(b"clean?") && request.first() != Some(&22) {
                 match stream.read(&mut chunk) {
                     Ok(count) if count > 0 => request.extend_from_slice(&chunk[..count]),
                     Ok(_) | Err(_) => break,

@@ -80,11 +80,11 @@ fn a_component_that_would_never_be_called_is_refused() {
 
 #[test]
 fn missing_imports_are_listed() {
-    let text = "(component (import \"wasi:http/types@0.2.0\" (instance)) (import \"acme:db/sql@1.0.0\" (instance)) \
+    let text = "(component (import \"wasi:keyvalue/store@0.2.0\" (instance)) (import \"acme:db/sql@1.0.0\" (instance)) \
                 (import \"basin:sink/teleport@0.1.0\" (instance)) (import \"wasi:cli/environment@0.3.0\" (instance)))";
     says(
         &assemble(text),
-        "wasi:http/types@0.2.0, acme:db/sql@1.0.0, basin:sink/teleport@0.1.0, wasi:cli/environment@0.3.0",
+        "wasi:keyvalue/store@0.2.0, acme:db/sql@1.0.0, basin:sink/teleport@0.1.0, wasi:cli/environment@0.3.0",
     );
 }
 
