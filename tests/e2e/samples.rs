@@ -1,18 +1,51 @@
 //! The sample sinks, end to end, with the grants that their README names.
 
+mod auth_sink;
+mod dmarc_policy;
+mod dnsbl;
+mod greylist;
+mod own_verb;
 mod recipient_check;
+mod rspamd;
+mod session_audit;
 
+use basin_test_dns::{TestDns, Zone};
 use basin_tests::server::{TestServer, guest};
 use basin_tests::settings::Settings;
 use basin_tests::wait::PATIENCE;
+use tokio::runtime::Runtime;
 
 use crate::{HELLO, Outcome, SENDER, USER};
 
 fn server_with(sample: &str, event: &str, more: &[&str]) -> std::io::Result<TestServer> {
-    let mut server = TestServer::prepare(Settings::usual())?;
+    server_of(Settings::usual(), sample, event, more)
+}
+
+fn server_of(settings: Settings, sample: &str, event: &str, more: &[&str]) -> std::io::Result<TestServer> {
+    let mut server = TestServer::prepare(settings)?;
     server.sink_add(&guest(sample), sample, event, more)?;
     server.launch()?;
     Ok(server)
+}
+
+/// A name server that knows one zone.
+struct Dns {
+    server: TestDns,
+    _runtime: Runtime,
+}
+
+impl Dns {
+    fn with(zone: &str) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let zone = Zone::parse(zone).map_err(std::io::Error::other)?;
+        let server = runtime.block_on(TestDns::start(zone))?;
+        Ok(Self { server, _runtime: runtime })
+    }
+
+    /// A server that asks it and nobody else.
+    fn settings(&self) -> Settings {
+        Settings { tables: format!("[dns]\nservers = [\"{}\"]\n", self.server.address()), ..Settings::usual() }
+    }
 }
 
 fn with_attachment(name: &str, content: &str) -> Vec<u8> {

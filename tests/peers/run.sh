@@ -3,12 +3,12 @@
 #
 # Everything listens and connects on 127.0.0.1 alone, is bounded in count and time, and ends with this script.
 # Packages that exclude each other are unpacked side by side below a cache folder; nothing of them is installed or
-# started by Debian's own scripts. Of those that start nothing, swaks, openssl and python3-dkim are installed where they
-# are missing.
+# started by Debian's own scripts. Of those that start nothing, swaks with its TLS, openssl, libsasl2-modules and
+# python3-dkim are installed where they are missing. Nodemailer comes from npm, where there is one.
 #
 #   PEERS_MESSAGES=2000   messages of the Postfix relay run (20000 if unset)
 #   PEERS_RELAYED=500     messages through Basin to Postfix (5000 if unset)
-#   PEERS_ONLY=relay      leaves out the checks of peers as clients
+#   PEERS_ONLY=relay      leaves out the checks of peers as clients; PEERS_ONLY=submission has those of mail programs alone
 #   PEERS_CACHE=DIR       where the unpacked packages are kept
 set -u
 cd "$(dirname "$0")/../.."
@@ -33,11 +33,12 @@ WORK=$(mktemp -d /tmp/basin-peers.XXXXXX)
 chmod 755 "$WORK"
 trap stop_everything EXIT
 
-for part in swaks postfix_home postfix exim dovecot relay next_postfix next_exim next_opensmtpd next_dovecot dns dkim many; do
+for part in swaks postfix_home postfix exim dovecot submission submission_servers relay next_postfix next_exim next_opensmtpd next_dovecot dns dkim many; do
   . "tests/peers/$part.sh"
 done
 
-if [ "${PEERS_ONLY:-}" != relay ]; then
+if [ "${PEERS_ONLY:-}" != relay ]; then check_submission; fi
+if [ -z "${PEERS_ONLY:-}" ]; then
   start_basin
   check_swaks
   check_smtp_source
@@ -45,7 +46,9 @@ if [ "${PEERS_ONLY:-}" != relay ]; then
   check_exim
   check_dovecot
 fi
-if ! postfix_unpack; then
+if [ "${PEERS_ONLY:-}" = submission ]; then
+  :
+elif ! postfix_unpack; then
   bad "Postfix can be fetched"
 elif prepare_relay; then
   check_next_postfix
