@@ -36,6 +36,12 @@ fn mechanisms_are_offered_where_they_can_be_used() {
     assert_eq!(offer(&mut plain), None);
     assert_eq!(offer(&mut secured(Channel::default())).as_deref(), Some("AUTH SCRAM-SHA-256 PLAIN LOGIN"));
     assert_eq!(offer(&mut secured(channel())).as_deref(), Some("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"));
+    let end_point_alone = Channel { exporter: None, ..channel() };
+    assert_eq!(
+        offer(&mut secured(end_point_alone)).as_deref(),
+        Some("AUTH SCRAM-SHA-256 PLAIN LOGIN"),
+        "RFC 5802 §6.1"
+    );
     let few = AuthPolicy { mechanisms: vec![Mechanism::Plain], ..AuthPolicy::new(client::accounts()) };
     let mut talk = Talk::new(policy(AuthPolicy { needs_tls: false, ..few }));
     assert_eq!(offer(&mut talk).as_deref(), Some("AUTH PLAIN"));
@@ -50,6 +56,8 @@ fn scram_proves_the_password_both_ways() {
     // A client that knows channel binding, and a server that has none to offer.
     let scram = Scram { header: "y,,", ..Scram::usual() };
     assert_eq!(scram.login(&mut secured(Channel::default()), "SCRAM-SHA-256"), Ok(()));
+    let end_point_alone = Channel { exporter: None, ..channel() };
+    assert_eq!(scram.login(&mut secured(end_point_alone), "SCRAM-SHA-256"), Ok(()), "-PLUS is not offered there");
     for (header, octet) in [("p=tls-exporter,,", 1), ("p=tls-server-end-point,,", 2)] {
         let scram = Scram { header, bound: vec![octet; 32], ..Scram::usual() };
         assert_eq!(scram.login(&mut secured(channel()), "SCRAM-SHA-256-PLUS"), Ok(()), "{header}");

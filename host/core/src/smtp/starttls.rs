@@ -23,7 +23,7 @@ pub struct Secured {
 /// Values that only the two ends of one TLS connection have in common (RFC 5056). SCRAM's -PLUS variant puts one
 /// into the proof of the password, so that nobody in the middle can pass a login on.
 ///
-/// Where neither is there, SCRAM-SHA-256-PLUS is not offered.
+/// SCRAM-SHA-256-PLUS is offered where [`Self::is_offered`] says so.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Channel {
     /// `tls-exporter` (RFC 9266 §2): 32 octets of keying material with the label "EXPORTER-Channel-Binding" and an
@@ -35,9 +35,13 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Whether there is nothing to bind to.
-    pub fn is_empty(&self) -> bool {
-        self.exporter.is_none() && self.server_end_point.is_none()
+    /// Whether every client that binds can bind to this connection.
+    ///
+    /// Not where there is the server's end point alone: clients bind to `tls-exporter` (RFC 9266 §3), or over TLS 1.2
+    /// to `tls-unique` (RFC 5802 §6.1), which nobody has here. Such a client would choose -PLUS and fail, though it
+    /// could log in without.
+    pub fn is_offered(&self) -> bool {
+        self.exporter.is_some()
     }
 }
 

@@ -111,7 +111,7 @@ impl Live {
         let is_barred = self.auth_needs_tls_first();
         let allowed = self.policy.auth.as_ref().map(|auth| auth.mechanisms.as_slice()).unwrap_or_default();
         Mechanism::ALL.iter().copied().filter(move |mechanism| {
-            let can_bind = *mechanism != Mechanism::ScramSha256Plus || !self.channel.is_empty();
+            let can_bind = *mechanism != Mechanism::ScramSha256Plus || self.channel.is_offered();
             allowed.contains(mechanism) && can_bind && !is_barred
         })
     }

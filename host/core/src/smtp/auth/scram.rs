@@ -101,7 +101,7 @@ impl First {
         policy: &AuthPolicy,
     ) -> Result<(), Failed> {
         let is_plus = mechanism == Mechanism::ScramSha256Plus;
-        let can_bind = !channel.is_empty() && policy.mechanisms.contains(&Mechanism::ScramSha256Plus);
+        let can_bind = channel.is_offered() && policy.mechanisms.contains(&Mechanism::ScramSha256Plus);
         let is_fine = match self.binding {
             Binding::Unknown => !is_plus,
             // The list of mechanisms that the client saw is not the one that was sent: somebody in between took the
