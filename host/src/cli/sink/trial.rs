@@ -2,6 +2,7 @@
 
 mod host;
 mod report;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,9 +1,12 @@
-//! The server that a sink meets in `basin sink test`: it keeps the log and forgets the metrics' sums.
+//! The server that a sink meets in `basin sink test`: it keeps the log and a table, and forgets the metrics' sums.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use basin_sinks::{LogLevel, LogLine, SinkHost};
+use basin_core::time::Timestamp;
+use basin_sinks::{LogLevel, LogLine, ServiceError, SinkHost, Waiting};
+
+use super::table::OfflineTable;
 
 /// Lines kept; the quota of a call is far below, so this bounds only a host that forgets it.
 const LINES_MAX: usize = 10_000;
@@ -14,11 +17,12 @@ pub(super) struct OfflineHost {
     local_domains: Vec<String>,
     log: Mutex<Vec<(&'static str, String)>>,
     is_full: AtomicBool,
+    table: OfflineTable,
 }
 
 impl OfflineHost {
     pub(super) fn new(local_domains: Vec<String>) -> Self {
-        Self { local_domains, log: Mutex::default(), is_full: AtomicBool::new(false) }
+        Self { local_domains, log: Mutex::default(), is_full: AtomicBool::new(false), table: OfflineTable::default() }
     }
 
     /// Takes no further lines: repetitions would say the same again.
@@ -72,5 +76,29 @@ impl SinkHost for OfflineHost {
 
     fn metric_observe(&self, _sink: &str, name: &str, value: f64) {
         self.push("metric", format!("{name} {value}"));
+    }
+
+    fn table_value(&self, _sink: &str, key: &str, _now: Timestamp) -> Result<Option<Arc<[u8]>>, ServiceError> {
+        Ok(self.table.value(key))
+    }
+
+    fn table_keys(
+        &self,
+        _sink: &str,
+        prefix: &str,
+        after: Option<&str>,
+        at_most: usize,
+        _now: Timestamp,
+    ) -> Result<Vec<String>, ServiceError> {
+        Ok(self.table.keys(prefix, after, at_most))
+    }
+
+    fn table_bytes(&self, _sink: &str) -> Result<u64, ServiceError> {
+        Ok(self.table.bytes())
+    }
+
+    fn table_increment(&self, _sink: &str, key: &str, by: i64, _life: u32, _now: Timestamp) -> Waiting<'_, i64> {
+        let sum = self.table.increment(key, by);
+        Box::pin(async move { sum })
     }
 }
