@@ -77,7 +77,7 @@ fuzz: ## Fuzz parsers and sessions, FUZZ_SECONDS=60 for each target
 powercut: server guests ## Simulated power cut: file-system shutdown on a loop mount (Linux, root)
 	BASIN_BIN=$(BASIN) $(CARGO) run -q -p basin-tests --bin powercut
 
-test-peers: server guests ## Real peers from Debian: Postfix, Exim, OpenSMTPD, Dovecot, swaks
+test-peers: server guests hostile ## Real peers from Debian: Postfix, Exim, OpenSMTPD, Dovecot, swaks
 	$(CARGO) build -p basin-test-dns
 	BASIN_BIN=$(BASIN) BASIN_WASM=$(WASM) tests/peers/run.sh
 

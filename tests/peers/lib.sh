@@ -2,11 +2,12 @@
 
 PASSED=0
 FAILED=0
+SKIPPED=0
 PIDS=()
 
 ok() { PASSED=$((PASSED + 1)); echo "ok      $1"; }
 bad() { FAILED=$((FAILED + 1)); echo "FAILED  $1"; [ $# -lt 2 ] || printf '%s\n' "$2" | tail -n 20 | sed 's/^/        /'; }
-skip() { echo "skipped $1"; }
+skip() { SKIPPED=$((SKIPPED + 1)); echo "skipped $1"; }
 
 # check NAME COMMAND...: what the command prints is shown where it fails.
 check() {

@@ -1,11 +1,11 @@
 # Postfix as a client: its load generator straight at Basin, then a whole Postfix that relays to Basin.
 
-# source_to PORT MAILBOX COUNT MORE...: smtp-source with short messages, 50 sessions at once.
+# source_to PORT MAILBOX COUNT MORE...: smtp-source with short messages of $SOURCE_FROM, 50 sessions at once.
 source_to() {
   local port=$1 mailbox=$2 count=$3
   shift 3
   timeout $DELIVERY_SECONDS "$POSTFIX/usr/sbin/smtp-source" -s 50 -m "$count" -l 1000 -M client.example "$@" \
-    -f sender@client.example -t "$mailbox@basin.example" "inet:127.0.0.1:$port"
+    -f "${SOURCE_FROM:-sender@client.example}" -t "$mailbox@basin.example" "inet:127.0.0.1:$port"
 }
 
 check_smtp_source() {

@@ -45,6 +45,7 @@ default_privs = nobody
 maillog_file = $1/log
 maillog_file_prefixes = $1
 import_environment = LD_LIBRARY_PATH=$LD_LIBRARY_PATH MAIL_CONFIG TZ LANG=C
+export_environment = LD_LIBRARY_PATH=$LD_LIBRARY_PATH MAIL_CONFIG TZ LANG=C
 mydestination =
 local_recipient_maps =
 alias_maps =

@@ -60,5 +60,5 @@ elif prepare_relay; then
   check_many
 fi
 
-printf '%d passed, %d failed\n' "$PASSED" "$FAILED"
+printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
 [ "$FAILED" = 0 ] && [ "$PASSED" -gt 0 ]

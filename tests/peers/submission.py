@@ -86,12 +86,37 @@ def international():
 def sizes_and_recipients():
     with implicit() as client:
         client.login(USER, PASSWORD)
-        refused(552, client.sendmail, USER, ["python@basin.example"], b"x" * 100, mail_options=["SIZE=99999999999"])
+        # sendmail() announces the size of its message itself.
+        assert client.mail(USER, ["SIZE=99999999999"])[0] == 552
+        assert client.rset()[0] == 250
         answer = client.sendmail(USER, ["python@basin.example", "nobody@basin.example"], b"Subject: smtplib-two\r\n\r\nx\r\n")
         assert list(answer) == ["nobody@basin.example"] and answer["nobody@basin.example"][0] == 550, answer
         assert client.noop()[0] == 250 and client.vrfy("python@basin.example")[0] in (250, 252)
 
 
-for part in (logins, without_login, international, sizes_and_recipients):
+def notifications():
+    with implicit() as client:
+        client.login(USER, PASSWORD)
+        assert client.has_extn("dsn")
+        asked = ["NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;first+2Bhand@basin.example"]
+        options = ["RET=HDRS", "ENVID=smtplib+2Bdsn"]
+        assert client.send_message(message("smtplib-dsn"), mail_options=options, rcpt_options=asked) == {}
+        client.mail(USER)
+        assert client.rcpt("python@basin.example", ["NOTIFY=NEVER,FAILURE"])[0] == 501
+        assert client.rset()[0] == 250
+
+
+def chunks():
+    with implicit() as client:
+        client.login(USER, PASSWORD)
+        assert client.has_extn("chunking")
+        client.mail(USER)
+        client.rcpt("python@basin.example")
+        for chunk, last in ((b"Subject: smtplib-bdat\r\n\r\n.a dot\r\n.\r\n", ""), (b"the end\r\n", " LAST")):
+            client.send(f"BDAT {len(chunk)}{last}\r\n".encode() + chunk)
+            assert client.getreply()[0] == 250
+
+
+for part in (logins, without_login, international, sizes_and_recipients, notifications, chunks):
     part()
     print(part.__name__, "ok")
