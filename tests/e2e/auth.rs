@@ -10,7 +10,7 @@ use basin_tests::wait;
 use crate::{HELLO, Outcome, SENDER};
 
 /// `basin user` with a password on standard input.
-fn user(server: &TestServer, verb: &str, name: &str, password: &str) -> io::Result<bool> {
+pub(crate) fn user(server: &TestServer, verb: &str, name: &str, password: &str) -> io::Result<bool> {
     let mut command = server.command(&["user", verb, name]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let mut input = child.stdin.take().ok_or_else(|| io::Error::other("no standard input"))?;

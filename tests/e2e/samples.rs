@@ -5,6 +5,7 @@ mod dmarc_policy;
 mod dnsbl;
 mod greylist;
 mod own_verb;
+mod readmes;
 mod recipient_check;
 mod rspamd;
 mod session_audit;

@@ -44,8 +44,8 @@ fn add(server: &TestServer, name: &str, script: &str, more: &[&str]) -> Outcome 
     in_force(server, || server.sink_add(&guest("probe"), name, "on-end-of-data", &arguments).map(drop))
 }
 
-// Changes the registry and waits until the server goes by it.
-fn in_force(server: &TestServer, change: impl FnOnce() -> Outcome) -> Outcome {
+/// Changes the registry and waits until the server goes by it.
+pub(crate) fn in_force(server: &TestServer, change: impl FnOnce() -> Outcome) -> Outcome {
     let count = || server.log().matches("registry in force").count();
     let before = count();
     change()?;

@@ -10,6 +10,7 @@ use basin_tests::settings::free_address;
 use basin_tests::wait::PATIENCE;
 
 use super::server_with;
+use crate::services::in_force;
 use crate::{HELLO, Outcome, SENDER, USER};
 
 /// A request as it came: header block and body.
@@ -166,8 +167,28 @@ fn a_scanner_that_is_away_is_a_matter_of_the_failure_policy() -> Outcome {
 #[test]
 fn an_address_that_is_not_granted_is_not_asked() -> Outcome {
     let scanner = Scanner::start()?;
-    let server = server(scanner.address, &["http=192.0.2.1:11333"], &[])?;
-    server.client()?.deliver(SENDER, &[USER], &message("no action"))?.require(451)?;
-    assert_eq!(scanner.requests().len(), 0);
+    let (name, other) = (format!("http=localhost:{}", scanner.address.port()), free_address().port());
+    let (elsewhere, other_port) = ("http=192.0.2.1:11333".to_owned(), format!("http=127.0.0.1:{other}"));
+    for grants in [&[][..], &[elsewhere.as_str()], &[other_port.as_str()], &[name.as_str()]] {
+        let server = server(scanner.address, grants, &[])?;
+        server.client()?.deliver(SENDER, &[USER], &message("no action"))?.require(451)?;
+        assert_eq!(scanner.requests().len(), 0, "{grants:?}");
+        let log = server.log();
+        let denied = format!("it wanted HTTP with 127.0.0.1 port {} without a grant", scanner.address.port());
+        assert!(log.contains("WARN denied sink=\"rspamd\"") && log.contains(&denied), "{grants:?}: {log}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_grant_that_is_taken_back_counts_from_the_next_message_on() -> Outcome {
+    let scanner = Scanner::start()?;
+    let grant = format!("http={}", scanner.address);
+    let server = server(scanner.address, &[&grant], &[])?;
+    let mut client = server.client()?;
+    client.deliver(SENDER, &[USER], &message("no action"))?.require(250)?;
+    in_force(&server, || server.basin_ok(&["sink", "revoke", "rspamd", &grant]).map(drop))?;
+    client.deliver(SENDER, &[USER], &message("no action"))?.require(451)?;
+    assert_eq!(scanner.requests().len(), 1);
     Ok(())
 }

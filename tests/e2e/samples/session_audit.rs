@@ -4,10 +4,21 @@ use basin_tests::server::{TestServer, guest};
 use basin_tests::settings::Settings;
 use basin_tests::wait::{PATIENCE, until_true};
 
+use crate::auth::user;
 use crate::{HELLO, Outcome, SENDER, USER};
 
+/// Who proves to be ann, and who does not.
+const RIGHT: &str = "AUTH PLAIN AGFubgBzd29yZGZpc2g=";
+const WRONG: &str = "AUTH PLAIN AGFubgBzZWNyZXQ=";
+
 fn server() -> std::io::Result<TestServer> {
-    let mut server = TestServer::prepare(Settings::usual())?;
+    let settings = Settings {
+        listener: "auth = true\nauth-without-tls = true\n".to_owned(),
+        tables: "[auth]\nusers-file = \"users\"\n".to_owned(),
+        ..Settings::usual()
+    };
+    let mut server = TestServer::prepare(settings)?;
+    assert!(user(&server, "add", "ann", "swordfish")?);
     let flags = ["--mode", "observe", "--event", "on-reject", "--event", "on-disconnect", "--set", "errors=3"];
     server.sink_add(&guest("session-audit"), "audit", "on-authenticated", &flags)?;
     server.launch()?;
@@ -25,10 +36,15 @@ fn a_session_and_its_refusals_are_in_the_log() -> Outcome {
     client.deliver(SENDER, &[USER], HELLO)?.require(250)?;
     client.command(&format!("MAIL FROM:<{SENDER}>"))?.require(250)?;
     client.command("RCPT TO:<guess@basin.example>")?.require(550)?;
-    client.command("AUTH PLAIN AGFubgBzZWNyZXQ=")?;
+    client.command("RSET")?.require(250)?;
+    client.command(WRONG)?.require(535)?;
+    client.command(RIGHT)?.require(235)?;
     client.quit()?;
     wait_for_words(&server, "RCPT TO:<guess@basin.example>");
+    wait_for_words(&server, "failed to authenticate, no TLS");
+    wait_for_words(&server, "is ann by PLAIN, no TLS");
     wait_for_words(&server, "(client.example) at inbound: 1 messages");
+    wait_for_words(&server, "user ann, ended: quit");
     assert!(!server.log().contains("AGFubgBz"), "a password is in the log:\n{}", server.log());
     Ok(())
 }
