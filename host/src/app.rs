@@ -25,8 +25,7 @@ use crate::config::{self, Config};
 use crate::control::{self, ServerState};
 use crate::delivery::{Courier, Maildirs};
 use crate::net::Guard;
-use crate::net::crowd::CrowdLimits;
-use crate::net::listen::{self, Listener};
+use crate::net::listen;
 use crate::pickup::{self, Pickup};
 use crate::privileges::Plan;
 use crate::registry::watch::log_change;
@@ -193,7 +192,8 @@ struct Tasks {
     courier: std::thread::JoinHandle<()>,
 }
 
-async fn serve_admin(admin: Admin, socket: std::net::TcpListener) {
+async fn serve_admin(admin: Admin, socket: Option<std::net::TcpListener>) {
+    let Some(socket) = socket else { return };
     let stop = admin.services.stopper.subscribe();
     if let Err(error) = admin::serve(admin, socket, stop).await {
         tracing::error!(%error, "the admin port failed");
@@ -202,9 +202,7 @@ async fn serve_admin(admin: Admin, socket: std::net::TcpListener) {
 
 impl Server {
     async fn start(config: Config, sockets: Sockets, level: LogLevel) -> anyhow::Result<(Self, Tasks)> {
-        let metrics = Arc::new(Metrics::default());
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit into 53 bits")]
-        metrics.started.set(now().seconds as f64);
+        let metrics = counters();
         let randomness = Randomness::open().context("cannot open /dev/urandom")?;
         let stopper = Arc::new(Stopper::default());
         let (spool, spool_options) = open_spool(&config)?;
@@ -224,9 +222,7 @@ impl Server {
             tracking: tracking.clone(),
             tables,
         });
-        let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
-        maildirs.prepare()?;
-        let (courier, courier_thread) = Courier::start(maildirs).context("cannot start the delivery thread")?;
+        let (courier, courier_thread) = start_courier(&config)?;
         let signing = Signing::load(&config)?;
         let transport = Arc::new(ArcSwap::from_pointee(signing_policy(&config, &signing)));
         let signing = Arc::new(ArcSwap::from_pointee(signing));
@@ -243,27 +239,30 @@ impl Server {
         let queue = Queue::new(parts, config.limits.deliveries);
         configure_queue(&queue, &config);
         let guard = Guard::default();
-        let services =
-            Arc::new(Services { metrics, ask, spool, queue, tracking, stopper, randomness, guard, directory });
+        let services = Arc::new(Services {
+            metrics,
+            ask,
+            spool,
+            queue,
+            tracking,
+            stopper,
+            randomness,
+            guard,
+            outbound: outbound.clone(),
+            directory,
+        });
         let pickup = open_pickup(&config, &services.spool)?;
         let mut work = services.queue.run(&services.stopper.subscribe());
         outgoing::carry_out(&config, &services, &outbound, reports.clone(), &mut work)?;
-        if let Some(pickup) = pickup {
-            work.spawn(pickup::run(pickup, services.clone(), services.stopper.subscribe()));
-        }
+        take_files(pickup, &services, &mut work);
         let mut service = JoinSet::new();
         service.spawn(watch(watcher, now, log_change));
         serve_control(&config, &services, &mut service)?;
-        if let Some(socket) = sockets.admin {
-            let free_bytes_min = spool_options.free_bytes_min;
-            let admin = Admin { services: services.clone(), engine, spool: config.spool.clone(), free_bytes_min };
-            service.spawn(serve_admin(admin, socket));
-        }
+        let free_bytes_min = spool_options.free_bytes_min;
+        let admin = Admin { services: services.clone(), engine, spool: config.spool.clone(), free_bytes_min };
+        service.spawn(serve_admin(admin, sockets.admin));
         let doors = Arc::new(Doors::open(&config)?);
-        for ((listener, socket), door) in config.listeners.iter().zip(sockets.listeners).zip(&doors.all) {
-            let running = Listener::new(socket, door.clone(), crowd_limits(listener)).context("cannot listen")?;
-            work.spawn(running.run(services.clone(), services.stopper.subscribe()));
-        }
+        doors.listen(&config, sockets.listeners, &services, &mut work)?;
         service.spawn(doors::watch(doors.clone()));
         let server = Self { config, services, doors, transport, outbound, reports, signing, level };
         Ok((server, Tasks { work, service, courier: courier_thread }))
@@ -294,6 +293,7 @@ impl Server {
             relay_clients: config.relay_clients.clone(),
             queue: config.queue.clone(),
             routes: config.routes.clone(),
+            message_auth: config.message_auth.clone(),
             outbound: config::Outbound { connections: self.config.outbound.connections, ..config.outbound.clone() },
             ..self.config.clone()
         };
@@ -351,6 +351,25 @@ impl Server {
             tracing::error!(%error, "the spool was not closed");
         }
         tracing::info!("stopped");
+    }
+}
+
+fn counters() -> Arc<Metrics> {
+    let metrics = Arc::new(Metrics::default());
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit into 53 bits")]
+    metrics.started.set(now().seconds as f64);
+    metrics
+}
+
+fn start_courier(config: &Config) -> anyhow::Result<(Courier, std::thread::JoinHandle<()>)> {
+    let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
+    maildirs.prepare()?;
+    Courier::start(maildirs).context("cannot start the delivery thread")
+}
+
+fn take_files(pickup: Option<Pickup>, services: &Arc<Services>, work: &mut JoinSet<()>) {
+    if let Some(pickup) = pickup {
+        work.spawn(pickup::run(pickup, services.clone(), services.stopper.subscribe()));
     }
 }
 
@@ -431,15 +450,6 @@ fn server_view(
     }
 }
 
-fn crowd_limits(listener: &config::Listener) -> CrowdLimits {
-    CrowdLimits {
-        connections: listener.connections_max,
-        per_client: listener.connections_per_client_max,
-        rates: listener.rates,
-        prefixes: listener.prefixes,
-    }
-}
-
 fn signing_policy(config: &Config, signing: &Signing) -> TransportPolicy {
     TransportPolicy { is_signing: !signing.is_idle(), ..transport_policy(config) }
 }
@@ -461,7 +471,7 @@ pub(crate) fn transport_policy(config: &Config) -> TransportPolicy {
 fn open_pickup(config: &Config, spool: &Spool) -> anyhow::Result<Option<Pickup>> {
     let Some(settings) = config.pickup.clone() else { return Ok(None) };
     let directory = settings.directory.display().to_string();
-    let opened = Pickup::open(settings, config.host_name.clone(), spool.clone());
+    let opened = Pickup::open(settings, config.host_name.clone(), config.authority(), spool.clone());
     opened.map(Some).with_context(|| format!("cannot use the pickup directory {directory}"))
 }
 

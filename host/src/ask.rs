@@ -11,7 +11,7 @@ use basin_core::event::{
     Answer, Asked, Binding, Chain, ChainStep, Decision, EventKind, EventSet, Failure, FailureKind, Overlay, Question,
     SinkEntry,
 };
-use basin_core::mail::MessageId;
+use basin_core::mail::{Message, MessageId};
 use basin_sinks::{CallReport, CallRequest, Component, Engine, Instances, Scopes, SinkHost, Usage};
 use tokio::time::{Instant, timeout};
 
@@ -166,8 +166,7 @@ impl Ask {
             (Some(plan), _) => plan,
             (None, binding) => return Decision::without(binding.unwrap_or_default(), overlay, can_fail),
         };
-        let overlay =
-            Overlay { arrived: overlay.message.clone().filter(|_| event.has_content()).map(Arc::new), ..overlay };
+        let overlay = Overlay { arrived: overlay.arrived.clone().or_else(|| as_it_is(&overlay, event)), ..overlay };
         let mut step = Chain::start(occasion.clone(), plan, overlay, can_fail);
         let (decision, shadows) = loop {
             match step {
@@ -299,6 +298,11 @@ struct Asking<'a> {
     scopes: Option<&'a Scopes>,
 }
 
+// What is proved of a message is proved of what the chain begins with; from a session it comes as the client sent it.
+fn as_it_is(overlay: &Overlay, event: EventKind) -> Option<Arc<Message>> {
+    overlay.message.clone().filter(|_| event.has_content()).map(Arc::new)
+}
+
 // What a call cost, for the story of its message.
 fn sink_step<'a>(binding: &'a Binding, event: EventKind, session: Option<&'a str>, report: &'a CallReport) -> Step<'a> {
     let (verdict, failure) = match &report.answer {
@@ -336,7 +340,7 @@ fn failure(kind: FailureKind, detail: String) -> Failure {
 #[cfg(test)]
 mod tests {
     use basin_core::event::Occasion;
-    use basin_core::mail::{Arrival, Envelope, Message, Origin};
+    use basin_core::mail::{Arrival, Envelope, Origin};
     use basin_core::time::Timestamp;
 
     use super::*;

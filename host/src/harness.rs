@@ -56,6 +56,7 @@ impl Harness {
         // Nobody answers there; no test of this kind looks up a name.
         let dns = DnsOptions { servers: vec!["127.0.0.1:9".parse().expect("an address")], ..DnsOptions::default() };
         let outbound = Outbound::new(OutboundOptions { dns, ..OutboundOptions::default() }).expect("a way out");
+        let outbound = Arc::new(ArcSwap::from_pointee(outbound));
         let view = ServerView {
             host_name: config.host_name.clone(),
             message_bytes_max: 1_000_000,
@@ -63,7 +64,7 @@ impl Harness {
             metrics: metrics.clone(),
             names: SinkMetricNames::default(),
             tables: tables.clone(),
-            outbound: Arc::new(ArcSwap::from_pointee(outbound)),
+            outbound: outbound.clone(),
         };
         let ask = Ask::start(ask::Parts {
             engine: Engine::new(EngineOptions { calls_max: 4, code_cache: None }).expect("an engine"),
@@ -100,6 +101,7 @@ impl Harness {
             stopper,
             randomness,
             guard: Guard::default(),
+            outbound,
             directory,
         };
         let policy = ListenerPolicy {

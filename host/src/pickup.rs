@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use basin_core::mail::pickup::{self, Lines, Making, PickupError};
-use basin_core::mail::{Arrival, Message, MessageId, Origin};
+use basin_core::mail::{Arrival, Authority, Message, MessageId, Origin};
 use basin_core::time::Timestamp;
 use basin_core::transport::State;
 use basin_spool::{Spool, SpoolFault};
@@ -98,6 +98,7 @@ impl From<PickupError> for Refusal {
 pub struct Pickup {
     settings: Settings,
     host_name: String,
+    authority: Authority,
     spool: Spool,
     seen: HashMap<OsString, Identity>,
 }
@@ -108,9 +109,9 @@ impl Pickup {
     ///
     /// # Errors
     /// The directory cannot be read or changed.
-    pub fn open(settings: Settings, host_name: String, spool: Spool) -> io::Result<Self> {
+    pub fn open(settings: Settings, host_name: String, authority: Authority, spool: Spool) -> io::Result<Self> {
         fs::create_dir_all(settings.directory.join(BAD))?;
-        let pickup = Self { settings, host_name, spool, seen: HashMap::new() };
+        let pickup = Self { settings, host_name, authority, spool, seen: HashMap::new() };
         let mut is_changed = false;
         for entry in fs::read_dir(&pickup.settings.directory)? {
             let entry = entry?;
@@ -238,7 +239,8 @@ impl Pickup {
             vouched: Default::default(),
         };
         let recipients_max = self.settings.recipients_max;
-        let making = Making { id, arrival, host_name: &self.host_name, recipients_max, is_8bit, now: now() };
+        let (host_name, authority) = (self.host_name.as_str(), &self.authority);
+        let making = Making { id, arrival, host_name, authority, recipients_max, is_8bit, now: now() };
         Ok(pickup::message(&content, making)?)
     }
 
@@ -320,7 +322,8 @@ mod tests {
 
         fn open(&self) -> Pickup {
             let settings = Settings { directory: self.directory(), message_bytes_max: 1_000, recipients_max: 10 };
-            Pickup::open(settings, "basin.example".to_owned(), self.spool.clone()).expect("a directory")
+            Pickup::open(settings, "basin.example".to_owned(), Authority::default(), self.spool.clone())
+                .expect("a directory")
         }
 
         fn put(&self, name: &str, text: &str) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use basin_core::transport::Directory;
+use basin_outbound::Outbound;
 use basin_spool::Spool;
 
 use crate::ask::Ask;
@@ -32,6 +33,8 @@ pub struct Services {
     pub randomness: Randomness,
     /// What keeps clients from using the server up.
     pub guard: Guard,
+    /// The way out, which verifies messages too; changes when the configuration is read again.
+    pub outbound: Arc<ArcSwap<Outbound>>,
     /// Who lives here; changes when the configuration is read again.
     pub directory: Arc<ArcSwap<Directory>>,
 }

@@ -20,8 +20,13 @@ pub(crate) fn user(server: &TestServer, verb: &str, name: &str, password: &str) 
 }
 
 fn server() -> io::Result<TestServer> {
+    server_with("")
+}
+
+/// A server with TLS and alice among its users, and further keys of its listener.
+pub(crate) fn server_with(listener: &str) -> io::Result<TestServer> {
     let settings = Settings {
-        listener: "auth = true".to_owned(),
+        listener: format!("auth = true\n{listener}"),
         tables: "[auth]\nusers-file = \"users\"\n[[certificate]]\nchain-file = \"tls.pem\"\nkey-file = \"tls.key\"\n"
             .to_owned(),
         ..Settings::usual()
@@ -35,7 +40,7 @@ fn server() -> io::Result<TestServer> {
 }
 
 /// The response of PLAIN for alice with "wonder land", and one with another password.
-const RIGHT: &str = "AUTH PLAIN AGFsaWNlAHdvbmRlciBsYW5k";
+pub(crate) const RIGHT: &str = "AUTH PLAIN AGFsaWNlAHdvbmRlciBsYW5k";
 const WRONG: &str = "AUTH PLAIN AGFsaWNlAHdyb25n";
 
 #[test]

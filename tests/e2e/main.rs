@@ -17,6 +17,7 @@ mod refusals;
 mod relay;
 mod relaying;
 mod reload;
+mod results;
 mod samples;
 mod services;
 mod shutdown;

@@ -57,6 +57,10 @@ pub const RECEIVED_FIELDS_MAX: usize = 100;
 /// Wait for the next command by default (RFC 5321 §4.5.3.2.7 requires at least 5 minutes).
 pub const COMMAND_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 
+/// How long a message waits by default for what SPF, DKIM, DMARC and ARC say of it. Its client waits too, and the sooner
+/// it hears of success, the fewer send twice (RFC 1047).
+pub const MESSAGE_AUTH_TIME_DEFAULT: Duration = Duration::from_secs(10);
+
 /// Wait for the next block of message text by default (RFC 5321 §4.5.3.2.5 has the client wait 3 minutes).
 pub const DATA_TIMEOUT_DEFAULT: Duration = Duration::from_secs(180);
 

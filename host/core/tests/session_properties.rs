@@ -134,6 +134,7 @@ fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) ->
                 }
                 None => break,
             },
+            Step::Examine(examining) => examining.examined(&[]),
             Step::Store(storing, message, _) => {
                 let body = message.body.read(0, usize::MAX).expect("memory");
                 outcome.stored.push([message.header.to_bytes(), message.separator().to_vec(), body].concat());

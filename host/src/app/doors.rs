@@ -11,12 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use basin_core::smtp::{Accounts, AuthPolicy, ListenerPolicy, TlsPolicy};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::now;
 use crate::config::{self, Config, TlsMode};
+use crate::net::crowd::CrowdLimits;
 use crate::net::door::Door;
+use crate::net::listen::Listener;
 use crate::registry::watch::Mark;
+use crate::services::Services;
 use crate::tls::{Certificate, ServerTls, Validity};
 
 /// How often files are looked at. Certificates change every few weeks, users when somebody sits and waits for it.
@@ -50,6 +54,24 @@ impl Doors {
         let made_of = MadeOf { config: config.clone(), files: marks(config) };
         let all = build(config, &decoy)?.into_iter().map(|door| Arc::new(ArcSwap::from_pointee(door))).collect();
         Ok(Self { all, decoy, made_of: Mutex::new(made_of) })
+    }
+
+    /// Takes connections at all of them.
+    ///
+    /// # Errors
+    /// A socket cannot be used.
+    pub(super) fn listen(
+        &self,
+        config: &Config,
+        sockets: Vec<std::net::TcpListener>,
+        services: &Arc<Services>,
+        work: &mut JoinSet<()>,
+    ) -> anyhow::Result<()> {
+        for ((listener, socket), door) in config.listeners.iter().zip(sockets).zip(&self.all) {
+            let running = Listener::new(socket, door.clone(), crowd_limits(listener)).context("cannot listen")?;
+            work.spawn(running.run(services.clone(), services.stopper.subscribe()));
+        }
+        Ok(())
     }
 
     /// Puts another configuration in force; connections that are open keep theirs.
@@ -186,7 +208,17 @@ fn listener_policy(
         auth,
         is_submission: listener.is_submission,
         xclient_from: listener.xclient_from.clone(),
+        message_auth: Arc::new(config.message_auth_policy()),
         ..usual
+    }
+}
+
+fn crowd_limits(listener: &config::Listener) -> CrowdLimits {
+    CrowdLimits {
+        connections: listener.connections_max,
+        per_client: listener.connections_per_client_max,
+        rates: listener.rates,
+        prefixes: listener.prefixes,
     }
 }
 

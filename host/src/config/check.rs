@@ -26,6 +26,7 @@ const TRACKING_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 const TRACKING_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
 mod listener;
+mod message_auth;
 mod outgoing;
 mod signing;
 
@@ -69,6 +70,7 @@ impl Check<'_> {
         let routes = Arc::new(self.routes(written.route, &outbound, &credentials));
         let (dns, tls) = (self.dns(&written.dns), self.tls(&written.tls));
         let (dkim, arc, pickup) = (self.dkim(written.dkim), self.arc(written.arc), self.pickup(written.pickup));
+        let message_auth = self.message_auth(&written.message_auth, host_name.as_ref());
         let limits = self.limits(&written.limits);
         let log = self.log(written.log);
         let tracking = self.tracking(&written.tracking, written.spool.directory.as_deref());
@@ -99,6 +101,7 @@ impl Check<'_> {
             tls,
             dkim,
             arc,
+            message_auth: message_auth?,
             pickup,
             limits,
             log: log?,

@@ -12,6 +12,7 @@ use basin_core::transport::directory::Directory;
 
 use super::check::Check;
 use super::listener::{CertificateFiles, Listener};
+use super::message_auth::MessageAuth;
 use super::outgoing::{Credentials, Dns, Outbound, Queue, Tls};
 use super::raw::{self, write_time};
 use super::signing::{ArcKey, DkimKey, Pickup};
@@ -69,6 +70,8 @@ pub struct Config {
     pub dkim: Vec<DkimKey>,
     /// The key that seals.
     pub arc: Option<ArcKey>,
+    /// What is stated of messages that come.
+    pub message_auth: MessageAuth,
     /// The pickup directory.
     pub pickup: Option<Pickup>,
     /// What the server may use.
@@ -210,6 +213,7 @@ impl Config {
         if let Some(key) = &self.arc {
             text.push_str(&format!("arc          {}: {} in {}\n", key.domain, key.selector, key.file.display()));
         }
+        text.push_str(&self.message_auth.describe());
         if let Some(pickup) = &self.pickup {
             text.push_str(&format!("pickup       {}\n", pickup.directory.display()));
         }

@@ -68,6 +68,11 @@ pub const TABLES: &[Table] = &[
         text: "The key that seals mail which came from elsewhere and leaves again (ARC, RFC 8617). Without it such mail is not sealed.",
     },
     Table {
+        name: "message-auth",
+        is_list: false,
+        text: "What is stated of messages that come: the results of SPF, DKIM, DMARC and ARC in an Authentication-Results field on top (RFC 8601). Fields that claim to be this server's are taken out of every message before sinks see it, whatever is set here. What a result leads to is for sinks to decide.",
+    },
+    Table {
         name: "pickup",
         is_list: false,
         text: "A directory out of which files are taken as messages. Whoever can write into it can send as anybody.",
@@ -287,6 +292,14 @@ keys! {
         "The private key. Many verifiers of seals know RSA only. Read again at SIGHUP.";
     "arc", "headers", "list of field names", None, "[\"From\", \"To\", \"Subject\", \"Date\"]",
         "As in `[[dkim]]`.";
+    "message-auth", "authserv-id", "domain name", None, "\"mail.example.org\"",
+        "The name that results are stated under. The default is `host-name`. Fields with this name, with `host-name` or with that of a listener are taken out of what comes.";
+    "message-auth", "check", "\"off\", \"on-demand\" or \"always\"", Some("\"on-demand\""), "\"on-demand\"",
+        "What is stated: nothing; what sinks asked for with `message-auth`; everything, found out before the message is stored. With \"always\", mail of who logged in says `auth=pass` and the user's name and nothing else, and mail of `relay-clients` is not examined.";
+    "message-auth", "max-time", "time, at most 120s", Some("\"10s\""), "\"10s\"",
+        "How long a message waits for its results with `check = \"always\"`. What is not known by then is stated as `temperror`.";
+    "message-auth", "trusted", "list of addresses and networks", Some("[]"), "[\"10.0.0.0/8\"]",
+        "Servers of the same administration, which have examined their mail: their fields stay in it, and nothing is added.";
     "pickup", "directory", "path", None, "\"/var/spool/basin/pickup\"",
         "The directory. It is made if it is missing, must belong to the server's user, and takes whole files that are renamed into it; see docs/operations.md. Without it there is none.";
     "pickup", "max-message-size", "size", Some("\"25MiB\""), "\"25MiB\"",

@@ -7,6 +7,7 @@ mod check;
 mod checked;
 mod keys;
 mod listener;
+mod message_auth;
 mod outgoing;
 mod raw;
 pub mod reference;
@@ -15,6 +16,7 @@ mod source;
 
 pub use checked::{Config, Domain, Limits, Log};
 pub use listener::{CertificateFiles, Listener, ListenerAuth, ListenerTls, Rates, TlsMode};
+pub use message_auth::MessageAuth;
 pub use outgoing::{Credentials, Dns, Outbound, Queue, Tls};
 pub use signing::{ArcKey, DkimKey, Pickup};
 pub use source::{ConfigErrors, Problem};

@@ -33,6 +33,7 @@ pub(super) struct File {
     pub(super) tls: Tls,
     pub(super) dkim: Vec<Dkim>,
     pub(super) arc: Arc,
+    pub(super) message_auth: MessageAuth,
     pub(super) pickup: Pickup,
     pub(super) limits: Limits,
     pub(super) log: Log,
@@ -244,6 +245,16 @@ pub(super) struct Arc {
     pub(super) selector: Option<String>,
     pub(super) key_file: Option<String>,
     pub(super) headers: Option<Vec<String>>,
+}
+
+/// `[message-auth]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct MessageAuth {
+    pub(super) authserv_id: Option<String>,
+    pub(super) check: Option<String>,
+    pub(super) max_time: Option<Span>,
+    pub(super) trusted: Vec<String>,
 }
 
 /// `[pickup]`.

@@ -78,7 +78,7 @@ pub fn page() -> String {
         Basin reads one file, `/etc/basin/basin.toml` or what `--config` names. It is TOML. Times and sizes carry\n\
         their unit (`\"30s\"`, `\"25MiB\"`), an unknown key is an error, and `basin check` says what the file means and\n\
         what is wrong with it before a server does. `packaging/basin.toml` is a sample.\n\n\
-        SIGHUP reads `domain`, `aliases`, `postmaster`, `relay`, `queue`, `route`, `credentials`, `dkim`, `arc` and `log.level` again, the\n\
+        SIGHUP reads `domain`, `aliases`, `postmaster`, `relay`, `queue`, `route`, `credentials`, `dkim`, `arc`, `message-auth` and `log.level` again, the\n\
         limits and timeouts of `outbound`, the files of certificates and users, and the registry of sinks; all other keys need a restart. A file with an error changes nothing: what was in force stays.\n\n\
         This page is made from `host/src/config/keys.rs`.\n",
     );
@@ -146,7 +146,7 @@ fn is_optional(key: &Key) -> bool {
                         | "max-messages-per-minute"
                         | "max-recipients-per-minute"
                 )
-                | ("outbound" | "dns" | "tls" | "arc" | "pickup" | "auth", _)
+                | ("outbound" | "dns" | "tls" | "arc" | "message-auth" | "pickup" | "auth", _)
         )
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use basin_core::mail::Message;
 use basin_core::smtp::{
-    Awaiting, Connection, Disposition, Ended, Login, Outbox, Receiving, Refusal, Securing, Session, Step, Storing,
-    Verified, Verifying, Wanted, Wants,
+    Awaiting, Connection, Disposition, Ended, Examining, Login, Outbox, Receiving, Refusal, Securing, Session, Step,
+    Storing, Verified, Verifying, Wanted, Wanting, Wants,
 };
 use basin_spool::{Draft, SpoolFault};
 use tokio::sync::oneshot;
@@ -93,6 +93,7 @@ impl Inbound {
                 Step::Verify(verifying, login) => self.verify(verifying, login).await,
                 Step::Input(awaiting, wanted) => self.input(awaiting, wanted).await,
                 Step::Receive(receiving) => self.receive(receiving).await,
+                Step::Examine(examining) => self.examine(examining).await,
                 Step::Store(storing, message, disposition) => self.store(storing, message, disposition).await,
                 Step::Close(ended) => return ended,
             };
@@ -281,6 +282,17 @@ impl Inbound {
             None => None,
         };
         receiving.finish(content, now(), &mut self.outbox)
+    }
+
+    /// Finds out what the message proves.
+    async fn examine(&self, examining: Examining) -> Step {
+        let outbound = self.services.outbound.load_full();
+        let results = match examining.wanted() {
+            Wanting::Known => outbound.verifier().known(examining.message()),
+            // The future is large, and most sessions wait for something else.
+            Wanting::All(time_max) => Box::pin(outbound.verifier().examine(examining.message(), time_max)).await,
+        };
+        examining.examined(&results)
     }
 
     /// Stores a message and lets the client know.

@@ -150,6 +150,7 @@ impl<'a> Shell<'a> {
                 }
                 Step::Input(awaiting, wanted) => self.more(awaiting, wanted),
                 Step::Receive(receiving) => self.receive(receiving),
+                Step::Examine(examining) => Some(examining.examined(&[])),
                 Step::Store(storing, message, disposition) => Some(self.store(storing, &message, disposition)),
                 Step::Close(ended) => {
                     self.outcome.end_reason = ended.facts().end_reason;
@@ -172,9 +173,13 @@ impl<'a> Shell<'a> {
         match step {
             Step::StartTls(securing) => self.injected(securing),
             Step::Input(awaiting, _) => awaiting.early(NOW, &mut self.outbox),
-            Step::Read(_) | Step::Ask(..) | Step::Verify(..) | Step::Receive(_) | Step::Store(..) | Step::Close(_) => {
-                step
-            }
+            Step::Read(_)
+            | Step::Ask(..)
+            | Step::Verify(..)
+            | Step::Receive(_)
+            | Step::Examine(_)
+            | Step::Store(..)
+            | Step::Close(_) => step,
         }
     }
 

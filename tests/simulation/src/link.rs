@@ -281,6 +281,7 @@ impl Link {
             Step::Verify(verifying, _) => (verifying.verified(Verified::Unavailable, now, outbox), true),
             Step::Input(awaiting, _) => (awaiting.timed_out(now, outbox), true),
             Step::Ask(paused, question) => (paused.resume(acceptor.decide(*question, dice), now, outbox), true),
+            Step::Examine(examining) => (examining.examined(&[]), true),
             Step::Store(storing, message, disposition) => {
                 let step = match acceptor.store(message, disposition) {
                     Ok(proof) => storing.stored(&proof, now, outbox),

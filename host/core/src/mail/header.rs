@@ -224,6 +224,12 @@ impl HeaderBlock {
         before - self.fields.len()
     }
 
+    /// Keeps the fields that are wanted.
+    pub fn retain(&mut self, is_wanted: impl FnMut(&Field) -> bool) {
+        self.fields.retain(is_wanted);
+        self.count();
+    }
+
     /// The whole block octet for octet, without the empty line after it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut octets = Vec::with_capacity(self.len);

@@ -1,6 +1,7 @@
 //! Messages: envelope, header block, body, properties.
 
 pub mod auth_result;
+pub mod authres;
 pub mod body;
 mod deliver_by;
 pub mod dsn;
@@ -13,6 +14,7 @@ pub mod trace;
 pub mod vouched;
 
 pub use auth_result::{AuthMethod, AuthResult, UnknownMethod};
+pub use authres::Authority;
 pub use body::{Body, Content, ReadAt};
 pub use deliver_by::{DeliverBy, Late};
 pub use envelope::{Envelope, Handover, Last, Outcome, Recipient, RecipientId};

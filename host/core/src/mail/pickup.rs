@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::addr::Address;
 use crate::limits::{HEADER_BLOCK_BYTES_MAX, RECEIVED_FIELDS_MAX, TEXT_LINE_BYTES_MAX};
-use crate::mail::{Arrival, Body, Content, Envelope, Field, HeaderBlock, Message, MessageId, trace};
+use crate::mail::{Arrival, Authority, Body, Content, Envelope, Field, HeaderBlock, Message, MessageId, trace};
 use crate::time::Timestamp;
 
 /// Why a file is no message that can be taken. It is set aside with this text.
@@ -138,6 +138,8 @@ pub struct Making<'a> {
     pub arrival: Arrival,
     /// Name of this server.
     pub host_name: &'a str,
+    /// The names that only this server states results under.
+    pub authority: &'a Authority,
     /// Most recipients.
     pub recipients_max: usize,
     /// Whether [`Lines::finish`] found 8-bit octets.
@@ -158,6 +160,8 @@ pub fn message(content: &Content, making: Making<'_>) -> Result<Message, PickupE
         return Err(PickupError::Circle);
     }
     let mut envelope = envelope(&mut header, making.recipients_max)?;
+    // A program says what its mail is, not what this server found of it (RFC 8601 §5).
+    header.retain(|field| !making.authority.is_claimed_by(field));
     // Blind copies are no longer blind where the field stays (RFC 5322 §3.6.3).
     header.remove("Bcc");
     complete(&mut header, &envelope, &making)?;

@@ -24,7 +24,8 @@ fn take(file: &str) -> Result<Message, PickupError> {
     };
     let id = MessageId::parse("1-2").expect("an id");
     let now = Timestamp::from_seconds(0);
-    message(&content, Making { id, arrival, host_name: "basin.example", recipients_max: 3, is_8bit, now })
+    let (host_name, authority) = ("basin.example", &Authority::new("basin.example"));
+    message(&content, Making { id, arrival, host_name, authority, recipients_max: 3, is_8bit, now })
 }
 
 fn shown(message: &Message) -> (String, Vec<String>, String) {

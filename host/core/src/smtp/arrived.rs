@@ -75,6 +75,11 @@ impl Live {
         ended: Option<Finished>,
         now: Timestamp,
     ) -> Step {
+        let due = match due {
+            // Nobody sees what only claims to be a finding of this server.
+            Due::Headers(block) => Due::Headers(self.without_forged_results(block)),
+            Due::Size => Due::Size,
+        };
         let (event, native) = match &due {
             Due::Headers(block) => {
                 text.transaction.message.header = block.clone();
@@ -148,7 +153,7 @@ impl Live {
         self.commands += 1;
         let prdr = transaction.prdr.take();
         match self.message_of(transaction, &incoming, content.as_ref(), now) {
-            Ok(message) => self.message_arrived(message, prdr, *incoming, now, outbox),
+            Ok((message, original)) => self.message_arrived(message, original, prdr, *incoming, now, outbox),
             Err(reply) => self.answer(Answer { reply, tally: Tally::Work, line, must_close: false }, now, outbox),
         }
     }
@@ -159,11 +164,12 @@ impl Live {
         incoming: &Incoming,
         content: Option<&Content>,
         now: Timestamp,
-    ) -> Result<Message, Reply> {
+    ) -> Result<(Message, Arc<Message>), Reply> {
         if incoming.is_discarded() {
             // Nobody will read the body of what is dropped; its header was shown to whoever dropped it.
             let header = transaction.message.header.clone();
-            return with_received(self, transaction.message, header, now);
+            let message = with_received(self, transaction.message, header, now)?;
+            return Ok((message.clone(), Arc::new(message)));
         }
         let content = content.filter(|content| content.len == incoming.text_len()).ok_or_else(cannot_store)?;
         assemble(self, transaction.message, content, incoming.edited.clone(), now)
@@ -173,6 +179,7 @@ impl Live {
     fn message_arrived(
         self: Box<Self>,
         message: Message,
+        original: Arc<Message>,
         prdr: Option<Vec<Option<RecipientId>>>,
         incoming: Incoming,
         now: Timestamp,
@@ -182,12 +189,12 @@ impl Live {
         let mut reply = response.unwrap_or_else(|| queued(&message));
         appended.into_iter().for_each(|line| reply.push_line(line));
         let disposition = disposition.unwrap_or(Disposition::Accept);
-        let arrived = Arrived { message, reply, disposition, prdr };
+        let arrived = Arrived { message, original, reply, disposition, prdr };
         if arrived.disposition == Disposition::Discard || !self.interest.has(EventKind::OnEndOfData) {
             return self.take_message_in(arrived, false, now, outbox);
         }
-        let message = Some(arrived.message.clone());
-        let overlay = Overlay { message, session_bag: self.bag.clone(), ..Overlay::default() };
+        let (message, original) = (Some(arrived.message.clone()), Some(arrived.original.clone()));
+        let overlay = Overlay { message, arrived: original, session_bag: self.bag.clone(), ..Overlay::default() };
         let question = self.question(EventKind::OnEndOfData, Some(arrived.reply.clone()), overlay, now);
         Step::Ask(Paused { live: self, waiting: Waiting::EndOfData(Box::new(arrived)) }, Box::new(question))
     }

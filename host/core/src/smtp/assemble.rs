@@ -14,14 +14,15 @@ use crate::time::Timestamp;
 /// Octets read at first to find the end of the header block; most blocks are shorter.
 const HEADER_READ_BYTES: usize = 8 * 1024;
 
-/// Makes the message. `edited` is its header block where sinks have changed it.
+/// Makes the message, and the same as it came, which is what signatures are about. `edited` is its header block where
+/// sinks have changed it.
 pub(super) fn assemble(
     live: &Live,
     message: Message,
     content: &Content,
     edited: Option<Arc<HeaderBlock>>,
     now: Timestamp,
-) -> Result<Message, Reply> {
+) -> Result<(Message, Arc<Message>), Reply> {
     let (block, is_header_only) = read_header(content)?;
     // The empty line belongs to neither part.
     let body_start = if is_header_only { content.len } else { (block.len() as u64 + 2).min(content.len) };
@@ -31,11 +32,13 @@ pub(super) fn assemble(
     if trace::hops(&parsed) > RECEIVED_FIELDS_MAX {
         return Err(Reply::with(554, 4, 6, "too many hops: the message goes in a circle"));
     }
-    let header = edited.unwrap_or_else(|| Arc::new(parsed));
-    let mut message = with_received(live, message, header, now)?;
+    let mut message = message;
+    message.header = Arc::new(parsed);
     message.body = Body::window(content.octets.clone(), body_start, content.len - body_start);
     message.is_header_only = is_header_only && has_header;
-    Ok(message)
+    let original = Arc::new(message.clone());
+    let header = edited.unwrap_or_else(|| live.without_forged_results(message.header.clone()));
+    Ok((with_received(live, message, header, now)?, original))
 }
 
 /// Gives the message this header block, with our Received field on top (RFC 5321 §4.4); nothing else is touched.

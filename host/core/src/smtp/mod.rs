@@ -6,7 +6,7 @@
 //!
 //! The way of a command: octets -> [`command`] (form) -> `intent` (sequence, policy: what the server would do
 //! and answer) -> `paused` (sinks) -> `carry_out`. The way of a text: [`data`] or [`chunk`] -> `incoming` ->
-//! [`receiving`] -> `arrived` -> `paused` (sinks) -> [`storing`]. What a command needs beyond its line, the response to a
+//! [`receiving`] -> `arrived` -> `paused` (sinks) -> [`examining`] -> [`storing`]. What a command needs beyond its line, the response to a
 //! challenge of [`auth`] or what a sink asked for, is [`awaiting`]; the handshake of TLS is [`starttls`]. The other direction, mail that leaves, is [`client`].
 
 mod arrived;
@@ -18,6 +18,7 @@ pub mod chunk;
 pub mod client;
 pub mod command;
 pub mod data;
+pub mod examining;
 mod extension;
 mod incoming;
 mod intent;
@@ -39,10 +40,11 @@ pub use awaiting::{Awaiting, Wanted};
 pub use chunk::ChunkDecoder;
 pub use command::{CommandError, Request};
 pub use data::{DataDecoder, Faults, Fed, TextLimits};
+pub use examining::{Examining, Wanting};
 pub use outbox::{Outbox, Refusal};
 pub use parameters::Parameters;
 pub use paused::Paused;
-pub use policy::{Connection, Extensions, ListenerPolicy, SenderTable, TlsPolicy};
+pub use policy::{AuthCheck, Connection, Extensions, ListenerPolicy, MessageAuthPolicy, SenderTable, TlsPolicy};
 pub use receiving::{Receiving, Wants};
 pub use session::{Ended, Session, Step};
 pub use starttls::{Channel, Secured, Securing};

@@ -191,7 +191,7 @@ impl Live {
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Step {
-        let Arrived { message, reply: native, disposition: before, prdr } = arrived;
+        let Arrived { message, original, reply: native, disposition: before, prdr } = arrived;
         let disposition = match verdict {
             Verdict::Next | Verdict::SkipRemaining => Ok(before),
             Verdict::Discard => Ok(Disposition::Discard),
@@ -213,7 +213,8 @@ impl Live {
                 let mut reply = overlay.response.map_or_else(|| native.clone(), |it| success_of_sink(&it, &native));
                 overlay.appended.into_iter().for_each(|line| reply.push_line(line));
                 let message = overlay.message.unwrap_or(message);
-                self.take_message_in(Arrived { message, reply, disposition, prdr }, is_fault, now, outbox)
+                let arrived = Arrived { message, original, reply, disposition, prdr };
+                self.take_message_in(arrived, is_fault, now, outbox)
             }
             Err((reply, must_close)) => self.refuse_message(reply, must_close, is_fault, now, outbox),
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::limits;
+use crate::mail::Authority;
 use crate::network::Network;
 use crate::smtp::auth::AuthPolicy;
 use crate::smtp::starttls::Secured;
@@ -70,6 +71,40 @@ pub struct ListenerPolicy {
     pub is_submission: bool,
     /// Who may say with XCLIENT for whom it speaks: proxies, which could say anything.
     pub xclient_from: Vec<Network>,
+    /// What is stated of messages, and what nobody else may state.
+    pub message_auth: Arc<MessageAuthPolicy>,
+}
+
+/// What this server states in Authentication-Results fields, and whom it believes (RFC 8601).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageAuthPolicy {
+    /// The names that are this server's: fields with one of them are taken out of what comes.
+    pub authority: Authority,
+    /// What is found out, and stated.
+    pub check: AuthCheck,
+    /// Longest that a message waits for it.
+    pub time_max: Duration,
+    /// Servers of the same administration: their fields stay, and their mail is not examined again.
+    pub trusted: Vec<Network>,
+}
+
+/// When what SPF, DKIM, DMARC and ARC say of a message is found out and stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthCheck {
+    /// Nothing is stated.
+    Off,
+    /// What sinks asked for is stated, and nothing is found out besides.
+    OnDemand,
+    /// Everything is found out before the message is stored.
+    Always,
+}
+
+impl MessageAuthPolicy {
+    /// States nothing, and keeps others from stating anything under that name.
+    pub fn new(authority: Authority) -> Self {
+        let time_max = limits::MESSAGE_AUTH_TIME_DEFAULT;
+        Self { authority, check: AuthCheck::Off, time_max, trusted: Vec::new() }
+    }
 }
 
 /// STARTTLS (RFC 3207).
@@ -83,9 +118,11 @@ pub struct TlsPolicy {
 impl ListenerPolicy {
     /// Makes the policy of a listener with the defaults of [`limits`]; nobody may relay.
     pub fn new(name: impl Into<String>, host_name: impl Into<String>, directory: Arc<Directory>) -> Self {
+        let host_name = host_name.into();
+        let message_auth = Arc::new(MessageAuthPolicy::new(Authority::new(&host_name)));
         Self {
             name: name.into(),
-            host_name: host_name.into(),
+            host_name,
             banner: "ESMTP Basin".to_owned(),
             message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
             message_bytes_hard_max: None,
@@ -108,6 +145,7 @@ impl ListenerPolicy {
             auth: None,
             is_submission: false,
             xclient_from: Vec::new(),
+            message_auth,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::smtp::auth::{Login, Verifying};
 use crate::smtp::awaiting::{Awaiting, Wanted};
 use crate::smtp::carry_out::Answer;
 use crate::smtp::command::{CommandError, Request, without_secrets};
+use crate::smtp::examining::Examining;
 use crate::smtp::intent::{Action, Intent, OutOfSequence, Tally};
 use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::{CONTENT, Outbox, Refusal};
@@ -40,6 +41,8 @@ pub enum Step {
     /// Message text follows, all of it or a chunk: feed it to [`Receiving::feed`] up to its end, call
     /// [`Receiving::finish`].
     Receive(Receiving),
+    /// Find out what the message proves, as [`Examining::wanted`] says, and call [`Examining::examined`].
+    Examine(Examining),
     /// Store the message with [`Disposition::state`], then call [`Storing::stored`] or
     /// [`Storing::not_stored`].
     Store(Storing, Message, Disposition),

@@ -56,7 +56,7 @@ pub trait ProofOfStorage {
 /// A session whose message is being stored.
 #[derive(Debug)]
 pub struct Storing {
-    live: Box<Live>,
+    pub(super) live: Box<Live>,
     id: MessageId,
     /// What the client hears before the reply, where each recipient has its own.
     before: Vec<Reply>,

@@ -1,8 +1,11 @@
 //! What sinks said of each recipient at the end of the text, and what the client hears of it.
 
+use std::sync::Arc;
+
 use crate::mail::{Message, Outcome, Recipient, RecipientId};
 use crate::reply::{Class, Reply};
 use crate::smtp::carry_out::{Answer, refusal_of_sink};
+use crate::smtp::examining::Examining;
 use crate::smtp::intent::{Tally, no_recipients};
 use crate::smtp::live::Live;
 use crate::smtp::outbox::{CONTENT, Outbox};
@@ -14,6 +17,8 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct Arrived {
     pub(super) message: Message,
+    /// As it came, before any sink and this server changed it.
+    pub(super) original: Arc<Message>,
     /// The answer once the message is stored.
     pub(super) reply: Reply,
     pub(super) disposition: Disposition,
@@ -41,7 +46,7 @@ impl Live {
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Step {
-        let Arrived { mut message, reply, disposition, prdr } = arrived;
+        let Arrived { mut message, original, reply, disposition, prdr } = arrived;
         if disposition == Disposition::Discard {
             // Nobody will read the body of what is dropped.
             message.body = crate::mail::Body::from_bytes("");
@@ -55,7 +60,7 @@ impl Live {
         match judge(&mut message, prdr.as_deref(), self.facts.vouched.auth.is_some()) {
             Judged::Taken(replies) => {
                 let storing = Storing::new(self, message.id.clone(), replies, reply);
-                Step::Store(storing, message, disposition)
+                Examining::before(storing, message, disposition, original)
             }
             Judged::Refused(replies, reply) => {
                 replies.iter().for_each(|reply| self.send(reply, CONTENT, now, outbox));
@@ -104,7 +109,7 @@ fn judge(message: &mut Message, prdr: Option<&[Option<RecipientId>]>, is_authent
             return Judged::Refused(replies, (*last).clone());
         }
         // The client keeps those that it was told of. Those that sinks added it never named.
-        let envelope = std::sync::Arc::make_mut(&mut message.envelope);
+        let envelope = Arc::make_mut(&mut message.envelope);
         envelope.recipients.retain(|recipient| refusal(recipient).is_none());
         return Judged::Taken(replies);
     }

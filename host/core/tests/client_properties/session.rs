@@ -83,6 +83,7 @@ impl Server {
                     (Step::Receive(receiving), false)
                 }
             }
+            Some(Step::Examine(examining)) => (examining.examined(&[]), true),
             Some(Step::Store(storing, message, _)) => {
                 let body = message.body.read(0, usize::MAX).expect("memory");
                 self.stored.push([message.header.to_bytes(), message.separator().to_vec(), body].concat());

@@ -73,7 +73,7 @@ impl Talk {
             Step::Read(session) => session.line(line.as_bytes(), NOW, interest, &mut self.outbox),
             Step::Input(awaiting, _) => awaiting.input(line.as_bytes(), NOW, interest, &mut self.outbox),
             step @ (Step::Ask(..) | Step::StartTls(_) | Step::Verify(..)) => step,
-            step @ (Step::Receive(_) | Step::Store(..) | Step::Close(_)) => step,
+            step @ (Step::Receive(_) | Step::Examine(_) | Step::Store(..) | Step::Close(_)) => step,
         };
         let shown = format!("{step:?}");
         assert!(!shown.contains(PASSWORD) && !shown.contains(&BASE64_STANDARD.encode(PASSWORD)), "{shown}");

@@ -181,6 +181,7 @@ impl Player {
                 (paused.resume(decision, NOW, &mut self.outbox), true)
             }
             Step::Receive(receiving) => self.receive(receiving),
+            Step::Examine(examining) => (examining.examined(&[]), true),
             Step::Store(storing, message, disposition) => {
                 let proof = Stored(message.id.clone());
                 let step = if mem::take(&mut self.is_store_broken) {

@@ -10,7 +10,7 @@ mod tests;
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use basin_core::addr::Address;
@@ -20,6 +20,7 @@ use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{AuthenticatedMessage, MessageAuthenticator, SpfOutput};
 use thiserror::Error;
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout_at};
 
 use crate::dns::Resolver;
 use crate::sign::hash_bodies;
@@ -63,9 +64,17 @@ struct Key {
     helo: Option<String>,
 }
 
+impl Key {
+    fn of(message: &Message) -> Self {
+        Self { id: message.id.as_str().to_owned(), sender: sender(message), helo: message.arrival.helo.clone() }
+    }
+}
+
 /// What was found about a message so far.
 #[derive(Default)]
 struct Findings {
+    /// The methods that somebody asked for; one brings others along.
+    asked: Mutex<BTreeSet<AuthMethod>>,
     spf: OnceCell<Option<SpfOutput>>,
     content: OnceCell<Content>,
 }
@@ -92,6 +101,7 @@ impl Verifier {
     /// error: the result is "temperror".
     pub async fn verify(&self, message: &Message, method: AuthMethod) -> Result<Vec<AuthResult>, VerifyError> {
         let findings = self.findings(message);
+        findings.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(method);
         let finding = async {
             let spf = findings.spf.get_or_init(|| self.spf(message)).await;
             if method == AuthMethod::Spf {
@@ -107,9 +117,47 @@ impl Verifier {
         tokio::time::timeout(QUESTIONS_TIME, finding).await.unwrap_or(Err(VerifyError::Late))
     }
 
+    /// What every method says of a message, the same that [`Verifier::verify`] says; what is not known by then is
+    /// "temperror".
+    pub async fn examine(&self, message: &Message, time_max: Duration) -> Vec<AuthResult> {
+        let end = Instant::now() + time_max;
+        let mut all = Vec::new();
+        for method in AuthMethod::ALL {
+            match timeout_at(end, Box::pin(self.verify(message, method))).await.unwrap_or(Err(VerifyError::Late)) {
+                Ok(results) if results.is_empty() && method == AuthMethod::Dkim => all.push(results::unsigned()),
+                Ok(results) => all.extend(results),
+                Err(error) => all.push(results::unanswered(method, error.to_string(), message)),
+            }
+        }
+        all
+    }
+
+    /// What was found of a message, where anybody asked; nobody is asked for more.
+    pub fn known(&self, message: &Message) -> Vec<AuthResult> {
+        let key = Key::of(message);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().rev().find(|(known, _)| *known == key).map(|(_, findings)| findings.clone());
+        drop(known);
+        let Some(findings) = found else { return Vec::new() };
+        let asked = findings.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all = Vec::new();
+        if asked.contains(&AuthMethod::Spf) {
+            all.extend(findings.spf.get().into_iter().flatten().map(|found| results::spf(found, message)));
+        }
+        let Some(content) = findings.content.get() else { return all };
+        if asked.contains(&AuthMethod::Dkim) && content.dkim.is_empty() {
+            all.push(results::unsigned());
+        }
+        for (method, results) in
+            [(AuthMethod::Dkim, &content.dkim), (AuthMethod::Dmarc, &content.dmarc), (AuthMethod::Arc, &content.arc)]
+        {
+            all.extend(results.iter().filter(|_| asked.contains(&method)).cloned());
+        }
+        all
+    }
+
     fn findings(&self, message: &Message) -> Arc<Findings> {
-        let key =
-            Key { id: message.id.as_str().to_owned(), sender: sender(message), helo: message.arrival.helo.clone() };
+        let key = Key::of(message);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, findings)) = known.iter().rev().find(|(known, _)| *known == key) {
             return findings.clone();

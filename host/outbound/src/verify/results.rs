@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use basin_core::mail::authres::signature_start;
 use basin_core::mail::{AuthMethod, AuthResult, Message};
 use mail_auth::common::crypto::Algorithm;
 use mail_auth::dkim::DkimError;
@@ -31,15 +32,30 @@ pub(super) fn spf(found: &SpfOutput, message: &Message) -> AuthResult {
         SpfResult::PermError => ("permerror", "the domain's record cannot be understood"),
         SpfResult::None => ("none", "the domain has no record"),
     };
-    let mut result = result(AuthMethod::Spf, outcome, found.domain(), reason.to_owned());
+    let result = result(AuthMethod::Spf, outcome, found.domain(), reason.to_owned());
+    with_identity(result, message)
+}
+
+// RFC 8601 §2.7.2: the identity that was checked.
+fn with_identity(mut result: AuthResult, message: &Message) -> AuthResult {
     let (sender, helo) = (sender(message), message.arrival.helo.clone().unwrap_or_default());
-    // RFC 8601 §2.7.2: the identity that was checked.
     if sender.is_empty() {
         result.properties.insert("smtp.helo", helo);
     } else {
         result.properties.insert("smtp.mailfrom", sender);
     }
     result
+}
+
+/// Of a message without a signature.
+pub(super) fn unsigned() -> AuthResult {
+    result(AuthMethod::Dkim, "none", "", "the message has no signature".to_owned())
+}
+
+/// Of a method that had no answer.
+pub(super) fn unanswered(method: AuthMethod, reason: String, message: &Message) -> AuthResult {
+    let result = result(method, "temperror", "", reason);
+    if method == AuthMethod::Spf { with_identity(result, message) } else { result }
 }
 
 fn signature_outcome(found: &DkimResult) -> (&'static str, String) {
@@ -65,6 +81,7 @@ pub(super) fn dkim(found: &DkimOutput<'_>) -> AuthResult {
     let identity = if signature.i.is_empty() { format!("@{}", signature.d) } else { signature.i.clone() };
     properties.insert("header.i", identity);
     properties.insert("header.a", algorithm(signature.a).to_owned());
+    properties.insert("header.b", signature_start(&signature.b));
     result
 }
 

@@ -20,6 +20,7 @@ const ZONE: &str = "
     loop.example TXT v=spf1 include:loop.example -all
     plain.example A 192.0.2.9
     !servfail broken.example
+    !silence silent.example
 ";
 
 const HEADER: &str = "From: A <a@example.org>\r\nTo: b@two.example\r\nSubject: one\r\nDate: today\r\n";
@@ -153,6 +154,30 @@ async fn the_work_is_done_once_for_each_message() {
     let mut edited = signed.clone();
     edited.body = Body::from_bytes("edited\r\n".to_owned());
     assert_eq!(bench.outcomes(&edited, AuthMethod::Dkim).await, one("pass", "example.org"));
+}
+
+#[tokio::test]
+async fn what_is_stated_is_what_was_answered() {
+    let bench = bench().await;
+    let signed = bench.signed(message(1, ("192.0.2.7", "h.example", "a@example.org"), HEADER)).await;
+    assert_eq!(bench.verifier.known(&signed), [], "nobody asked");
+    bench.outcomes(&signed, AuthMethod::Dmarc).await;
+    let known = |found: &[AuthResult]| -> Vec<_> { found.iter().map(|one| (one.method, one.outcome)).collect() };
+    assert_eq!(known(&bench.verifier.known(&signed)), [(AuthMethod::Dmarc, "pass")], "nobody asked for the others");
+    let all = bench.verifier.examine(&signed, Duration::from_secs(5)).await;
+    let stated =
+        [(AuthMethod::Spf, "pass"), (AuthMethod::Dkim, "pass"), (AuthMethod::Dmarc, "pass"), (AuthMethod::Arc, "none")];
+    assert_eq!(known(&all), stated);
+    assert_eq!(all, bench.verifier.known(&signed));
+    assert_eq!(all[1].properties.get("header.b").map(String::len), Some(12));
+    assert_eq!(bench.dns.times_asked("s._domainkey.example.org", "TXT"), 1);
+
+    let unsigned = message(2, ("192.0.2.7", "h.example", "a@example.org"), HEADER);
+    let found = bench.verifier.examine(&unsigned, Duration::from_secs(5)).await;
+    assert!(known(&found).contains(&(AuthMethod::Dkim, "none")), "{found:?}");
+    let late = message(3, ("192.0.2.7", "h.example", "a@silent.example"), HEADER);
+    let found = bench.verifier.examine(&late, Duration::from_millis(20)).await;
+    assert_eq!((found[0].outcome, found[0].properties.len()), ("temperror", 1), "{found:?}");
 }
 
 #[tokio::test]
