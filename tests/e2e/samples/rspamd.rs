@@ -174,7 +174,7 @@ fn an_address_that_is_not_granted_is_not_asked() -> Outcome {
         server.client()?.deliver(SENDER, &[USER], &message("no action"))?.require(451)?;
         assert_eq!(scanner.requests().len(), 0, "{grants:?}");
         let log = server.log();
-        let denied = format!("it wanted HTTP with 127.0.0.1 port {} without a grant", scanner.address.port());
+        let denied = format!("it wanted HTTP with 127.0.0.1 port {} without the grant", scanner.address.port());
         assert!(log.contains("WARN denied sink=\"rspamd\"") && log.contains(&denied), "{grants:?}: {log}");
     }
     Ok(())
