@@ -41,7 +41,8 @@ pub(crate) fn server_with(listener: &str) -> io::Result<TestServer> {
 
 /// The response of PLAIN for alice with "wonder land", and one with another password.
 pub(crate) const RIGHT: &str = "AUTH PLAIN AGFsaWNlAHdvbmRlciBsYW5k";
-const WRONG: &str = "AUTH PLAIN AGFsaWNlAHdyb25n";
+/// See [`RIGHT`].
+pub(crate) const WRONG: &str = "AUTH PLAIN AGFsaWNlAHdyb25n";
 
 #[test]
 fn who_logs_in_may_send_to_any_domain_and_nobody_else() -> Outcome {

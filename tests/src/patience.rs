@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::generator::{self, Load};
-use crate::process::memory_kib;
+use crate::process::{forget_memory_peak, memory_kib, memory_peak_kib};
 use crate::server::TestServer;
 use crate::settings::{DOMAIN, Settings};
 
@@ -48,24 +48,40 @@ impl Idle {
     }
 }
 
-/// Throughput beside slow clients that send, and beside the same ones silent.
+/// Throughput beside slow clients that send, beside the same ones silent, and on a server that has none.
 #[derive(Debug, Clone, Copy)]
 pub struct Beside {
     /// Slow sessions, each of which sends an octet a second.
     pub slow: u32,
-    /// Messages a second while they are silent.
+    /// Messages a second where nobody else is.
     pub alone: f64,
+    /// Messages a second while they are silent.
+    pub silent: f64,
     /// Messages a second while they send.
-    pub beside: f64,
+    pub sending: f64,
 }
 
-/// Memory that endless lines cost, in KiB over what there was before.
+impl Beside {
+    /// What is left for others beside sessions that send, of what they have alone.
+    pub fn ratio(&self) -> f64 {
+        self.sending / self.alone.max(1.0)
+    }
+}
+
+/// Memory that 4 MiB without a line end take, in KiB.
 #[derive(Debug, Clone, Copy)]
 pub struct Endless {
-    /// A command without an end.
-    pub command_kib: f64,
-    /// A line of text without an end.
-    pub text_kib: f64,
+    /// Resident memory before.
+    pub before_kib: u64,
+    /// The most that was resident until the line was read to its end.
+    pub peak_kib: u64,
+}
+
+impl Endless {
+    /// What the line cost.
+    pub fn growth_kib(&self) -> f64 {
+        difference(self.before_kib, self.peak_kib)
+    }
 }
 
 fn difference(before: u64, after: u64) -> f64 {
@@ -104,17 +120,20 @@ pub async fn idle(sessions: u32) -> io::Result<Idle> {
     Ok(Idle { sessions, before_kib, after_kib })
 }
 
-/// Measures a usual load in turns: beside sessions that are silent, and beside the same ones while each sends an octet
-/// a second. Turns, so that a change of the machine's other load meets both.
+/// Measures a usual load in turns: on a server that has no other sessions, beside sessions that are silent, and beside
+/// the same ones while each sends an octet a second. Turns, so that a change of the machine's other load meets all.
 pub async fn beside(slow: u32, messages: u32) -> io::Result<Beside> {
-    let server = server()?;
-    generator::run(server.smtp(), &load(200)).await?;
-    let crowd = greeted(server.smtp(), slow).await?;
+    let (empty, crowded) = (server()?, server()?);
+    for server in [&empty, &crowded] {
+        generator::run(server.smtp(), &load(200)).await?;
+    }
+    let crowd = greeted(crowded.smtp(), slow).await?;
     let is_sending = Arc::new(AtomicBool::new(false));
     let trickle = tokio::spawn(trickle(crowd, Arc::clone(&is_sending)));
-    let [mut alone, mut beside] = [Vec::new(), Vec::new()];
+    let [mut alone, mut silent, mut sending] = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..TURNS {
-        for (sends, rates) in [(false, &mut alone), (true, &mut beside)] {
+        let turns = [(&empty, false, &mut alone), (&crowded, false, &mut silent), (&crowded, true, &mut sending)];
+        for (server, sends, rates) in turns {
             is_sending.store(sends, Ordering::Relaxed);
             rates.push(generator::run(server.smtp(), &load(messages / TURNS)).await?.rate());
         }
@@ -123,7 +142,7 @@ pub async fn beside(slow: u32, messages: u32) -> io::Result<Beside> {
         return Err(Error::other("a slow session was closed"));
     }
     trickle.abort();
-    Ok(Beside { slow, alone: median(alone), beside: median(beside) })
+    Ok(Beside { slow, alone: median(alone), silent: median(silent), sending: median(sending) })
 }
 
 /// Sends an octet a second in each session while that is wanted; ends where one of them was closed.
@@ -143,23 +162,28 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates.get(rates.len() / 2).copied().unwrap_or_default()
 }
 
-/// Sends 4 MiB without a line end, as a command and as text.
-pub async fn endless() -> io::Result<Endless> {
+/// Sends 4 MiB without a line end, as a command and as text, each to a server of its own.
+pub async fn endless() -> io::Result<[Endless; 2]> {
+    let begin = format!("MAIL FROM:<slow@client.example>\r\nRCPT TO:<user@{DOMAIN}>\r\nDATA\r\n");
+    Ok([line_without_end("", "\r\nQUIT\r\n").await?, line_without_end(&begin, "\r\n.\r\nQUIT\r\n").await?])
+}
+
+// Memory at most, from before the line until the server says goodbye behind it: then it has read all of it.
+async fn line_without_end(begin: &str, end: &str) -> io::Result<Endless> {
     let server = server()?;
     generator::run(server.smtp(), &load(200)).await?;
-    let [mut command, mut text] = [greeted(server.smtp(), 1).await?, greeted(server.smtp(), 1).await?];
-    let (Some(command), Some(text)) = (command.first_mut(), text.first_mut()) else {
-        return Err(Error::other("no session"));
-    };
-    let begin = format!("MAIL FROM:<slow@client.example>\r\nRCPT TO:<user@{DOMAIN}>\r\nDATA\r\n");
-    text.write_all(begin.as_bytes()).await?;
-    until(text, b"354").await?;
-    let start = memory_kib(server.pid())?;
-    command.write_all(&vec![b'x'; LINE_BYTES]).await?;
-    let middle = memory_kib(server.pid())?;
-    text.write_all(&vec![b'x'; LINE_BYTES]).await?;
-    let end = memory_kib(server.pid())?;
-    Ok(Endless { command_kib: difference(start, middle), text_kib: difference(middle, end) })
+    let mut crowd = greeted(server.smtp(), 1).await?;
+    let stream = crowd.first_mut().ok_or_else(|| Error::other("no session"))?;
+    if !begin.is_empty() {
+        stream.write_all(begin.as_bytes()).await?;
+        until(stream, b"354").await?;
+    }
+    forget_memory_peak(server.pid())?;
+    let before_kib = memory_kib(server.pid())?;
+    stream.write_all(&vec![b'x'; LINE_BYTES]).await?;
+    stream.write_all(end.as_bytes()).await?;
+    until(stream, b"221").await?;
+    Ok(Endless { before_kib, peak_kib: memory_peak_kib(server.pid())? })
 }
 
 fn load(messages: u32) -> Load {

@@ -60,6 +60,12 @@ pub fn memory_peak_kib(pid: u32) -> io::Result<u64> {
     status(pid, "VmHWM:")
 }
 
+/// Forgets the largest resident memory so far: it is that of now.
+pub fn forget_memory_peak(pid: u32) -> io::Result<()> {
+    // proc(5): 5 is for this alone.
+    fs::write(format!("/proc/{pid}/clear_refs"), "5")
+}
+
 /// Resident memory now, in KiB (`VmRSS`).
 pub fn memory_kib(pid: u32) -> io::Result<u64> {
     status(pid, "VmRSS:")
@@ -75,7 +81,7 @@ fn status(pid: u32, name: &str) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{cpu_time, cpu_time_with_children, memory_peak_kib};
+    use super::{cpu_time, cpu_time_with_children, forget_memory_peak, memory_kib, memory_peak_kib};
 
     #[test]
     fn the_kernel_tells_of_this_process() {
@@ -85,5 +91,16 @@ mod tests {
         let own = cpu_time(pid).expect("stat");
         assert!(cpu_time_with_children(pid).expect("stat") >= own);
         assert!(memory_peak_kib(pid).expect("status") > 100);
+    }
+
+    #[test]
+    fn a_peak_that_is_forgotten_is_passed_again_by_what_is_used_then() {
+        let pid = std::process::id();
+        let many = vec![1_u8; 64 * 1024 * 1024];
+        assert!(many.iter().all(|octet| *octet == 1));
+        drop(many);
+        forget_memory_peak(pid).expect("this process may");
+        let (before, now) = (memory_peak_kib(pid).expect("status"), memory_kib(pid).expect("status"));
+        assert!(before < now + 32 * 1024, "{before} KiB, {now} KiB now");
     }
 }

@@ -28,6 +28,9 @@ const V1_BYTES_MIN: usize = 15;
 /// What stands before everything else in version 1.
 const V1_PREFIX: &[u8] = b"PROXY ";
 
+/// What version 1 begins with where the proxy does not say for whom it speaks.
+const V1_UNKNOWN: &[u8] = b"PROXY UNKNOWN";
+
 /// A header, read whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
@@ -115,6 +118,9 @@ fn version_1(input: &[u8]) -> Result<Header, NoHeader> {
         return Err(if input.len() < V1_BYTES_MAX { NoHeader::Incomplete(left) } else { NoHeader::TooLong });
     };
     let line = input.get(..=end).unwrap_or_default();
+    if is_unknown(line) {
+        return Ok(Header { len: line.len(), source: Source::Unknown });
+    }
     let header = v1::Header::try_from(line).map_err(|_| NoHeader::Malformed)?;
     // The parser stops at the first CR; a line goes on to CR LF.
     if header.header.len() != line.len() {
@@ -127,13 +133,19 @@ fn version_1(input: &[u8]) -> Result<Header, NoHeader> {
         v1::Addresses::Tcp6(ip) => {
             client((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
         }
-        v1::Addresses::Unknown => Source::Unknown,
+        v1::Addresses::Unknown => return Err(NoHeader::Malformed),
     };
     // Rust reads "+25" as a number; the protocol knows digits alone.
-    if source != Source::Unknown && line.contains(&b'+') {
+    if line.contains(&b'+') {
         return Err(NoHeader::Malformed);
     }
     Ok(Header { len: line.len(), source })
+}
+
+// §2.1: behind UNKNOWN there may be anything up to CR LF, and nobody looks at it.
+fn is_unknown(line: &[u8]) -> bool {
+    let rest = line.strip_suffix(b"\r\n").and_then(|line| line.strip_prefix(V1_UNKNOWN));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b' ')) && !rest.contains(&b'\r'))
 }
 
 fn version_2(input: &[u8]) -> Result<Header, NoHeader> {

@@ -90,6 +90,17 @@ fn version_2_is_read_strictly() {
 }
 
 #[test]
+fn behind_unknown_there_may_be_anything() {
+    for rest in [&b""[..], b" ", b" x y", b" 1 2 3 4 5 6 7 8", b" \xff\xfe \0 +"] {
+        let line = [b"PROXY UNKNOWN", rest, b"\r\n"].concat();
+        assert_eq!(Header::parse(&line), Ok(Header { len: line.len(), source: Source::Unknown }), "{rest:?}");
+    }
+    for bad in [&b"PROXY UNKNOWNS\r\n"[..], b"PROXY UNKNOWN x\n", b"PROXY UNKNOWN \r x\r\n"] {
+        assert_eq!(Header::parse(bad), Err(NoHeader::Malformed), "{bad:?}");
+    }
+}
+
+#[test]
 fn nothing_of_local_is_looked_at_and_addresses_of_no_transport_name_nobody() {
     for local in [version_2(0, 0x41, b""), version_2(0, 0x11, b"short"), version_2(0, 0xff, &ipv4())] {
         assert_eq!(Header::parse(&local), Ok(Header { len: local.len(), source: Source::Proxy }), "{local:?}");

@@ -89,6 +89,34 @@ fn an_octet_now_and_then_does_not_keep_a_session_open() -> Outcome {
     Err(io::Error::other("the session is still open"))
 }
 
+#[test]
+fn a_text_that_trickles_in_has_a_limit_of_its_own() -> Outcome {
+    let mut settings = Settings::usual();
+    // Each octet comes well before the next block has to, and the message never ends.
+    settings.listener = "data-timeout = \"30s\"\ndata-total = \"2s\"\n".to_owned();
+    let server = TestServer::start_with(settings)?;
+    let mut client = server.client()?;
+    client.command(&format!("MAIL FROM:<{SENDER}>"))?.require(250)?;
+    client.command(&format!("RCPT TO:<{USER}>"))?.require(250)?;
+    client.command("DATA")?.require(354)?;
+    client.patience(Duration::from_millis(100))?;
+    for _ in 0..600 {
+        // Where the server has closed meanwhile, what it said last is there to be read.
+        let is_open = client.send(b"x\r\n").is_ok();
+        match client.reply() {
+            Ok(reply) => {
+                assert!(reply.wire().starts_with("421 4.4.2"), "{}", reply.wire());
+                assert!(server.maildir("user").names()?.is_empty(), "half a message is none");
+                return Ok(());
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error),
+        }
+        assert!(is_open, "closed without a word");
+    }
+    Err(io::Error::other("the text is still read"))
+}
+
 fn nested(depth: usize) -> String {
     let mut text = String::from("Subject: deep\r\nMIME-Version: 1.0\r\n");
     for level in 0..depth {

@@ -2,8 +2,10 @@
 //! where, and names the test.
 
 mod chunks;
+mod encrypted;
 mod endless;
 mod forged;
+mod logins;
 mod order;
 
 use std::io::{self, ErrorKind};

@@ -1,7 +1,10 @@
 //! Clients that talk before it is their turn, and the commands that others would run for them.
 
+use std::time::{Duration, Instant};
+
 use basin_tests::client::Client;
 use basin_tests::server::TestServer;
+use basin_tests::settings::Settings;
 
 use super::{codes, silent};
 use crate::{HELLO, Outcome, SENDER, Script, USER};
@@ -25,6 +28,25 @@ fn who_talks_before_the_banner_gets_nothing_before_it_and_nothing_that_a_sink_re
     assert_eq!(codes(&mut client)?, [554]);
     assert!(server.maildir("alice").names()?.is_empty());
     Ok(())
+}
+
+#[test]
+fn who_does_not_wait_for_a_late_banner_is_turned_away_and_nothing_of_it_runs() -> Outcome {
+    let delay = Duration::from_millis(400);
+    let settings = Settings { listener: "greet-delay = \"400ms\"".to_owned(), ..Settings::usual() };
+    let server = TestServer::start_with(settings)?;
+    let all_at_once = format!("EHLO early.example\r\n{HIDDEN}QUIT\r\n");
+    // One octet is enough to know, and none of what follows is read as commands.
+    for early in [all_at_once.as_str(), "E", "\r\n", "\0", "GET / HTTP/1.1\r\n\r\n"] {
+        let mut client = Client::connect(server.smtp())?;
+        client.send(early.as_bytes())?;
+        assert_eq!(codes(&mut client)?, [554], "{early:?}");
+    }
+    assert!(server.maildir("alice").names()?.is_empty());
+    let began = Instant::now();
+    let mut patient = server.client()?;
+    assert!(began.elapsed() >= delay, "the banner comes late");
+    patient.deliver(SENDER, &[USER], HELLO)?.require(250).map(drop)
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use basin_core::addr::Address;
 use basin_core::limits::SCRAM_ITERATIONS_MIN;
 use basin_core::mail::TlsFacts;
+use basin_core::network::Network;
 use basin_core::smtp::{Accounts, AuthPolicy, Channel, Connection, ListenerPolicy, Secured, StoredKeys, TlsPolicy};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Directory, Tables};
@@ -35,11 +36,14 @@ pub struct Offers {
     pub has_auth: bool,
     /// AUTH only under TLS.
     pub auth_needs_tls: bool,
+    /// XCLIENT, for the client that there is.
+    pub has_xclient: bool,
 }
 
 impl Offers {
     /// All of it, each where it should be.
-    pub const ALL: Self = Self { has_tls: true, needs_tls: false, has_auth: true, auth_needs_tls: true };
+    pub const ALL: Self =
+        Self { has_tls: true, needs_tls: false, has_auth: true, auth_needs_tls: true, has_xclient: true };
 }
 
 /// The policy of a listener with small limits; `errors_max` says how many errors one session may make.
@@ -58,6 +62,7 @@ pub fn policy(offers: Offers, errors_max: u32) -> ListenerPolicy {
     policy.errors_max = errors_max;
     policy.idle_commands_max = errors_max;
     policy.tls = offers.has_tls.then_some(TlsPolicy { is_required: offers.needs_tls });
+    policy.xclient_from = Vec::from_iter(offers.has_xclient.then(|| Network::parse("192.0.2.7").expect("an address")));
     policy.auth = offers.has_auth.then(|| AuthPolicy {
         needs_tls: offers.auth_needs_tls,
         attempts_max: ATTEMPTS_MAX,

@@ -58,4 +58,6 @@ fn a_proxy_that_names_no_transport_names_no_client() {
     let source = |octets: &[u8]| Header::parse(octets).map(|header| header.source);
     assert_eq!(source(&header(0x21, 0x10)), Ok(Source::Unknown));
     assert_eq!(source(&header(0x20, 0x4f)), Ok(Source::Proxy));
+    // Behind UNKNOWN more than four words were refused; section 2.1 has a receiver ignore all of them.
+    assert_eq!(source(b"PROXY UNKNOWN 1 2 3 4 5 6\r\n"), Ok(Source::Unknown));
 }

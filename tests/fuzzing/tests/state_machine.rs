@@ -9,13 +9,20 @@
 
 #[path = "state_machine/model.rs"]
 mod model;
+#[path = "state_machine/octets.rs"]
+mod octets;
+#[path = "state_machine/scram.rs"]
+mod scram;
 #[path = "state_machine/words.rs"]
 mod words;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use basin_core::event::{EventSet, Question, Verdict};
+use basin_core::addr::Address;
+use basin_core::event::{EventKind, EventSet, Question, Verdict};
+use basin_core::mail;
+use basin_core::reply::Reply;
 use basin_core::smtp::ListenerPolicy;
 use basin_fuzzing::shell::{Outcome, Scene, play};
 use basin_fuzzing::wire::Heard;
@@ -24,7 +31,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngSeed, TestRunner};
 
-use model::predict;
+use model::{Meets, UNWANTED, predict};
+use scram::prove;
 use words::{Wire, cuts, inputs, offers};
 
 /// Cases of each property in `make test`.
@@ -40,7 +48,22 @@ fn config() -> ProptestConfig {
 }
 
 fn session(input: &[u8], pieces: &[usize], interest: EventSet, policy: ListenerPolicy) -> Outcome {
-    let mut decide = |_: &mut Question| Verdict::Next;
+    judged(input, pieces, interest, policy, false)
+}
+
+/// A session in which a sink fails one recipient of each message, where that is wanted.
+fn judged(input: &[u8], pieces: &[usize], interest: EventSet, policy: ListenerPolicy, is_judged: bool) -> Outcome {
+    let unwanted = Address::parse(UNWANTED).expect("an address");
+    let mut decide = |question: &mut Question| {
+        let is_end = question.occasion.event == EventKind::OnEndOfData;
+        if let Some(message) = question.overlay.message.as_mut().filter(|_| is_judged && is_end) {
+            let recipients = Arc::make_mut(&mut message.envelope).recipients.iter_mut();
+            for recipient in recipients.filter(|recipient| recipient.address.is_same(&unwanted)) {
+                recipient.outcome = mail::Outcome::failed(Reply::with(550, 7, 1, "not for bob"));
+            }
+        }
+        Verdict::Next
+    };
     play(input, Scene { policy: Arc::new(policy), interest, pieces, decide: &mut decide })
 }
 
@@ -60,11 +83,13 @@ proptest! {
         cut in cuts(),
         offers in offers(),
         is_asked in any::<bool>(),
+        is_judged in any::<bool>(),
     ) {
+        let (input, proofs) = prove(&input, offers);
         let pieces = cut.pieces(&input);
-        let interest = if is_asked { EventSet::ALL } else { EventSet::default() };
-        let outcome = session(&input, &pieces, interest, policy(offers, MANY));
-        let predicted = predict(&input, &pieces, offers);
+        let interest = if is_asked || is_judged { EventSet::ALL } else { EventSet::default() };
+        let outcome = judged(&input, &pieces, interest, policy(offers, MANY), is_judged);
+        let predicted = predict(&input, &pieces, Meets { offers, is_judged, proofs: &proofs });
         prop_assert_eq!(outcome.codes(), predicted.codes);
         prop_assert_eq!(offered(&outcome), predicted.offered);
         let letters: Vec<_> = outcome.letters.into_iter().map(|it| (it.sender, it.recipients, it.text)).collect();
@@ -90,16 +115,21 @@ proptest! {
 #[test]
 fn the_inputs_reach_every_answer() {
     let mut runner = TestRunner::deterministic();
-    let strategy = (inputs(), cuts(), offers());
-    let (mut codes, mut letters) = (BTreeSet::new(), 0);
+    let strategy = (inputs(), cuts(), offers(), any::<bool>());
+    let (mut codes, mut letters, mut logins) = (BTreeSet::new(), 0, 0);
     for _ in 0..CASES {
-        let (Wire(input), cut, offers) = strategy.new_tree(&mut runner).expect("an input").current();
-        let predicted = predict(&input, &cut.pieces(&input), offers);
+        let (Wire(input), cut, offers, is_judged) = strategy.new_tree(&mut runner).expect("an input").current();
+        let (input, proofs) = prove(&input, offers);
+        let predicted = predict(&input, &cut.pieces(&input), Meets { offers, is_judged, proofs: &proofs });
+        logins += proofs.right.iter().filter(|_| predicted.codes.contains(&235)).count();
         codes.extend(predicted.codes);
         letters += predicted.letters.len();
     }
-    let wanted =
-        [214, 220, 221, 235, 250, 252, 334, 354, 421, 452, 500, 501, 502, 503, 504, 530, 535, 538, 550, 552, 554, 555];
+    let wanted = [
+        214, 220, 221, 235, 250, 252, 334, 353, 354, 421, 451, 452, 500, 501, 502, 503, 504, 530, 535, 538, 550, 552,
+        553, 554, 555,
+    ];
     assert_eq!(codes, BTreeSet::from(wanted));
+    assert!(logins > 20, "{logins} proofs of SCRAM");
     assert!(letters > 200, "{letters} messages");
 }

@@ -158,6 +158,13 @@ pub(crate) fn edit(overlay: &mut Overlay, change: &str) -> Option<()> {
                 Outcome::deferred(Timestamp::from_seconds(1_700_000_060), reply)
             };
         }
+        "hold" => {
+            let (address, reason) = rest.split_once(' ')?;
+            let message = overlay.message.as_mut()?;
+            let recipients = &mut Arc::make_mut(&mut message.envelope).recipients;
+            let recipient = recipients.iter_mut().find(|recipient| recipient.address.to_string() == address)?;
+            recipient.outcome = Outcome::Held { reason: reason.to_owned() };
+        }
         "no-recipients" => {
             let message = overlay.message.as_mut()?;
             Arc::make_mut(&mut message.envelope).recipients.clear();

@@ -118,6 +118,20 @@ fn a_handle_of_an_earlier_call_ends_the_call() {
 }
 
 #[test]
+fn a_result_of_an_earlier_verification_ends_the_call() {
+    let mut session = ENGINE.instances();
+    let scopes = session.scopes(None);
+    let run = |script: &str| kept(script, InstanceMode::Session, &scopes).all_grants().run();
+    assert_eq!(run("keep-result|spf\nuse-kept-result").lines()[1], "use-kept-result: \"pass\"");
+    // It does not become the result that has its place in the next call.
+    let outcome = run("verify|spf\nuse-kept-result");
+    assert_eq!(outcome.failed().kind, FailureKind::Trap);
+    assert!(outcome.failed().detail.contains("a handle of an earlier call"), "{}", outcome.failed().detail);
+    run("keep-result|spf\ncalls");
+    assert_eq!(run("drop-kept-result\ncalls").lines(), ["drop-kept-result: 1", "calls: 2"]);
+}
+
+#[test]
 fn fuel_log_and_output_are_counted_for_each_call_and_memory_for_the_instance() {
     let mut session = ENGINE.instances();
     let scopes = session.scopes(None);

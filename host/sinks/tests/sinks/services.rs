@@ -90,6 +90,21 @@ fn a_count_takes_effect_at_once_unless_the_chain_set_the_number_itself() {
 }
 
 #[test]
+fn what_a_shadow_counts_does_not_count() {
+    let host = stored(&[]);
+    let script = "state-increment|n|2|60\nstate-increment|n|3|60\nstate-get|n\nstate-set|k|v|0";
+    let outcome = probe(script).all_grants().host(&host).shadow().run();
+    let expected = ["state-increment: ok 2", "state-increment: ok 5", "state-get: ok Some(\"5\")", "state-set: ok ()"];
+    assert_eq!(outcome.lines(), expected, "it sees its own sums");
+    assert!(host.tables.lock().unwrap().is_empty(), "nobody else does");
+    // It counts on from what is there, and that stays as it is.
+    let host = stored(&[("probe", "n", "40")]);
+    let outcome = probe("state-increment|n|2|60").all_grants().host(&host).shadow().run();
+    assert_eq!(outcome.lines(), ["state-increment: ok 42"]);
+    assert_eq!(host.tables.lock().unwrap().values().next().map(Vec::as_slice), Some(b"40".as_slice()));
+}
+
+#[test]
 fn keys_values_and_tables_have_their_limits() {
     let long = "k".repeat(257);
     let outcome =

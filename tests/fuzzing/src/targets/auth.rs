@@ -18,7 +18,8 @@ const ERRORS_MAX: u32 = 20;
 /// Plays a session of lines that arrive one by one.
 pub(super) fn run(octets: &[u8]) {
     let (first, lines) = octets.split_first().unwrap_or((&0, &[]));
-    let offers = Offers { auth_needs_tls: first & 1 == 1, ..Offers::ALL };
+    // XCLIENT is another client, who may log in anew.
+    let offers = Offers { auth_needs_tls: first & 1 == 1, has_xclient: false, ..Offers::ALL };
     let mut input = Vec::new();
     if first & 2 == 2 {
         input.extend(b"STARTTLS\r\n");

@@ -80,10 +80,12 @@ fn slow(octets: &[u8]) -> Option<Header> {
 fn slow_1(octets: &[u8]) -> Option<Header> {
     let head = octets.get(..V1_BYTES_MAX).unwrap_or(octets);
     let len = head.windows(2).position(|pair| pair == b"\r\n")? + 2;
-    let text = core::str::from_utf8(head.get(..len - 2)?).ok().filter(|text| !text.contains(['\r', '\n']))?;
-    let words: Vec<&str> = text.split(' ').collect();
+    let line = head.get(..len - 2).filter(|line| !line.iter().any(|octet| matches!(octet, b'\r' | b'\n')))?;
+    if line == b"PROXY UNKNOWN" || line.starts_with(b"PROXY UNKNOWN ") {
+        return Some(Header { len, source: Source::Unknown });
+    }
+    let words: Vec<&str> = core::str::from_utf8(line).ok()?.split(' ').collect();
     let source = match words.as_slice() {
-        ["PROXY", "UNKNOWN", ..] => Source::Unknown,
         ["PROXY", family, from, to, from_port, to_port] => {
             let ip = |text: &str| match *family {
                 "TCP4" => text.parse().map(IpAddr::V4).ok(),

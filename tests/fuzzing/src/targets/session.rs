@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use basin_core::event::{EventSet, Question, Verdict};
+use basin_core::mail::Outcome;
 use basin_core::reply::Reply;
 
 use crate::random::Random;
-use crate::shell::{Outcome, Scene, play};
-use crate::world::{Offers, policy};
+use crate::shell::{self, Scene, play};
+use crate::world::{NOW, Offers, policy};
 
 /// Errors that the session may make before it is closed.
 const ERRORS_MAX: u32 = 12;
@@ -27,11 +28,11 @@ pub(super) fn run(octets: &[u8]) {
     directed(wire, &[1], EventSet::ALL, script);
 }
 
-fn alone(wire: &[u8], pieces: &[usize]) -> Outcome {
+fn alone(wire: &[u8], pieces: &[usize]) -> shell::Outcome {
     directed(wire, pieces, EventSet::default(), &[])
 }
 
-fn directed(wire: &[u8], pieces: &[usize], interest: EventSet, script: &[u8]) -> Outcome {
+fn directed(wire: &[u8], pieces: &[usize], interest: EventSet, script: &[u8]) -> shell::Outcome {
     let mut turn = 0;
     let mut decide = |question: &mut Question| {
         let word = script.get(turn % script.len().max(1)).copied().unwrap_or_default();
@@ -64,6 +65,16 @@ fn verdict(word: u8, question: &mut Question) -> Verdict {
 fn change(word: u8, question: &mut Question) {
     let overlay = &mut question.overlay;
     match word {
+        // At the end of the text: of whom the message is not for, and of whom not now.
+        6 | 7 => {
+            let envelope = overlay.message.as_mut().map(|message| Arc::make_mut(&mut message.envelope));
+            let last = envelope.and_then(|envelope| envelope.recipients.last_mut());
+            let failed = Outcome::failed(Reply::with(550, 7, 1, "not for you"));
+            let put_off = Outcome::deferred(NOW, Reply::with(450, 7, 1, "not now"));
+            if let Some(recipient) = last {
+                recipient.outcome = if word == 7 { failed } else { put_off };
+            }
+        }
         8 => overlay.appended = vec!["X-ONE\r\n250 two".into(), "AUTH X-OWN".into()],
         9 => overlay.response = Some(Reply::multi_line(250, None, vec!["a".repeat(2_000), "\0\r\n".into()])),
         10 => overlay.is_protocol_error = true,

@@ -1,13 +1,30 @@
 //! RFC 5321 in the small: which replies an input gets, and which messages come of it.
 
-use basin_fuzzing::world::{ATTEMPTS_MAX, MESSAGE_BYTES_MAX, Offers, RECIPIENTS_MAX, USER};
+#[path = "login.rs"]
+mod login;
 
-use crate::words::{Greeting, Sasl, Word, word};
+use basin_fuzzing::world::{MESSAGE_BYTES_MAX, Offers, RECIPIENTS_MAX};
+
+use crate::octets::{bare_line_ends, is_same};
+use crate::scram::Proofs;
+use crate::words::{Greeting, Wishes, Word, word};
 
 /// Longest command line, CR LF included.
 const LINE_BYTES_MAX: usize = 2_048;
-/// Longest response to a challenge of AUTH, CR LF included (RFC 4954 §4).
-const RESPONSE_BYTES_MAX: usize = 12_288;
+
+/// Whom sinks fail at the end of the text, where they judge recipients.
+pub(crate) const UNWANTED: &str = "bob@basin.example";
+
+/// What a session meets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Meets<'a> {
+    /// What the listener offers.
+    pub(crate) offers: Offers,
+    /// Whether a sink fails [`UNWANTED`] at the end of each text.
+    pub(crate) is_judged: bool,
+    /// Which lines of the input are proofs of SCRAM.
+    pub(crate) proofs: &'a Proofs,
+}
 
 /// What a session has to come to.
 #[derive(Debug, Default)]
@@ -26,8 +43,10 @@ pub(crate) struct Predicted {
 struct Transaction {
     sender: &'static str,
     recipients: Vec<&'static str>,
+    /// Whom each RCPT named that was answered with 250.
+    heard: Vec<&'static str>,
     has_refused: bool,
-    is_binary: bool,
+    wishes: Wishes,
     /// What came of its text in chunks.
     chunks: Option<Vec<u8>>,
 }
@@ -39,19 +58,24 @@ struct Model<'a> {
     arrived: usize,
     turn: usize,
     offers: Offers,
+    is_judged: bool,
+    proofs: &'a Proofs,
     greeting: Option<Greeting>,
     has_tls: bool,
     is_logged_in: bool,
     /// Logins that failed.
     failures: u32,
     transaction: Option<Transaction>,
+    /// The recipients of a message differed: from then on there is one at a time.
+    is_one_by_one: bool,
     /// DATA was refused just now: what follows unseen is the text of a message, not commands.
     is_after_refused_data: bool,
     predicted: Predicted,
 }
 
 /// Says what has to come of an input that arrives in such pieces.
-pub(crate) fn predict(input: &[u8], pieces: &[usize], offers: Offers) -> Predicted {
+pub(crate) fn predict(input: &[u8], pieces: &[usize], meets: Meets<'_>) -> Predicted {
+    let Meets { offers, is_judged, proofs } = meets;
     let mut model = Model {
         input,
         pieces,
@@ -59,11 +83,14 @@ pub(crate) fn predict(input: &[u8], pieces: &[usize], offers: Offers) -> Predict
         arrived: 0,
         turn: 0,
         offers,
+        is_judged,
+        proofs,
         greeting: None,
         has_tls: false,
         is_logged_in: false,
         failures: 0,
         transaction: None,
+        is_one_by_one: false,
         is_after_refused_data: false,
         predicted: Predicted::default(),
     };
@@ -123,13 +150,15 @@ impl<'a> Model<'a> {
         }
         match word {
             Word::Greet(greeting) => self.greet(greeting),
-            Word::Mail(sender, refused) => self.mail(sender, refused, false),
-            Word::TlsMail(sender) => self.mail(sender, (!self.has_tls).then_some(555), false),
-            Word::BinaryMail(sender) => self.mail(sender, None, true),
+            Word::Mail(sender, refused) => self.mail(sender, refused, Wishes::NONE),
+            Word::TlsMail(sender) => self.mail(sender, (!self.has_tls).then_some(555), Wishes::NONE),
+            Word::WishMail(sender, wishes) => self.mail(sender, None, wishes),
             Word::Bdat(octets, is_last) => self.bdat(octets, is_last),
             // Nobody knows how much of what follows is text.
             Word::BdatWrong => self.close(501),
             Word::Rcpt(address, refused) => self.rcpt(address, refused),
+            Word::Utf8Rcpt(address, refused) => self.utf8_rcpt(address, refused),
+            Word::Utf8Far(address) => self.utf8_rcpt(address, (!self.is_logged_in).then_some(550)),
             Word::Far(address) => self.rcpt(address, (!self.is_logged_in).then_some(550)),
             Word::Data => self.data(),
             Word::DataWrong => {
@@ -144,6 +173,7 @@ impl<'a> Model<'a> {
             Word::Answer(code) | Word::Told(code) => self.say(code),
             Word::StartTls => self.start_tls(),
             Word::Auth(mechanism, initial) => self.auth(mechanism, initial),
+            Word::Xclient(is_user, greeting) => self.xclient(is_user, greeting),
             Word::Http => self.close(502),
             Word::Nothing => self.say(500),
         }
@@ -152,14 +182,14 @@ impl<'a> Model<'a> {
     // RFC 3207 §4: who demands TLS lets only what leads to it through. What has the wrong form is told so before.
     fn must_wait_for_tls(&self, word: Word) -> bool {
         let is_barred = match word {
-            Word::Mail(..) | Word::TlsMail(_) | Word::BinaryMail(_) | Word::Rcpt(..) | Word::Far(_) | Word::Data => {
+            Word::Mail(..) | Word::TlsMail(_) | Word::WishMail(..) | Word::Data | Word::Told(_) | Word::Auth(..) => {
                 true
             }
-            Word::Told(_) | Word::Auth(..) => true,
+            Word::Rcpt(..) | Word::Far(_) | Word::Utf8Rcpt(..) | Word::Utf8Far(_) => true,
             // Its octets are text all the same; `bdat` sees to that.
             Word::Bdat(..) | Word::BdatWrong => false,
             Word::Greet(_) | Word::DataWrong | Word::Rset | Word::Quit | Word::Answer(_) => false,
-            Word::StartTls | Word::Http | Word::Nothing => false,
+            Word::StartTls | Word::Xclient(..) | Word::Http | Word::Nothing => false,
         };
         is_barred && self.is_barred()
     }
@@ -196,95 +226,54 @@ impl<'a> Model<'a> {
         self.transaction = None;
     }
 
-    // RFC 4954 §4.
-    fn auth(&mut self, mechanism: Sasl, initial: Option<&'static str>) {
-        if self.failures >= ATTEMPTS_MAX && self.offers.has_auth {
-            return self.close(421);
-        }
-        if self.greeting != Some(Greeting::Ehlo) || self.is_logged_in || self.transaction.is_some() {
-            return self.say(503);
-        }
-        if !self.offers.has_auth {
+    // Postfix, "XCLIENT Howto": who may say it speaks for another client from then on, of whom nothing is known but
+    // that. The connection is the same, and so is its encryption.
+    fn xclient(&mut self, is_user: bool, greeting: Option<Greeting>) {
+        if !self.offers.has_xclient {
             return self.say(502);
         }
-        if self.offers.auth_needs_tls && !self.has_tls {
-            return self.say(538);
+        if self.transaction.is_some() {
+            return self.say(503);
         }
-        let end = match mechanism {
-            Sasl::Unknown => Some(504),
-            Sasl::Plain => self.plain(initial),
-            Sasl::Login => self.login(initial),
-        };
-        // No end: the input was over, or the server hung up.
-        let Some(code) = end else { return };
-        self.is_logged_in = code == 235;
-        self.failures += u32::from(code == 535);
-        self.say(code);
+        self.say(220);
+        self.greeting = greeting;
+        self.is_logged_in = is_user;
+        self.failures = 0;
+        self.is_one_by_one = false;
     }
 
-    fn plain(&mut self, initial: Option<&'static str>) -> Option<u16> {
-        let response = match self.response(initial)? {
-            Ok(response) => response,
-            Err(code) => return Some(code),
-        };
-        let parts: Vec<&[u8]> = response.split(|octet| *octet == 0).collect();
-        let [authorize_as, user, password] = parts.as_slice() else { return Some(501) };
-        let is_self = authorize_as.is_empty() || authorize_as == user;
-        Some(if is_self && (*user, *password) == right() { 235 } else { 535 })
-    }
-
-    fn login(&mut self, initial: Option<&'static str>) -> Option<u16> {
-        let user = match self.response(initial)? {
-            Ok(user) => user,
-            Err(code) => return Some(code),
-        };
-        // What can be no user's name is told at once.
-        let is_name =
-            core::str::from_utf8(&user).is_ok_and(|name| !name.is_empty() && !name.contains(char::is_control));
-        if !is_name {
-            return Some(535);
-        }
-        match self.response(None)? {
-            Ok(password) => Some(if (user.as_slice(), password.as_slice()) == right() { 235 } else { 535 }),
-            Err(code) => Some(code),
-        }
-    }
-
-    /// The response to a challenge, decoded; `None` where there is none, an error where it is not to be read.
-    fn response(&mut self, initial: Option<&'static str>) -> Option<Result<Vec<u8>, u16>> {
-        if let Some(initial) = initial {
-            return Some(Ok(base64(initial.as_bytes()).unwrap_or_default()));
-        }
-        if self.arrived > self.at {
-            self.close(503);
-            return None;
-        }
-        self.say(334);
-        let line = self.line()?;
-        Some(if line.len() + 2 > RESPONSE_BYTES_MAX { Err(500) } else { base64(line).ok_or(501) })
-    }
-
-    fn mail(&mut self, sender: &'static str, refused: Option<u16>, is_binary: bool) {
+    fn mail(&mut self, sender: &'static str, refused: Option<u16>, wishes: Wishes) {
         if self.greeting.is_none() || self.transaction.is_some() {
             return self.say(503);
         }
         if refused.is_none() {
+            let (recipients, heard) = (Vec::new(), Vec::new());
             self.transaction =
-                Some(Transaction { sender, recipients: Vec::new(), has_refused: false, is_binary, chunks: None });
+                Some(Transaction { sender, recipients, heard, has_refused: false, wishes, chunks: None });
         }
         self.say(refused.unwrap_or(250));
     }
 
+    // RFC 6531 §3.5.
+    fn utf8_rcpt(&mut self, address: &'static str, refused: Option<u16>) {
+        match self.transaction.as_ref().filter(|it| it.chunks.is_none()) {
+            Some(transaction) if !transaction.wishes.is_utf8 => self.say(553),
+            Some(_) | None => self.rcpt(address, refused),
+        }
+    }
+
     fn rcpt(&mut self, address: &'static str, refused: Option<u16>) {
+        let recipients_max = if self.is_one_by_one { 1 } else { RECIPIENTS_MAX };
         let Some(transaction) = self.transaction.as_mut().filter(|it| it.chunks.is_none()) else {
             return self.say(503);
         };
-        let refused = if transaction.recipients.len() >= RECIPIENTS_MAX { Some(452) } else { refused };
+        let refused = if transaction.recipients.len() >= recipients_max { Some(452) } else { refused };
         match refused {
             Some(_) => transaction.has_refused = true,
             None if transaction.recipients.iter().any(|other| is_same(other, address)) => {}
             None => transaction.recipients.push(address),
         }
+        transaction.heard.extend(refused.is_none().then_some(address));
         self.say(refused.unwrap_or(250));
     }
 
@@ -296,7 +285,7 @@ impl<'a> Model<'a> {
             self.is_after_refused_data = true;
             return self.say(if has_refused { 554 } else { 503 });
         }
-        if self.transaction.as_ref().is_some_and(|it| it.is_binary || it.chunks.is_some()) {
+        if self.transaction.as_ref().is_some_and(|it| it.wishes.is_binary || it.chunks.is_some()) {
             self.is_after_refused_data = true;
             return self.say(503);
         }
@@ -317,7 +306,26 @@ impl<'a> Model<'a> {
         let is_folded = text.starts_with(b" ") || text.starts_with(b"\t");
         // White space at the start continues no field: the text has no header, and an empty line shows that.
         let text = if is_folded { [b"\r\n", text.as_slice()].concat() } else { text };
-        let recipients = transaction.recipients.iter().map(|address| (*address).to_owned()).collect();
+        let is_unwanted = |address: &str| self.is_judged && is_same(address, UNWANTED);
+        let mut recipients = transaction.recipients.clone();
+        let is_all = recipients.iter().all(|address| is_unwanted(address));
+        if recipients.iter().any(|address| is_unwanted(address)) {
+            if transaction.wishes.is_prdr {
+                // draft-hall-prdr §4.5: a reply for each RCPT that was taken, and the one for the message.
+                recipients.retain(|address| !is_unwanted(address));
+                let replies = transaction.heard.iter().map(|address| if is_unwanted(address) { 550 } else { 250 });
+                let replies: Vec<u16> = [353].into_iter().chain(replies).collect();
+                self.predicted.codes.extend(replies);
+            } else if !is_all && !self.is_logged_in {
+                // A stranger's address may be forged, so nobody can be told later: one recipient at a time.
+                self.is_one_by_one = true;
+                return self.say(451);
+            }
+            if is_all {
+                return self.say(550);
+            }
+        }
+        let recipients = recipients.into_iter().map(str::to_owned).collect();
         self.predicted.letters.push((transaction.sender.to_owned(), recipients, text));
         self.say(250);
     }
@@ -349,7 +357,8 @@ impl<'a> Model<'a> {
             _ if text.starts_with(b"\r\n") => Some(2),
             found => found.map(|at| at + 4),
         };
-        let lines = header_len.filter(|_| transaction.is_binary).and_then(|len| text.get(..len)).unwrap_or(&text);
+        let lines =
+            header_len.filter(|_| transaction.wishes.is_binary).and_then(|len| text.get(..len)).unwrap_or(&text);
         let is_open = !lines.is_empty() && !lines.ends_with(b"\r\n");
         let bare = bare_line_ends(lines, is_last);
         if bare || lines.contains(&0) {
@@ -396,47 +405,4 @@ impl<'a> Model<'a> {
             Ok(text)
         })
     }
-}
-
-// RFC 5321 §2.4: a domain has no case; quotes that need not be there mean nothing.
-fn is_same(one: &str, other: &str) -> bool {
-    let plain = |address: &str| {
-        let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
-        (local.trim_matches('"').to_owned(), domain.to_ascii_lowercase())
-    };
-    plain(one) == plain(other)
-}
-
-// A CR without LF or an LF without CR; a CR at the end waits for what follows, where something does.
-fn bare_line_ends(text: &[u8], is_whole: bool) -> bool {
-    let next = |at: usize| text.get(at + 1).copied();
-    text.iter().enumerate().any(|(at, octet)| match octet {
-        b'\r' => next(at).map_or(is_whole, |next| next != b'\n'),
-        b'\n' => at == 0 || text.get(at - 1) != Some(&b'\r'),
-        _ => false,
-    })
-}
-
-fn right() -> (&'static [u8], &'static [u8]) {
-    (USER.0.as_bytes(), USER.1.as_bytes())
-}
-
-// RFC 4648 §4, strictly: whole groups, padding at the end alone, no bits left over.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let padding = text.iter().rev().take_while(|octet| **octet == b'=').count();
-    if !text.len().is_multiple_of(4) || padding > 2 {
-        return None;
-    }
-    let (mut octets, mut bits, mut count) = (Vec::new(), 0_u32, 0);
-    for octet in text.get(..text.len() - padding)? {
-        let value = ALPHABET.iter().position(|known| known == octet)?;
-        bits = bits << 6 | u32::try_from(value).ok()?;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            octets.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    (bits & ((1 << count) - 1) == 0).then_some(octets)
 }

@@ -5,6 +5,8 @@ use core::fmt;
 use basin_fuzzing::world::Offers;
 use proptest::prelude::*;
 
+use crate::scram::{OTHER_PROOF, PROOF};
+
 /// How a client greets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Greeting {
@@ -17,7 +19,30 @@ pub(crate) enum Greeting {
 pub(crate) enum Sasl {
     Plain,
     Login,
+    Scram,
+    /// SCRAM-SHA-256-PLUS from a client that binds to nothing.
+    Plus,
     Unknown,
+}
+
+/// What MAIL asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    /// Content of any octets.
+    pub(crate) is_binary: bool,
+    /// Addresses of any letters (RFC 6531).
+    pub(crate) is_utf8: bool,
+    /// A reply for each recipient.
+    pub(crate) is_prdr: bool,
+}
+
+impl Wishes {
+    /// Nothing out of the way.
+    pub(crate) const NONE: Self = Self { is_binary: false, is_utf8: false, is_prdr: false };
+    const BINARY: Self = Self { is_binary: true, ..Self::NONE };
+    const UTF8: Self = Self { is_utf8: true, ..Self::NONE };
+    const PRDR: Self = Self { is_prdr: true, ..Self::NONE };
+    const ALL: Self = Self { is_binary: true, is_utf8: true, is_prdr: true };
 }
 
 /// What a line means, whatever the state.
@@ -29,12 +54,16 @@ pub(crate) enum Word {
     Mail(&'static str, Option<u16>),
     /// MAIL of a message that is to leave under TLS alone, which a plain connection does not offer (RFC 8689 §2).
     TlsMail(&'static str),
-    /// MAIL of a message with content of any octets.
-    BinaryMail(&'static str),
+    /// MAIL that asks for more than usual.
+    WishMail(&'static str, Wishes),
     /// RCPT with this recipient; a code where policy refuses it.
     Rcpt(&'static str, Option<u16>),
     /// RCPT with a recipient elsewhere: only for who is logged in.
     Far(&'static str),
+    /// RCPT with a recipient that is not ASCII; a code where policy refuses it.
+    Utf8Rcpt(&'static str, Option<u16>),
+    /// The same elsewhere.
+    Utf8Far(&'static str),
     /// DATA.
     Data,
     /// DATA with something behind it.
@@ -55,6 +84,8 @@ pub(crate) enum Word {
     StartTls,
     /// AUTH with that mechanism, and a response that came with it, in base64.
     Auth(Sasl, Option<&'static str>),
+    /// XCLIENT: whether the client is a user, and how it has greeted.
+    Xclient(bool, Option<Greeting>),
     /// A request of HTTP, after which the server hangs up.
     Http,
     /// No command.
@@ -75,7 +106,16 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"MAIL FROM:<a@b.example> SIZE=201", Word::Mail("a@b.example", Some(552))),
     (b"MAIL FROM:<a@b.example> SIZE=99999999999999999999", Word::Mail("a@b.example", Some(552))),
     (b"MAIL FROM:<a@b.example> RET=HDRS ENVID=x", Word::Mail("a@b.example", None)),
-    (b"MAIL FROM:<a@b.example> SMTPUTF8 PRDR", Word::Mail("a@b.example", None)),
+    (b"MAIL FROM:<a@b.example> SMTPUTF8", Word::WishMail("a@b.example", Wishes::UTF8)),
+    (b"MAIL FROM:<a@b.example> PRDR", Word::WishMail("a@b.example", Wishes::PRDR)),
+    (b"MAIL FROM:<a@b.example> SMTPUTF8 PRDR BODY=BINARYMIME", Word::WishMail("a@b.example", Wishes::ALL)),
+    (
+        "MAIL FROM:<j\u{f6}rg@b\u{fc}cher.example> SMTPUTF8".as_bytes(),
+        Word::WishMail("j\u{f6}rg@b\u{fc}cher.example", Wishes::UTF8),
+    ),
+    ("MAIL FROM:<j\u{f6}rg@b.example>".as_bytes(), Word::Answer(553)),
+    (b"MAIL FROM:<j\xf6rg@b.example> SMTPUTF8", Word::Answer(553)),
+    (b"MAIL FROM:<a@b.example> PRDR=1", Word::Answer(501)),
     (b"MAIL FROM:<a@b.example> BY=60;R MT-PRIORITY=-3", Word::Mail("a@b.example", None)),
     (b"MAIL FROM:<a@b.example> BY=0;R", Word::Answer(501)),
     (b"MAIL FROM:<a@b.example> SMTPUTF8=1", Word::Answer(501)),
@@ -94,6 +134,8 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"RCPT TO:<\"alice\"@basin.example> NOTIFY=NEVER", Word::Rcpt("\"alice\"@basin.example", None)),
     (b"RCPT TO:<nobody@basin.example>", Word::Rcpt("", Some(550))),
     (b"RCPT TO:<x@far.example>", Word::Far("x@far.example")),
+    ("RCPT TO:<j\u{f6}rg@basin.example>".as_bytes(), Word::Utf8Rcpt("", Some(550))),
+    ("RCPT TO:<j\u{f6}rg@far.example>".as_bytes(), Word::Utf8Far("j\u{f6}rg@far.example")),
     (b"RCPT TO:<x%far.example@basin.example>", Word::Rcpt("", Some(550))),
     (b"RCPT TO:<>", Word::Answer(501)),
     (b"RCPT TO:<alice@basin.example> NOTIFY=X", Word::Answer(501)),
@@ -104,6 +146,7 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"BDAT 6", Word::Bdat(6, false)),
     (b"bdat 6 last", Word::Bdat(6, true)),
     (b"BDAT 6 LAST", Word::Bdat(6, true)),
+    (b"BDAT 10 LAST", Word::Bdat(10, true)),
     (b"BDAT 9", Word::Bdat(9, false)),
     (b"BDAT 9 LAST", Word::Bdat(9, true)),
     (b"BDAT 5", Word::Bdat(5, false)),
@@ -118,7 +161,7 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"BDAT -1", Word::BdatWrong),
     (b"BDAT 0x6", Word::BdatWrong),
     (b"BDAT", Word::BdatWrong),
-    (b"MAIL FROM:<a@b.example> BODY=BINARYMIME", Word::BinaryMail("a@b.example")),
+    (b"MAIL FROM:<a@b.example> BODY=BINARYMIME", Word::WishMail("a@b.example", Wishes::BINARY)),
     (b"a: b", Word::Nothing),
     (b"RSET", Word::Rset),
     (b"RSET x", Word::Answer(501)),
@@ -144,6 +187,16 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"auth login", Word::Auth(Sasl::Login, None)),
     (b"AUTH LOGIN", Word::Auth(Sasl::Login, None)),
     (b"AUTH LOGIN YWxpY2U=", Word::Auth(Sasl::Login, Some("YWxpY2U="))),
+    (b"AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPWFiYw==", Word::Auth(Sasl::Scram, Some("biwsbj1hbGljZSxyPWFiYw=="))),
+    (b"AUTH SCRAM-SHA-256 biwsbj1tYWxsb3J5LHI9YWJj", Word::Auth(Sasl::Scram, Some("biwsbj1tYWxsb3J5LHI9YWJj"))),
+    (b"auth scram-sha-256", Word::Auth(Sasl::Scram, None)),
+    (b"AUTH SCRAM-SHA-256-PLUS biwsbj1hbGljZSxyPWFiYw==", Word::Auth(Sasl::Plus, Some("biwsbj1hbGljZSxyPWFiYw=="))),
+    (b"XCLIENT ADDR=198.51.100.9", Word::Xclient(false, None)),
+    (b"xclient addr=198.51.100.9 PORT=7 LOGIN=carol", Word::Xclient(true, None)),
+    (b"XCLIENT LOGIN=carol HELO=x.example PROTO=ESMTP", Word::Xclient(true, Some(Greeting::Ehlo))),
+    (b"XCLIENT HELO=x.example PROTO=SMTP LOGIN=[UNAVAILABLE]", Word::Xclient(false, Some(Greeting::Helo))),
+    (b"XCLIENT ADDR=198.51.100.300", Word::Answer(501)),
+    (b"XCLIENT", Word::Answer(501)),
     (b"AUTH X-OWN", Word::Auth(Sasl::Unknown, None)),
     (b"AUTH", Word::Answer(501)),
     (b"AUTH PLAIN !", Word::Answer(501)),
@@ -152,6 +205,9 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"AGFsaWNlAHJhYmJpdCBob2xl", Word::Nothing),
     (b"YWxpY2U=", Word::Nothing),
     (b"cmFiYml0IGhvbGU=", Word::Nothing),
+    (b"biwsbj1hbGljZSxyPWFiYw==", Word::Nothing),
+    (PROOF, Word::Nothing),
+    (OTHER_PROOF, Word::Nothing),
     (b"*", Word::Nothing),
     (b"GET / HTTP/1.1", Word::Http),
     (b"FLY", Word::Nothing),
@@ -199,6 +255,19 @@ fn lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
         ],
         vec![b"MAIL FROM:<a@b.example> BODY=BINARYMIME", b"RCPT TO:<alice@basin.example>", b"BDAT 6", b"a: b"],
         vec![b"BDAT 5", b"NOOP", b"BDAT 9 LAST", b"\rQUIT"],
+        vec![b"STARTTLS", b"EHLO client.example", b"AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPWFiYw==", PROOF, b""],
+        vec![b"auth scram-sha-256", b"biwsbj1hbGljZSxyPWFiYw==", PROOF, b"", b"MAIL FROM:<>"],
+        vec![b"AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPWFiYw==", PROOF, b"*"],
+        vec![b"AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPWFiYw==", OTHER_PROOF],
+        vec![b"AUTH SCRAM-SHA-256 biwsbj1tYWxsb3J5LHI9YWJj", PROOF],
+        vec![b"XCLIENT LOGIN=carol HELO=x.example PROTO=ESMTP", b"MAIL FROM:<>", b"RCPT TO:<x@far.example>"],
+        vec![b"MAIL FROM:<a@b.example> PRDR", b"RCPT TO:<alice@basin.example>", b"RCPT TO:<bob@BASIN.example>"],
+        vec![b"MAIL FROM:<>", b"RCPT TO:<alice@basin.example>", b"RCPT TO:<bob@BASIN.example>", b"DATA", b"."],
+        vec![b"BDAT 6", b"a: b", b"RSET", b"BDAT 6 LAST", b"c: d"],
+        vec![b"BDAT 6", b"a: b", b"STARTTLS", b"EHLO client.example", b"BDAT 6 LAST", b"c: d"],
+        vec![b"BDAT 9", b"NO", b"RSET", b"RSET", b"BDAT 0 LAST"],
+        vec![b"BDAT 10 LAST", b"STARTTLS", b"NOOP"],
+        vec![b"MAIL FROM:<a@b.example> SMTPUTF8", "RCPT TO:<j\u{f6}rg@far.example>".as_bytes(), b"DATA", b"."],
         [vec![&b"STARTTLS"[..], b"EHLO client.example"], vec![&b"AUTH PLAIN AGFsaWNlAHdyb25n"[..]; 4]].concat(),
         [
             vec![&b"MAIL FROM:<>"[..], b"RCPT TO:<alice@basin.example>", b"RCPT TO:<bob@BASIN.example>"],
@@ -280,13 +349,21 @@ pub(crate) fn cuts() -> impl Strategy<Value = Cut> {
 
 /// What a listener may offer.
 pub(crate) fn offers() -> impl Strategy<Value = Offers> {
-    let one = |has_tls, needs_tls, has_auth, auth_needs_tls| Offers { has_tls, needs_tls, has_auth, auth_needs_tls };
+    let one = |has_tls, needs_tls, has_auth, auth_needs_tls| Offers {
+        has_tls,
+        needs_tls,
+        has_auth,
+        auth_needs_tls,
+        has_xclient: false,
+    };
     prop::sample::select(vec![
         Offers::ALL,
         Offers::ALL,
         one(false, false, false, false),
         one(true, true, true, true),
         one(true, false, true, false),
+        Offers { has_xclient: true, ..one(true, false, true, false) },
+        Offers { has_xclient: true, ..one(true, true, true, true) },
         one(false, false, true, false),
         one(false, false, true, true),
         one(true, true, false, false),

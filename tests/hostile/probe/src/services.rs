@@ -1,8 +1,15 @@
 //! Host calls that ask the services of the server: `state`, `dns`, `message-auth`.
 
+use std::cell::RefCell;
+
 use crate::basin::sink::message::MailMsg;
 use crate::basin::sink::{dns, message_auth, state};
 use crate::{answer, number, show, text};
+
+thread_local! {
+    /// Results that outlive their call, where the instance does.
+    static KEPT: RefCell<Vec<message_auth::AuthResult>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Plays one line of the script, if it is one of these.
 pub(crate) fn play(msg: Option<&MailMsg>, name: &str, arguments: &[&str]) -> Option<String> {
@@ -32,6 +39,13 @@ pub(crate) fn play(msg: Option<&MailMsg>, name: &str, arguments: &[&str]) -> Opt
                 .map(|one| (one.method(), one.outcome(), one.domain(), one.property("header.s"), one.reason()));
             shown.collect::<Vec<_>>()
         })),
+        "keep-result" => answer(message_auth::verify(msg.expect("a message"), arguments[0]).map(|results| {
+            let count = results.len();
+            KEPT.with_borrow_mut(|kept| kept.extend(results));
+            count
+        })),
+        "use-kept-result" => show(KEPT.with_borrow(|kept| kept.first().map(|result| result.outcome()).unwrap_or_default())),
+        "drop-kept-result" => show(KEPT.with_borrow_mut(|kept| kept.drain(..).count())),
         _ => None,
     }
 }
