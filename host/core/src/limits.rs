@@ -68,6 +68,9 @@ pub const DATA_TIMEOUT_DEFAULT: Duration = Duration::from_secs(180);
 /// holds a session for years.
 pub const DATA_TOTAL_DEFAULT: Duration = Duration::from_secs(3_600);
 
+/// Time over which the rate of a text is measured. Shorter ones would take a hiccup of a radio link for an attack.
+pub const DATA_RATE_WINDOW: Duration = Duration::from_secs(60);
+
 /// Protocol errors of one session before it is closed with 421 (Postfix: 20 hard).
 pub const ERRORS_MAX: u32 = 20;
 
@@ -251,6 +254,14 @@ pub const AUTH_RESPONSE_BYTES_MAX: usize = 12_288;
 
 /// Most octets that a sink may ask for at a time. A session holds them in memory.
 pub const SINK_INPUT_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How long it is remembered which recipients of a sender differed about a message: as long as a client tries
+/// (RFC 5321 §4.5.4.1).
+pub const DISAGREEMENT_LIFE: Duration = Duration::from_secs(5 * 24 * 3_600);
+
+/// Recipients of a generation that are remembered so, some 4 MiB when all places are taken. Who is forgotten has his
+/// client told once more to come again.
+pub const DISAGREEMENT_RECIPIENTS_MAX: usize = 20_000;
 
 /// Failed logins of one session by default. A person mistypes twice; a program that guesses needs many more.
 pub const AUTH_ATTEMPTS_MAX: u32 = 3;

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use crate::event::{EventKind, Overlay, Verdict, beyond_the_session};
-use crate::mail::{Content, HeaderBlock, Message, RecipientId};
+use crate::mail::{Content, HeaderBlock, Message};
 use crate::reply::Reply;
 use crate::smtp::assemble::{assemble, cannot_store, with_received};
 use crate::smtp::carry_out::{Answer, out_of_order, refusal_of_sink};
 use crate::smtp::data::Faults;
+use crate::smtp::disagreement::Named;
 use crate::smtp::incoming::{Due, Failed, Incoming, Terms};
 use crate::smtp::intent::{Tally, no_recipients, too_large};
 use crate::smtp::live::{Live, Transaction};
 use crate::smtp::outbox::{CONTENT, Outbox};
+use crate::smtp::pace::Pace;
 use crate::smtp::paused::{Paused, Waiting};
 use crate::smtp::receiving::{Receiving, Text};
 use crate::smtp::session::Step;
@@ -25,7 +27,8 @@ pub(super) struct Finished(Option<Content>);
 
 impl Live {
     /// The go-ahead to DATA was given.
-    pub(super) fn receive_text(self: Box<Self>, transaction: Transaction, now: Timestamp) -> Step {
+    pub(super) fn receive_text(mut self: Box<Self>, transaction: Transaction, now: Timestamp) -> Step {
+        self.pace = Pace::default();
         let incoming = Box::new(Incoming::new(self.terms(&transaction, false), now));
         Step::Receive(Receiving::of(self, Box::new(Text { transaction, incoming })))
     }
@@ -50,7 +53,10 @@ impl Live {
         }
         let mut incoming = match transaction.incoming.take() {
             Some(incoming) => incoming,
-            None => Box::new(Incoming::new(self.terms(&transaction, true), now)),
+            None => {
+                self.pace = Pace::default();
+                Box::new(Incoming::new(self.terms(&transaction, true), now))
+            }
         };
         incoming.begin_chunk(octets, is_last);
         Step::Receive(Receiving::of(self, Box::new(Text { transaction, incoming })))
@@ -151,9 +157,9 @@ impl Live {
             return self.answer(Answer { reply, tally: Tally::Work, line, must_close: false }, now, outbox);
         }
         self.commands += 1;
-        let prdr = transaction.prdr.take();
+        let named = core::mem::take(&mut transaction.named);
         match self.message_of(transaction, &incoming, content.as_ref(), now) {
-            Ok((message, original)) => self.message_arrived(message, original, prdr, *incoming, now, outbox),
+            Ok((message, original)) => self.message_arrived(message, original, named, *incoming, now, outbox),
             Err(reply) => self.answer(Answer { reply, tally: Tally::Work, line, must_close: false }, now, outbox),
         }
     }
@@ -180,7 +186,7 @@ impl Live {
         self: Box<Self>,
         message: Message,
         original: Arc<Message>,
-        prdr: Option<Vec<Option<RecipientId>>>,
+        named: Named,
         incoming: Incoming,
         now: Timestamp,
         outbox: &mut Outbox,
@@ -189,7 +195,7 @@ impl Live {
         let mut reply = response.unwrap_or_else(|| queued(&message));
         appended.into_iter().for_each(|line| reply.push_line(line));
         let disposition = disposition.unwrap_or(Disposition::Accept);
-        let arrived = Arrived { message, original, reply, disposition, prdr };
+        let arrived = Arrived { message, original, reply, disposition, named };
         if arrived.disposition == Disposition::Discard || !self.interest.has(EventKind::OnEndOfData) {
             return self.take_message_in(arrived, false, now, outbox);
         }

@@ -82,9 +82,9 @@ impl Awaiting {
         live.commands += 1;
         outbox.flush_now = true;
         match purpose {
-            Purpose::Auth(exchange) => live.auth_failed(Failed::TooLong, exchange.line(), now, outbox),
+            Purpose::Auth(exchange) => live.auth_failed(Failed::TooLong, None, exchange.line(), now, outbox),
             Purpose::Sink(dialogue) if dialogue.is_auth() => {
-                live.auth_failed(Failed::TooLong, &dialogue.command.line, now, outbox)
+                live.auth_failed(Failed::TooLong, None, &dialogue.command.line, now, outbox)
             }
             Purpose::Sink(dialogue) => {
                 let reply = Reply::with(500, 5, 2, "line too long");
@@ -150,12 +150,12 @@ impl Live {
     fn ask_about_input(self: Box<Self>, dialogue: Dialogue, input: &[u8], now: Timestamp, outbox: &mut Outbox) -> Step {
         if dialogue.is_auth() && input == b"*" {
             // RFC 4954 §4: the client gives up; the sink's next AUTH begins anew.
-            return self.auth_failed(Failed::Cancelled, &dialogue.command.line, now, outbox);
+            return self.auth_failed(Failed::Cancelled, None, &dialogue.command.line, now, outbox);
         }
         if matches!(dialogue.wanted, Wanted::Line { .. }) && input.iter().any(|octet| matches!(octet, b'\r' | b'\n')) {
             outbox.flush_now = true;
             if dialogue.is_auth() {
-                return self.auth_failed(Failed::Malformed, &dialogue.command.line, now, outbox);
+                return self.auth_failed(Failed::Malformed, None, &dialogue.command.line, now, outbox);
             }
             let reply = Reply::with(501, 5, 2, "bare CR or LF; a line ends with CR LF");
             let answer = Answer { reply, tally: Tally::Fault, line: &dialogue.command.line, must_close: false };

@@ -7,7 +7,7 @@ use crate::smtp::extension;
 use crate::smtp::intent::{Action, Intent, Tally, no_recipients};
 use crate::smtp::live::{EndReason, Live};
 use crate::smtp::outbox::Outbox;
-use crate::smtp::session::{Session, Step};
+use crate::smtp::session::{Session, Step, is_verb};
 use crate::time::Timestamp;
 
 /// The answer to a command.
@@ -63,10 +63,9 @@ impl Live {
             }
             None => shape(reply, overlay.as_ref()),
         };
-        if is_fault && matches!(action, Action::StartTls | Action::Auth { .. } | Action::Xclient(_)) {
-            // Their answers come later, and from elsewhere.
-            self.count_error(outbox);
-        }
+        let is_answered_later =
+            matches!(action, Action::StartTls | Action::Auth { own: Some(_), .. } | Action::Xclient(_));
+        self.count_error_where(is_fault && is_answered_later, outbox);
         match action {
             Action::Greet { name, is_esmtp } => {
                 // RFC 5321 §4.1.4: a second greeting does what RSET does.
@@ -75,7 +74,7 @@ impl Live {
                 facts.helo = Some(name);
                 facts.is_esmtp = is_esmtp;
             }
-            Action::Begin(transaction) => self.transaction = Some(*transaction),
+            Action::Begin(transaction) => self.transaction = Some(transaction.begun()),
             Action::Add(recipient, wishes) => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.add(recipient, wishes);
@@ -139,6 +138,7 @@ impl Live {
     /// Counts, checks the limits, sends, and goes on or closes.
     pub(super) fn answer(mut self: Box<Self>, answer: Answer<'_>, now: Timestamp, outbox: &mut Outbox) -> Step {
         let Answer { reply, tally, line, must_close } = answer;
+        self.has_refused_auth |= reply.is_refusal() && is_verb(line.trim_ascii_start(), b"AUTH");
         match tally {
             Tally::Work => {}
             Tally::Idle => self.idle = self.idle.saturating_add(1),
@@ -167,6 +167,13 @@ impl Live {
         facts.errors = facts.errors.saturating_add(1);
         let beyond = facts.errors.saturating_sub(self.policy.errors_at_once());
         outbox.wait(ERROR_DELAY.saturating_mul(beyond).min(ERROR_DELAY_MAX));
+    }
+
+    /// Counts one that a sink saw in a command whose answer comes later, and from elsewhere.
+    pub(super) fn count_error_where(&mut self, is_fault: bool, outbox: &mut Outbox) {
+        if is_fault {
+            self.count_error(outbox);
+        }
     }
 
     fn receive(mut self: Box<Self>, reply: &Reply, line: &[u8], now: Timestamp, outbox: &mut Outbox) -> Step {

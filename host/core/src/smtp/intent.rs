@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::addr::{Address, AddressError};
 use crate::mail::Message;
-use crate::reply::Reply;
+use crate::reply::{Enhanced, Reply};
 use crate::secret::Secret;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::command::{CommandError, Request};
@@ -121,7 +121,11 @@ impl Live {
     /// The command is out of sequence.
     pub(super) fn intend(&mut self, request: Request, now: Timestamp) -> Result<Intent, OutOfSequence> {
         if self.tls_is_missing(&request) {
-            return Err(OutOfSequence { reply: Reply::with(530, 7, 0, "send STARTTLS first"), tally: Tally::Idle });
+            // RFC 2034 §3: the answer to HELO has no enhanced code.
+            let enhanced = (!matches!(request, Request::Helo(_))).then_some(Enhanced::new(7, 0));
+            let reply = Reply::new(530, enhanced, "send STARTTLS first");
+            let tally = if matches!(request, Request::Unknown(_)) { Tally::Fault } else { Tally::Idle };
+            return Err(OutOfSequence { reply, tally });
         }
         Ok(match request {
             Request::Helo(name) => {
@@ -234,16 +238,26 @@ impl Live {
     pub(super) fn rcpt_refusal(&self, transaction: &Transaction, recipient: &Address) -> Option<Refusal> {
         // RFC 5321 §4.5.3.1.10: 452, so that the client sends the rest in another transaction. A limit and
         // no policy: no sink may lift it.
-        // After a message about which its recipients differed there is one at a time.
         if self.is_over_rate {
             return Some(Refusal { reply: over_rate(), tally: Tally::Work, is_policy: false, is_size: false });
         }
-        let recipients_max = if self.is_one_by_one { 1 } else { self.policy.recipients_max };
-        if transaction.message.envelope.recipients.len() >= recipients_max {
-            let reply = Reply::with(452, 5, 3, "too many recipients");
-            return Some(Refusal { reply, tally: Tally::Work, is_policy: false, is_size: false });
+        let too_many = |text| {
+            Some(Refusal { reply: Reply::with(452, 5, 3, text), tally: Tally::Work, is_policy: false, is_size: false })
+        };
+        // Commands count as well as recipients: the same one may be named for ever.
+        let count = transaction.message.envelope.recipients.len().max(transaction.named.recipients.len());
+        if count >= self.policy.recipients_max {
+            return too_many("too many recipients");
         }
-        let reply = match self.policy.directory.lookup(recipient) {
+        let (client, named) = (self.facts.client.ip(), &transaction.named);
+        if self.apart.as_ref().is_some_and(|apart| apart.keeps_apart(client, named, recipient)) {
+            return too_many("recipients differed about this message: send it to this one by itself");
+        }
+        // The domain of another listener is a foreign one to who is not known.
+        let is_elsewhere = recipient.domain().is_some_and(|domain| self.policy.is_elsewhere(domain));
+        let found = self.policy.directory.lookup(recipient);
+        let reply = match found {
+            _ if is_elsewhere && !self.may_relay() => Reply::with(550, 7, 1, "relaying denied"),
             Lookup::Mailbox(_) | Lookup::Alias(_) => return None,
             Lookup::Unknown => Reply::with(550, 1, 1, "no such user here"),
             // Only for who is known: a server that sends for anybody is an open relay. The address goes on as it is,

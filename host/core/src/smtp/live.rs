@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::addr::Address;
 use crate::event::{EventKind, EventSet, Occasion, Overlay, Question, SessionFacts};
-use crate::mail::{Arrival, Bag, Message, MessageId, Origin, RecipientId, Vouched};
+use crate::mail::{Arrival, Bag, Message, MessageId, Origin, Vouched};
 use crate::reply::Reply;
+use crate::smtp::disagreement::{Disagreement, Named, key};
 use crate::smtp::incoming::Incoming;
+use crate::smtp::pace::Pace;
 use crate::smtp::parameters::Wishes;
 use crate::smtp::policy::{Connection, ListenerPolicy};
 use crate::smtp::starttls::{Channel, Secured};
@@ -31,12 +33,18 @@ pub(super) struct Live {
     pub(super) has_refused_data: bool,
     /// A chunk of BDAT was refused and nothing else came since: those behind it are dropped likewise.
     pub(super) has_failed_chunk: bool,
-    /// Recipients differed about a message: each gets one of its own from now on.
-    pub(super) is_one_by_one: bool,
+    /// AUTH was refused and no command came since: a line that is none may be a password.
+    pub(super) has_refused_auth: bool,
+    /// Recipients who differed about a message of the sender, in this session or in an earlier one.
+    pub(super) apart: Option<Disagreement>,
     /// The queue has no room for another message.
     pub(super) is_queue_full: bool,
     /// The client has sent as much as it may for now.
     pub(super) is_over_rate: bool,
+    /// Too many logins failed from where the client is.
+    pub(super) is_barred: bool,
+    /// How fast the text comes.
+    pub(super) pace: Pace,
     /// What SCRAM binds a login to, where the connection is encrypted.
     pub(super) channel: Channel,
     /// Logins that failed; they stay counted whatever else is forgotten.
@@ -56,35 +64,38 @@ pub(super) struct Transaction {
     pub(super) incoming: Option<Box<Incoming>>,
     /// Octets that sinks let it have at `on-max-msg-size`, in place of the listener's limit.
     pub(super) waived: Option<u64>,
-    /// Where the client asked for PRDR: what became of each RCPT that it heard 250 to, in order. `None` is one that is no
-    /// recipient of its own.
-    pub(super) prdr: Option<Vec<Option<RecipientId>>>,
+    /// The recipients that the client named.
+    pub(super) named: Named,
 }
 
 impl Transaction {
     pub(super) fn new(message: Message) -> Self {
-        let prdr = message.envelope.parameters.contains_key("PRDR").then(Vec::new);
-        Self { message, has_refused_recipient: false, incoming: None, waived: None, prdr }
+        let is_prdr = message.envelope.parameters.contains_key("PRDR");
+        let named = Named { is_prdr, ..Named::default() };
+        Self { message, has_refused_recipient: false, incoming: None, waived: None, named }
+    }
+
+    /// MAIL was taken: sinks have said what they had to say of the sender.
+    pub(super) fn begun(mut self) -> Self {
+        self.named.sender = key(self.message.envelope.sender.as_ref());
+        self
     }
 
     /// Takes a recipient in; 250 follows.
     pub(super) fn add(&mut self, address: Address, wishes: Wishes) {
+        let name = key(Some(&address));
         let envelope = Arc::make_mut(&mut self.message.envelope);
         let there = envelope.recipients.iter().find(|there| there.address.is_same(&address)).map(|there| there.id);
         let added = envelope.add(address, wishes.original);
         if let Some(recipient) = added.and_then(|id| envelope.recipient_mut(id)) {
             recipient.notify = wishes.notify;
         }
-        if let Some(heard) = &mut self.prdr {
-            heard.push(added.or(there));
-        }
+        self.named.recipients.push((added.or(there), name));
     }
 
     /// A sink answered RCPT with success in the server's place.
     pub(super) fn taken_by_sink(&mut self) {
-        if let Some(heard) = &mut self.prdr {
-            heard.push(None);
-        }
+        self.named.recipients.push((None, String::new()));
     }
 
     /// Whether the client said SMTPUTF8 (RFC 6531).
@@ -152,9 +163,12 @@ impl Live {
             idle: 0,
             has_refused_data: false,
             has_failed_chunk: false,
-            is_one_by_one: false,
+            has_refused_auth: false,
+            apart: None,
             is_queue_full: false,
             is_over_rate: false,
+            is_barred: false,
+            pace: Pace::default(),
             channel,
             auth_failures: 0,
             peer: connection.client.ip(),

@@ -132,15 +132,18 @@ impl Live {
         if self.is_over_rate {
             return refusal(over_rate(), false);
         }
-        if self.policy.is_submission {
+        match &self.facts.vouched.auth {
             // RFC 6409 §4.3, RFC 4954 §6.
-            let Some(auth) = &self.facts.vouched.auth else {
+            None if self.policy.is_submission || self.policy.is_auth_required => {
                 return refusal(Reply::with(530, 7, 0, "authentication required"), true);
-            };
-            // RFC 6409 §6.1.
-            if !sender.is_none_or(|sender| self.may_send_as(&auth.user, sender)) {
-                return refusal(Reply::with(550, 7, 1, "this sender address is not yours"), true);
             }
+            // RFC 6409 §6.1.
+            Some(auth) if self.policy.is_submission => {
+                if !sender.is_none_or(|sender| self.may_send_as(&auth.user, sender)) {
+                    return refusal(Reply::with(550, 7, 1, "this sender address is not yours"), true);
+                }
+            }
+            Some(_) | None => {}
         }
         let is_beyond = |until: Timestamp| self.policy.hold_max.is_some_and(|hold_max| until > now.plus(hold_max));
         if held_until(parameters, now).is_some_and(is_beyond) {
@@ -165,7 +168,9 @@ impl Live {
         is_users_own
             || match self.policy.senders.allows(user, sender) {
                 Some(is_allowed) => is_allowed,
-                None => sender.domain().is_none_or(|domain| self.policy.directory.is_local_domain(domain)),
+                None => sender.domain().is_none_or(|domain| {
+                    self.policy.directory.is_local_domain(domain) && !self.policy.is_elsewhere(domain)
+                }),
             }
     }
 }

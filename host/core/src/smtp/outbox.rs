@@ -1,10 +1,12 @@
 //! What a machine has to say, until the shell sends it.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::event::Question;
 use crate::limits::RESPONSE_DELAY_MAX;
 use crate::reply::Reply;
+use crate::smtp::disagreement::Disagreement;
 
 /// Collects replies and notices while a machine steps.
 ///
@@ -20,6 +22,10 @@ pub struct Outbox {
     pub notices: Vec<Question>,
     /// What was refused, in order, for the server's own log; nobody need be bound to `on-reject` for it.
     pub refusals: Vec<Refusal>,
+    /// Logins that failed, of whatever mechanism, for whoever counts guesses.
+    pub failed_logins: Vec<FailedLogin>,
+    /// Recipients who differed about a message, for [`Disagreements::remember`](crate::smtp::Disagreements::remember).
+    pub disagreements: Vec<Disagreement>,
     /// How long to wait before the bytes are sent; at most [`RESPONSE_DELAY_MAX`].
     pub delay: Duration,
     /// The bytes must leave before the next line is handled (RFC 2920 §3.2, items 3 and 4).
@@ -36,6 +42,15 @@ pub struct Refusal {
     pub reply: Reply,
     /// The line that it answers, without line end; [`CONTENT`] is a message.
     pub line: Vec<u8>,
+}
+
+/// A login that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedLogin {
+    /// Who tried: the client, also where a proxy speaks for it.
+    pub client: IpAddr,
+    /// As whom, where that is known. Nobody has shown that there is such a user.
+    pub user: Option<String>,
 }
 
 impl Outbox {

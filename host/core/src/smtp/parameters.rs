@@ -163,7 +163,10 @@ pub(super) fn held_until(parameters: &Parameters, now: Timestamp) -> Option<Time
 }
 
 fn parse_hold_for(value: &str) -> Option<Duration> {
-    let is_number = (1..=HOLD_DIGITS_MAX).contains(&value.len()) && value.bytes().all(|octet| octet.is_ascii_digit());
+    // A number from 1 on, without zeros in front (RFC 4865, future-release-integer).
+    let is_number = (1..=HOLD_DIGITS_MAX).contains(&value.len())
+        && !value.starts_with('0')
+        && value.bytes().all(|octet| octet.is_ascii_digit());
     value.parse().ok().filter(|_| is_number).map(Duration::from_secs)
 }
 
@@ -230,6 +233,8 @@ mod tests {
             ("BY", "BY=0;R"),
             ("BY", "BY"),
             ("HOLDFOR", "HOLDFOR=-1"),
+            ("HOLDFOR", "HOLDFOR=0"),
+            ("HOLDFOR", "HOLDFOR=060"),
             ("HOLDFOR", "HOLDFOR=1000000000"),
             ("HOLDFOR", "HOLDFOR=1 HOLDUNTIL=2030-01-01T00:00:00Z"),
             ("HOLDUNTIL", "HOLDUNTIL=tomorrow"),

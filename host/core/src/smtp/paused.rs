@@ -132,12 +132,6 @@ impl Live {
         let line = command.line.as_slice();
         let refused_tally = if overlay.is_protocol_error { Tally::Fault } else { Tally::Work };
         let refuse = |reply, must_close| Answer { reply, tally: refused_tally, line, must_close };
-        if is_auth
-            && overlay.is_protocol_error
-            && !matches!(verdict, Verdict::Next | Verdict::SkipRemaining | Verdict::Accept)
-        {
-            self.count_error(outbox);
-        }
         let answer = match verdict {
             Verdict::Next | Verdict::SkipRemaining | Verdict::Accept => {
                 self.take_message(&mut intent, overlay.message.take());
@@ -151,10 +145,13 @@ impl Live {
                 return self.carry_out(intent, Some(Consent { overlay, accepts }), line, now, outbox);
             }
             Verdict::Consume(reply) if is_auth => {
+                self.count_error_where(overlay.is_protocol_error, outbox);
                 return self.auth_consumed(overlay.authenticated, reply, line, now, outbox);
             }
             Verdict::Refuse(reply) if is_auth => {
-                return self.auth_failed(Failed::BySink(refusal_of_sink(reply)), line, now, outbox);
+                self.count_error_where(overlay.is_protocol_error, outbox);
+                let user = overlay.authenticated.map(|auth| auth.user);
+                return self.auth_failed(Failed::BySink(refusal_of_sink(reply)), user, line, now, outbox);
             }
             Verdict::Consume(reply) => {
                 // The sink has handled the command; what it changed about the message is part of that.
@@ -163,10 +160,17 @@ impl Live {
                 Answer { reply: answer_of_sink(reply), tally, line, must_close: false }
             }
             Verdict::Refuse(reply) => refuse(refusal_of_sink(reply), false),
-            Verdict::DropSession(reply) => refuse(refusal_of_sink(reply), true),
+            Verdict::DropSession(reply) => {
+                if is_auth {
+                    // Who is thrown out over a login may come again and guess on.
+                    self.count_auth_failure(overlay.authenticated.map(|auth| auth.user), outbox);
+                }
+                refuse(refusal_of_sink(reply), true)
+            }
             Verdict::Defer(later) => refuse(refusal_of_sink(later.reply), false),
             Verdict::AwaitInput(_) | Verdict::AwaitOctets(..) => match (wanted(&verdict, &intent.action), by) {
                 (Some((reply, wanted)), Some(by)) => {
+                    self.count_error_where(overlay.is_protocol_error, outbox);
                     self.take_message(&mut intent, overlay.message.take());
                     let rewritten = overlay.command.take();
                     let dialogue = Dialogue { intent, command, rewritten, by, wanted };
@@ -191,7 +195,7 @@ impl Live {
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Step {
-        let Arrived { message, original, reply: native, disposition: before, prdr } = arrived;
+        let Arrived { message, original, reply: native, disposition: before, named } = arrived;
         let disposition = match verdict {
             Verdict::Next | Verdict::SkipRemaining => Ok(before),
             Verdict::Discard => Ok(Disposition::Discard),
@@ -213,7 +217,7 @@ impl Live {
                 let mut reply = overlay.response.map_or_else(|| native.clone(), |it| success_of_sink(&it, &native));
                 overlay.appended.into_iter().for_each(|line| reply.push_line(line));
                 let message = overlay.message.unwrap_or(message);
-                let arrived = Arrived { message, original, reply, disposition, prdr };
+                let arrived = Arrived { message, original, reply, disposition, named };
                 self.take_message_in(arrived, is_fault, now, outbox)
             }
             Err((reply, must_close)) => self.refuse_message(reply, must_close, is_fault, now, outbox),

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::limits;
@@ -12,6 +12,7 @@ use crate::smtp::auth::AuthPolicy;
 use crate::smtp::starttls::Secured;
 use crate::time::Timestamp;
 use crate::transport::Directory;
+use crate::transport::directory::domain_key;
 
 /// What a listener is and demands; shared by its sessions and never changed under them.
 #[derive(Debug, Clone)]
@@ -40,6 +41,12 @@ pub struct ListenerPolicy {
     pub deliver_by_min: Duration,
     /// Most recipients of one transaction.
     pub recipients_max: usize,
+    /// Local domains whose mail is taken here; `None` is all of them.
+    pub domains: Option<OwnDomains>,
+    /// Nobody sends mail without a login, whatever the listener is for.
+    pub is_auth_required: bool,
+    /// Fewest octets of a text in a second; 0 is any number.
+    pub data_rate_min: u64,
     /// Protocol errors that a session may make; the next one is answered with 421.
     pub errors_max: u32,
     /// Commands without use for any mail that a session may send between two messages; the next one is
@@ -132,6 +139,9 @@ impl ListenerPolicy {
             hold_max: None,
             deliver_by_min: Duration::ZERO,
             recipients_max: limits::RECIPIENTS_DEFAULT,
+            domains: None,
+            is_auth_required: false,
+            data_rate_min: 0,
             errors_max: limits::ERRORS_MAX,
             idle_commands_max: limits::IDLE_COMMANDS_MAX,
             command_timeout: limits::COMMAND_TIMEOUT_DEFAULT,
@@ -155,7 +165,27 @@ impl ListenerPolicy {
     }
 }
 
+/// Some of the local domains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnDomains(BTreeSet<String>);
+
+impl OwnDomains {
+    /// Makes the set of these.
+    pub fn new(names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        Self(names.into_iter().map(|name| domain_key(name.as_ref())).collect())
+    }
+
+    fn has(&self, domain: &str) -> bool {
+        self.0.contains(&domain_key(domain))
+    }
+}
+
 impl ListenerPolicy {
+    /// Whether a domain is none of those that this listener is for.
+    pub(super) fn is_elsewhere(&self, domain: &str) -> bool {
+        self.domains.as_ref().is_some_and(|own| !own.has(domain))
+    }
+
     /// Largest message that anything can make this listener take, in octets.
     pub(super) fn hard_max(&self) -> u64 {
         self.message_bytes_hard_max.map_or(self.message_bytes_max, |octets| octets.max(self.message_bytes_max))

@@ -156,6 +156,18 @@ impl Receiving {
         }
     }
 
+    /// Counts octets that came after a wait; says whether the client sends slower than the listener lets it. Then
+    /// the shell calls [`Receiving::too_slow`].
+    pub fn is_too_slow(&mut self, octets: usize, waited: Duration) -> bool {
+        let rate = self.live.policy.data_rate_min;
+        self.live.pace.is_below(rate, octets, waited)
+    }
+
+    /// Ends the session of a client that sends too slowly: it would hold a place, a draft and memory for hours.
+    pub fn too_slow(self, now: Timestamp, outbox: &mut Outbox) -> Step {
+        self.live.leave(&Reply::with(421, 4, 2, "too slow; closing"), EndReason::Timeout, now, outbox)
+    }
+
     /// The end of the text or of the chunk was read; `content` is the finished draft, `None` where there is none
     /// or the message goes on.
     pub fn finish(self, content: Option<Content>, now: Timestamp, outbox: &mut Outbox) -> Step {

@@ -10,6 +10,7 @@ use crate::smtp::auth::{Login, Verifying};
 use crate::smtp::awaiting::{Awaiting, Wanted};
 use crate::smtp::carry_out::Answer;
 use crate::smtp::command::{CommandError, Request, without_secrets};
+use crate::smtp::disagreement::Disagreements;
 use crate::smtp::examining::Examining;
 use crate::smtp::intent::{Action, Intent, OutOfSequence, Tally};
 use crate::smtp::live::{EndReason, Live};
@@ -77,12 +78,21 @@ impl Session {
         let mut live = self.0;
         live.interest = interest;
         live.commands += 1;
-        let request = match Request::parse(line) {
+        let request = Request::parse(line);
+        let shown = live.without_responses(&request, line);
+        let request = match request {
             Ok(request) => request,
-            Err(error) => return live.protocol_error(error, line, now, outbox),
+            Err(error) => return live.protocol_error(error, shown, now, outbox),
         };
+        let is_unknown = matches!(request, Request::Unknown(_));
+        if is_unknown && live.has_refused_auth && is_like_a_response(line) && !live.tls_is_missing(&request) {
+            // No sink hears of it: it is not for them either.
+            return live.protocol_error(CommandError::NoVerb, shown, now, outbox);
+        }
+        let line = shown;
+        live.has_refused_auth &= is_unknown;
         // A word that is no command of ours may be one of a sink; whether it is shows when they are asked.
-        live.has_refused_data &= matches!(request, Request::Unknown(_));
+        live.has_refused_data &= is_unknown;
         if request == Request::Http {
             // A page in somebody's browser was made to post to this port, and the body of its request would
             // be taken for commands. No mail client says GET, so the connection ends here (Postfix:
@@ -98,6 +108,7 @@ impl Session {
         live.has_failed_chunk &= chunk.is_some();
         let intent = match live.intend(request, now) {
             Ok(intent) => intent,
+            Err(_) if live.has_refused_data => return live.refuse_text(line, now, outbox),
             Err(refusal) => {
                 live.has_refused_data = is_data;
                 outbox.flush_now |= is_data;
@@ -134,6 +145,33 @@ impl Session {
     /// 4.7.0. The shell says it before it gives a line.
     pub fn is_over_rate(&mut self, is_over: bool) {
         self.0.is_over_rate = is_over;
+    }
+
+    /// Says whether too many logins failed from where [`Session::facts`] have the client; while it is so, AUTH is
+    /// answered with 454 4.7.0. The shell says it before it gives a line.
+    pub fn is_barred(&mut self, is_barred: bool) {
+        self.0.is_barred = is_barred;
+    }
+
+    /// Says what is known of recipients who differed about earlier messages. The shell says it before it gives RCPT.
+    pub fn recall(&mut self, disagreements: &Disagreements, now: Timestamp) {
+        let live = &mut self.0;
+        // The first recipient has nobody to be kept apart from.
+        let Some(transaction) = live.transaction.as_ref().filter(|it| !it.named.recipients.is_empty()) else { return };
+        let found = disagreements.find(live.facts.client.ip(), &transaction.named.sender, now);
+        if found.is_some() {
+            live.apart = found;
+        }
+    }
+
+    /// A line as the log may show it: without what stands behind the mechanism of AUTH, and without lines behind an
+    /// AUTH that was refused. Who did not wait for the answer goes on with user and password.
+    pub fn without_secrets<'a>(&self, line: &'a [u8]) -> &'a [u8] {
+        // Most sessions pass this by: to read a line twice would cost too much.
+        if !self.0.has_refused_auth {
+            return without_secrets(line);
+        }
+        without_secrets(self.0.without_responses(&Request::parse(line), line))
     }
 
     /// A line passed `limits::COMMAND_LINE_BYTES_MAX`; the shell has read it to its end and dropped it.
@@ -201,6 +239,15 @@ impl Ended {
 }
 
 impl Live {
+    /// The line, or nothing where it may be a password: AUTH was refused a moment ago, and it is no command.
+    fn without_responses<'a>(&self, request: &Result<Request, CommandError>, line: &'a [u8]) -> &'a [u8] {
+        let is_command = match request {
+            Ok(request) => !matches!(request, Request::Unknown(_)),
+            Err(error) => error.has_known_verb(),
+        };
+        if self.has_refused_auth && !is_command { &[] } else { line }
+    }
+
     /// Asks the sinks at `on-connect`, or greets the client.
     pub(super) fn open(self: Box<Self>, now: Timestamp, outbox: &mut Outbox) -> Step {
         let banner = self.policy.banner.clone();
@@ -292,6 +339,7 @@ impl Live {
         if error == CommandError::Chunk || is_verb(line, b"BDAT") {
             return self.close(CommandError::Chunk.reply(), EndReason::Error, line, now, outbox);
         }
+        self.has_refused_auth &= !error.has_known_verb();
         self.has_refused_data = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA"));
         let answer = Answer { reply: error.reply(), tally: Tally::Fault, line, must_close: false };
         // RFC 2920 §3.2: the answer to a command that was not recognised does not wait for others.
@@ -326,7 +374,7 @@ impl Live {
     }
 
     /// Ends the session for a reason that no input gave: nothing was refused, so no sink hears of it.
-    fn leave(self, reply: &Reply, reason: EndReason, now: Timestamp, outbox: &mut Outbox) -> Step {
+    pub(super) fn leave(self, reply: &Reply, reason: EndReason, now: Timestamp, outbox: &mut Outbox) -> Step {
         outbox.send(reply);
         outbox.flush_now = true;
         self.end(reason, now)
@@ -377,8 +425,14 @@ impl Live {
     }
 }
 
+// Whether the line has the form of a response of AUTH (RFC 4954 §4): base64, which few verbs are.
+fn is_like_a_response(line: &[u8]) -> bool {
+    let is_coded = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'=');
+    line.len().is_multiple_of(4) && line.iter().all(is_coded)
+}
+
 // Whether the line begins with that verb, whatever is behind it.
-fn is_verb(line: &[u8], verb: &[u8]) -> bool {
+pub(super) fn is_verb(line: &[u8], verb: &[u8]) -> bool {
     let (head, rest) = line.split_at_checked(verb.len()).unwrap_or_default();
     head.eq_ignore_ascii_case(verb) && !rest.first().is_some_and(u8::is_ascii_alphanumeric)
 }

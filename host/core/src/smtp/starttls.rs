@@ -125,11 +125,11 @@ impl Live {
         let is_missing = self.policy.tls.is_some_and(|tls| tls.is_required) && self.facts.vouched.tls.is_none();
         is_missing
             && match request {
-                Request::Mail(..) | Request::Rcpt(..) | Request::Data | Request::Vrfy | Request::Expn => true,
-                Request::Bdat(..) | Request::Auth { .. } => true,
-                Request::Helo(_) | Request::Ehlo(_) | Request::Noop | Request::Quit | Request::StartTls => false,
-                Request::Xclient(_) => false,
-                Request::Rset | Request::Help | Request::Http | Request::Unknown(_) => false,
+                Request::Ehlo(_) | Request::Noop | Request::Quit | Request::StartTls => false,
+                Request::Mail(..) | Request::Rcpt(..) | Request::Data | Request::Bdat(..) | Request::Rset => true,
+                Request::Helo(_) | Request::Vrfy | Request::Expn | Request::Help | Request::Auth { .. } => true,
+                // What is not in the standard is not let through by it either, the verbs of sinks among them.
+                Request::Xclient(_) | Request::Http | Request::Unknown(_) => true,
             }
     }
 

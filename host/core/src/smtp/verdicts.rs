@@ -1,10 +1,12 @@
 //! What sinks said of each recipient at the end of the text, and what the client hears of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::mail::{Message, Outcome, Recipient, RecipientId};
 use crate::reply::{Class, Reply};
 use crate::smtp::carry_out::{Answer, refusal_of_sink};
+use crate::smtp::disagreement::{Disagreement, Named};
 use crate::smtp::examining::Examining;
 use crate::smtp::intent::{Tally, no_recipients};
 use crate::smtp::live::Live;
@@ -22,8 +24,8 @@ pub(super) struct Arrived {
     /// The answer once the message is stored.
     pub(super) reply: Reply,
     pub(super) disposition: Disposition,
-    /// With PRDR: the RCPTs that wait for a reply each (`Transaction::prdr`).
-    pub(super) prdr: Option<Vec<Option<RecipientId>>>,
+    /// The recipients that the client named.
+    pub(super) named: Named,
 }
 
 /// What becomes of a message whose recipients have been judged one by one.
@@ -33,8 +35,8 @@ enum Judged {
     Taken(Vec<Reply>),
     /// It is not, and the last of these is the answer to it.
     Refused(Vec<Reply>, Reply),
-    /// It is not, until it comes for one recipient.
-    OneByOne,
+    /// It is not, until it comes for those who agree; these are failed.
+    Apart(BTreeSet<RecipientId>),
 }
 
 impl Live {
@@ -46,7 +48,7 @@ impl Live {
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Step {
-        let Arrived { mut message, original, reply, disposition, prdr } = arrived;
+        let Arrived { mut message, original, reply, disposition, named } = arrived;
         if disposition == Disposition::Discard {
             // Nobody will read the body of what is dropped.
             message.body = crate::mail::Body::from_bytes("");
@@ -57,7 +59,7 @@ impl Live {
         if message.envelope.recipients.is_empty() {
             return self.refuse_message(no_recipients(), false, is_fault, now, outbox);
         }
-        match judge(&mut message, prdr.as_deref(), self.facts.vouched.auth.is_some()) {
+        match judge(&mut message, &named, self.facts.vouched.auth.is_some()) {
             Judged::Taken(replies) => {
                 let storing = Storing::new(self, message.id.clone(), replies, reply);
                 Examining::before(storing, message, disposition, original)
@@ -66,9 +68,11 @@ impl Live {
                 replies.iter().for_each(|reply| self.send(reply, CONTENT, now, outbox));
                 self.refuse_message(reply, false, is_fault, now, outbox)
             }
-            Judged::OneByOne => {
-                self.is_one_by_one = true;
-                self.refuse_message(one_by_one(), false, is_fault, now, outbox)
+            Judged::Apart(failed) => {
+                let found = Disagreement::new(self.facts.client.ip(), &named, &failed, self.apart.as_ref());
+                outbox.disagreements.push(found.clone());
+                self.apart = Some(found);
+                self.refuse_message(apart(), false, is_fault, now, outbox)
             }
         }
     }
@@ -96,17 +100,14 @@ fn refusal(recipient: &Recipient) -> Option<Reply> {
     }
 }
 
-fn judge(message: &mut Message, prdr: Option<&[Option<RecipientId>]>, is_authenticated: bool) -> Judged {
+fn judge(message: &mut Message, named: &Named, is_authenticated: bool) -> Judged {
     let refusals: Vec<_> = message.envelope.recipients.iter().map(refusal).collect();
-    let refused: Vec<&Reply> = refusals.iter().flatten().collect();
-    let Some(first) = refused.first() else { return Judged::Taken(Vec::new()) };
-    let is_all = refused.len() == refusals.len();
-    // A client that hears 4yz sends to all of them again, so one who may still get it counts for more.
-    let last = refused.iter().find(|reply| reply.class() == Class::Transient).unwrap_or(first);
-    if let Some(heard) = prdr {
-        let replies = prdr_replies(&message.envelope.recipients, heard);
+    let Some(last) = worst(&refusals) else { return Judged::Taken(Vec::new()) };
+    let is_all = refusals.iter().all(Option::is_some);
+    if named.is_prdr {
+        let replies = prdr_replies(&message.envelope.recipients, named);
         if is_all {
-            return Judged::Refused(replies, (*last).clone());
+            return Judged::Refused(replies, last);
         }
         // The client keeps those that it was told of. Those that sinks added it never named.
         let envelope = Arc::make_mut(&mut message.envelope);
@@ -114,20 +115,47 @@ fn judge(message: &mut Message, prdr: Option<&[Option<RecipientId>]>, is_authent
         return Judged::Taken(replies);
     }
     if is_all {
-        return Judged::Refused(Vec::new(), (*last).clone());
+        return Judged::Refused(Vec::new(), last);
     }
-    // Who is put off waits in the queue here, and for who failed there is a sender who can be told. That of a
-    // stranger may be forged.
-    let is_any_failed = refused.iter().any(|reply| reply.class() == Class::Permanent);
-    if is_any_failed && !is_authenticated { Judged::OneByOne } else { Judged::Taken(Vec::new()) }
+    // Who is put off waits in the queue here, and for who failed there is a sender who can be told.
+    if is_authenticated { Judged::Taken(Vec::new()) } else { judge_for_a_stranger(message, named) }
+}
+
+// The sender of a stranger may be forged, so nobody is told anything afterwards: the answer must hold for all whom the
+// client named. Whom sinks added it cannot send to apart, so they have no say in it.
+fn judge_for_a_stranger(message: &mut Message, named: &Named) -> Judged {
+    let ids = named.ids();
+    let is_failed = |recipient: &Recipient| refusal(recipient).is_some_and(|it| it.class() == Class::Permanent);
+    let envelope = std::sync::Arc::make_mut(&mut message.envelope);
+    let own: Vec<_> = envelope.recipients.iter().filter(|recipient| ids.contains(&recipient.id)).collect();
+    let failed: BTreeSet<_> = own.iter().filter(|recipient| is_failed(recipient)).map(|it| it.id).collect();
+    if failed.is_empty() {
+        envelope.recipients.retain(|recipient| !is_failed(recipient));
+        return if envelope.recipients.is_empty() {
+            Judged::Refused(Vec::new(), no_recipients())
+        } else {
+            Judged::Taken(Vec::new())
+        };
+    }
+    let refusals: Vec<_> = own.iter().map(|recipient| refusal(recipient)).collect();
+    match worst(&refusals) {
+        Some(last) if refusals.iter().all(Option::is_some) => Judged::Refused(Vec::new(), last),
+        Some(_) | None => Judged::Apart(failed),
+    }
+}
+
+// A client that hears 4yz sends to all of them again, so one who may still get it counts for more.
+fn worst(refusals: &[Option<Reply>]) -> Option<Reply> {
+    let transient = refusals.iter().flatten().find(|reply| reply.class() == Class::Transient);
+    transient.or_else(|| refusals.iter().flatten().next()).cloned()
 }
 
 // draft-hall-prdr §4.5: 353, then a reply for each RCPT that was taken, in their order; the usual one follows. The client
 // counts: one too few and it waits for ever, one too many and it is the answer to something else. So it is the commands
 // that are gone through, not the recipients: one may have been named twice, and sinks add some and take some away.
-fn prdr_replies(recipients: &[Recipient], heard: &[Option<RecipientId>]) -> Vec<Reply> {
+fn prdr_replies(recipients: &[Recipient], named: &Named) -> Vec<Reply> {
     let mut replies = vec![Reply::new(353, None, "a reply for each recipient follows")];
-    for id in heard {
+    for (id, _) in &named.recipients {
         let recipient = recipients.iter().find(|recipient| Some(recipient.id) == *id);
         let taken = || match recipient {
             Some(recipient) => Reply::with(250, 1, 5, format!("<{}> accepted", recipient.address)),
@@ -138,6 +166,6 @@ fn prdr_replies(recipients: &[Recipient], heard: &[Option<RecipientId>]) -> Vec<
     replies
 }
 
-fn one_by_one() -> Reply {
-    Reply::with(451, 5, 3, "the recipients differ about this message: send it to one at a time")
+fn apart() -> Reply {
+    Reply::with(451, 5, 3, "the recipients differ about this message: send it again, some are taken apart then")
 }

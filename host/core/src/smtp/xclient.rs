@@ -186,7 +186,7 @@ impl Live {
         // `on-connect` is raised again, about another client.
         self.bag_at_connect = Arc::default();
         self.forget_dialogue();
-        (self.idle, self.auth_failures, self.is_one_by_one) = (0, 0, false);
+        (self.idle, self.auth_failures, self.apart) = (0, 0, None);
         let facts = self.facts_mut();
         // Counts are of a client, and this is another one.
         (facts.errors, facts.messages) = (0, 0);

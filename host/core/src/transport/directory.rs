@@ -160,7 +160,7 @@ impl Directory {
         if !self.is_local_domain(domain) {
             return Lookup::NotLocal;
         }
-        let key = key(address);
+        let key = address_key(address);
         if let Some(name) = self.mailboxes.get(&key) {
             return Lookup::Mailbox(name);
         }
@@ -186,7 +186,7 @@ impl Directory {
         let mut seen = BTreeSet::new();
         let mut waiting = vec![address];
         while let Some(next) = waiting.pop() {
-            if !seen.insert(key(next)) || found.len() > ALIAS_MAILBOXES_MAX {
+            if !seen.insert(address_key(next)) || found.len() > ALIAS_MAILBOXES_MAX {
                 continue;
             }
             match self.lookup(next) {
@@ -204,7 +204,7 @@ impl Directory {
         if !address.domain().is_some_and(|domain| self.is_local_domain(domain)) {
             return Err(DirectoryError::NotLocal { address: address.clone() });
         }
-        let key = key(address);
+        let key = address_key(address);
         if self.mailboxes.contains_key(&key) || self.aliases.contains_key(&key) {
             return Err(DirectoryError::Twice { address: address.clone() });
         }
@@ -212,7 +212,7 @@ impl Directory {
     }
 
     fn check_alias(&self, alias: &Address) -> Result<(), DirectoryError> {
-        let targets = self.aliases.get(&key(alias)).map(Vec::as_slice).unwrap_or_default();
+        let targets = self.aliases.get(&address_key(alias)).map(Vec::as_slice).unwrap_or_default();
         let dead = |target: &&Address| self.expand(target).is_empty();
         if let Some(target) = targets.iter().find(dead).or_else(|| targets.is_empty().then_some(alias)) {
             return Err(DirectoryError::AliasTarget { alias: alias.clone(), target: target.clone() });
@@ -233,7 +233,8 @@ fn mailbox_name(name: String) -> Result<String, DirectoryError> {
     if is_name { Ok(name) } else { Err(DirectoryError::MailboxName { name }) }
 }
 
-fn key(address: &Address) -> String {
+/// An address as it is compared.
+pub(crate) fn address_key(address: &Address) -> String {
     let local = address.local_key();
     let mut key = if local.is_ascii() { local } else { local.to_lowercase() };
     key.push('@');
@@ -242,8 +243,8 @@ fn key(address: &Address) -> String {
     key
 }
 
-// Domains are compared as DNS knows them.
-fn domain_key(domain: &str) -> String {
+/// A domain as it is compared: as DNS knows it.
+pub(crate) fn domain_key(domain: &str) -> String {
     domain_to_ascii(domain).unwrap_or_default().to_ascii_lowercase()
 }
 

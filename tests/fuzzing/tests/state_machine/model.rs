@@ -67,7 +67,8 @@ struct Model<'a> {
     failures: u32,
     transaction: Option<Transaction>,
     /// The recipients of a message differed: from then on there is one at a time.
-    is_one_by_one: bool,
+    /// Recipients of this sender of whom one was not wanted by a sink, and the others were.
+    apart: Option<(&'static str, Vec<&'static str>)>,
     /// DATA was refused just now: what follows unseen is the text of a message, not commands.
     is_after_refused_data: bool,
     predicted: Predicted,
@@ -90,7 +91,7 @@ pub(crate) fn predict(input: &[u8], pieces: &[usize], meets: Meets<'_>) -> Predi
         is_logged_in: false,
         failures: 0,
         transaction: None,
-        is_one_by_one: false,
+        apart: None,
         is_after_refused_data: false,
         predicted: Predicted::default(),
     };
@@ -144,7 +145,7 @@ impl<'a> Model<'a> {
             return self.close(554);
         }
         self.is_after_refused_data = false;
-        if self.must_wait_for_tls(word) {
+        if self.must_wait_for_tls(word) || word == Word::Nothing && self.is_barred() && has_verb(line) {
             self.is_after_refused_data = matches!(word, Word::Data);
             return self.say(530);
         }
@@ -188,8 +189,9 @@ impl<'a> Model<'a> {
             Word::Rcpt(..) | Word::Far(_) | Word::Utf8Rcpt(..) | Word::Utf8Far(_) => true,
             // Its octets are text all the same; `bdat` sees to that.
             Word::Bdat(..) | Word::BdatWrong => false,
-            Word::Greet(_) | Word::DataWrong | Word::Rset | Word::Quit | Word::Answer(_) => false,
-            Word::StartTls | Word::Xclient(..) | Word::Http | Word::Nothing => false,
+            Word::Rset | Word::Greet(Greeting::Helo) | Word::Xclient(..) => true,
+            Word::Greet(Greeting::Ehlo) | Word::DataWrong | Word::Quit | Word::Answer(_) => false,
+            Word::StartTls | Word::Http | Word::Nothing => false,
         };
         is_barred && self.is_barred()
     }
@@ -239,7 +241,7 @@ impl<'a> Model<'a> {
         self.greeting = greeting;
         self.is_logged_in = is_user;
         self.failures = 0;
-        self.is_one_by_one = false;
+        self.apart = None;
     }
 
     fn mail(&mut self, sender: &'static str, refused: Option<u16>, wishes: Wishes) {
@@ -263,11 +265,17 @@ impl<'a> Model<'a> {
     }
 
     fn rcpt(&mut self, address: &'static str, refused: Option<u16>) {
-        let recipients_max = if self.is_one_by_one { 1 } else { RECIPIENTS_MAX };
         let Some(transaction) = self.transaction.as_mut().filter(|it| it.chunks.is_none()) else {
             return self.say(503);
         };
-        let refused = if transaction.recipients.len() >= recipients_max { Some(452) } else { refused };
+        // RFC 9422 §4: commands are counted. Who differed about a message of the sender is not named with each other.
+        let differs = |(sender, those): &(&str, Vec<&str>)| {
+            let is_known = |address: &str| those.iter().any(|other| is_same(other, address));
+            let is_other = |there: &&str| is_known(there) && is_same(there, UNWANTED) != is_same(address, UNWANTED);
+            *sender == transaction.sender && is_known(address) && transaction.heard.iter().any(is_other)
+        };
+        let is_apart = self.apart.as_ref().is_some_and(differs);
+        let refused = if transaction.heard.len() >= RECIPIENTS_MAX || is_apart { Some(452) } else { refused };
         match refused {
             Some(_) => transaction.has_refused = true,
             None if transaction.recipients.iter().any(|other| is_same(other, address)) => {}
@@ -317,8 +325,11 @@ impl<'a> Model<'a> {
                 let replies: Vec<u16> = [353].into_iter().chain(replies).collect();
                 self.predicted.codes.extend(replies);
             } else if !is_all && !self.is_logged_in {
-                // A stranger's address may be forged, so nobody can be told later: one recipient at a time.
-                self.is_one_by_one = true;
+                // A stranger's address may be forged, so nobody can be told later: it comes again for those who agree.
+                let sender = transaction.sender;
+                let known = self.apart.take().filter(|(other, _)| *other == sender).map(|(_, those)| those);
+                let those = known.into_iter().flatten().chain(transaction.recipients.iter().copied());
+                self.apart = Some((sender, those.collect()));
                 return self.say(451);
             }
             if is_all {
@@ -405,4 +416,16 @@ impl<'a> Model<'a> {
             Ok(text)
         })
     }
+}
+
+// Whether a line that is no command of the server begins with a word that could be one of somebody's: letters, digits,
+// hyphens and underscores, a letter first, 32 at most.
+fn has_verb(line: &[u8]) -> bool {
+    let verb = line.split(|octet| *octet == b' ').next().unwrap_or_default();
+    let verb = verb.trim_ascii_end();
+    line.len() + 2 <= LINE_BYTES_MAX
+        && !line.trim_ascii_end().iter().any(u8::is_ascii_control)
+        && (1..=32).contains(&verb.len())
+        && verb.first().is_some_and(u8::is_ascii_alphabetic)
+        && verb.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(octet))
 }

@@ -170,7 +170,7 @@ pub(crate) const WORDS: &[(&[u8], Word)] = &[
     (b"VRFY alice", Word::Told(252)),
     (b"VRFY", Word::Answer(501)),
     (b"EXPN list", Word::Told(502)),
-    (b"HELP", Word::Answer(214)),
+    (b"HELP", Word::Told(214)),
     (b"QUIT", Word::Quit),
     (b"QUIT now", Word::Answer(501)),
     (b"STARTTLS", Word::StartTls),

@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use crate::reply::Reply;
 use crate::secret::Secret;
-use crate::smtp::auth::Mechanism;
+use crate::smtp::auth::{Failed, Mechanism};
 use crate::smtp::command::{CommandError, Request};
 use crate::smtp::intent::{Action, Intent, OutOfSequence, Refusal, Tally};
 use crate::smtp::live::Live;
@@ -92,6 +92,9 @@ impl Live {
                 Reply::with(538, 7, 11, "encryption is required to log in; send STARTTLS first"),
                 Tally::Idle,
             );
+        }
+        if self.is_barred {
+            return refused(Failed::Unavailable.reply().0, Tally::Idle);
         }
         let own = Mechanism::parse(&mechanism).filter(|own| self.offered_mechanisms().any(|offered| offered == *own));
         let refusal = match (own, &self.policy.auth) {

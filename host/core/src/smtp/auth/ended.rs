@@ -8,7 +8,7 @@ use crate::smtp::carry_out::{Answer, out_of_order, refusal_of_sink, shape};
 use crate::smtp::command::without_secrets;
 use crate::smtp::intent::Tally;
 use crate::smtp::live::Live;
-use crate::smtp::outbox::Outbox;
+use crate::smtp::outbox::{FailedLogin, Outbox};
 use crate::smtp::paused::{Paused, Waiting};
 use crate::smtp::session::Step;
 use crate::time::Timestamp;
@@ -32,7 +32,7 @@ pub(in crate::smtp) enum Failed {
 
 impl Failed {
     // RFC 4954 §4 and §6 have these codes.
-    fn reply(self) -> (Reply, Tally) {
+    pub(super) fn reply(self) -> (Reply, Tally) {
         match self {
             Self::Wrong => (Reply::with(535, 7, 8, "user name or password is wrong"), Tally::Idle),
             Self::Malformed => (Reply::with(501, 5, 2, "cannot read this response"), Tally::Fault),
@@ -76,16 +76,17 @@ impl Live {
         self.auth_ended(Ended { reply, tally: Tally::Work, line: without_secrets(line).to_vec() }, now, outbox)
     }
 
-    /// The client is nobody.
+    /// The client is nobody; `user` is who it said it is, where that is known.
     pub(in crate::smtp) fn auth_failed(
         mut self: Box<Self>,
         failed: Failed,
+        user: Option<String>,
         line: &[u8],
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Step {
         if failed.is_attempt() {
-            self.count_auth_failure(outbox);
+            self.count_auth_failure(user, outbox);
         }
         let (reply, tally) = failed.reply();
         self.auth_ended(Ended { reply, tally, line: without_secrets(line).to_vec() }, now, outbox)
@@ -108,9 +109,12 @@ impl Live {
             }
             // A success without a name would leave the client to believe that it is somebody.
             Some(_) | None if !reply.is_refusal() => {
-                self.auth_failed(Failed::BySink(out_of_order()), line, now, outbox)
+                self.auth_failed(Failed::BySink(out_of_order()), None, line, now, outbox)
             }
-            Some(_) | None => self.auth_failed(Failed::BySink(refusal_of_sink(reply)), line, now, outbox),
+            tried => {
+                let user = tried.map(|auth| auth.user);
+                self.auth_failed(Failed::BySink(refusal_of_sink(reply)), user, line, now, outbox)
+            }
         }
     }
 
@@ -160,8 +164,8 @@ impl Live {
                 Reply::multi_line(code, shaped.enhanced(), shaped.lines().to_vec())
             }
             Some(refusal) => {
-                if self.facts_mut().vouched.auth.take().is_some() {
-                    self.count_auth_failure(outbox);
+                if let Some(auth) = self.facts_mut().vouched.auth.take() {
+                    self.count_auth_failure(Some(auth.user), outbox);
                 }
                 refusal
             }
@@ -169,8 +173,10 @@ impl Live {
         self.answer(Answer { reply, tally, line: &line, must_close }, now, outbox)
     }
 
-    // The wait grows with each guess, and guesses are few: `AuthPolicy::attempts_max`.
-    fn count_auth_failure(&mut self, outbox: &mut Outbox) {
+    /// Counts a guess: here, where the wait grows with each and they are few (`AuthPolicy::attempts_max`), and by
+    /// whoever counts them over all sessions. It is the client's, not that of a proxy that speaks for it.
+    pub(in crate::smtp) fn count_auth_failure(&mut self, user: Option<String>, outbox: &mut Outbox) {
+        outbox.failed_logins.push(FailedLogin { client: self.facts.client.ip(), user });
         self.auth_failures = self.auth_failures.saturating_add(1);
         outbox.wait(AUTH_FAILURE_DELAY.saturating_mul(self.auth_failures));
     }

@@ -99,11 +99,11 @@ impl Live {
         outbox.flush_now = true;
         // RFC 4954 §4: a lone asterisk gives up.
         if line == b"*" {
-            return self.auth_failed(Failed::Cancelled, mechanism.line(), now, outbox);
+            return self.auth_failed(Failed::Cancelled, None, mechanism.line(), now, outbox);
         }
         match decode(line) {
             Some(response) => self.take_turn(mechanism, stage, response.reveal(), now, outbox),
-            None => self.auth_failed(Failed::Malformed, mechanism.line(), now, outbox),
+            None => self.auth_failed(Failed::Malformed, None, mechanism.line(), now, outbox),
         }
     }
 
@@ -125,7 +125,7 @@ impl Live {
                 let auth = Auth { user, mechanism: mechanism.name().to_owned() };
                 self.auth_succeeded(auth, None, mechanism.line(), now, outbox)
             }
-            Err(failed) => self.auth_failed(failed, mechanism.line(), now, outbox),
+            Err(failed) => self.auth_failed(failed, None, mechanism.line(), now, outbox),
         }
     }
 

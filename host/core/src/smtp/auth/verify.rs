@@ -1,5 +1,7 @@
 //! A login that is being compared.
 
+use core::net::SocketAddr;
+
 use crate::mail::Auth;
 use crate::secret::Secret;
 use crate::smtp::auth::{Failed, Mechanism};
@@ -70,6 +72,11 @@ pub struct Verifying {
 }
 
 impl Verifying {
+    /// Who tries: the client, also where a proxy speaks for it.
+    pub fn client(&self) -> SocketAddr {
+        self.live.facts.client
+    }
+
     /// Goes on with what came of comparing.
     pub fn verified(self, verified: Verified, now: Timestamp, outbox: &mut Outbox) -> Step {
         let Self { live, mechanism, user, signature } = self;
@@ -79,8 +86,8 @@ impl Verifying {
             (Verified::Right, None) => {
                 live.auth_succeeded(Auth { user, mechanism: mechanism.name().to_owned() }, None, line, now, outbox)
             }
-            (Verified::Wrong, _) => live.auth_failed(Failed::Wrong, line, now, outbox),
-            (Verified::Unavailable, _) => live.auth_failed(Failed::Unavailable, line, now, outbox),
+            (Verified::Wrong, _) => live.auth_failed(Failed::Wrong, Some(user), line, now, outbox),
+            (Verified::Unavailable, _) => live.auth_failed(Failed::Unavailable, Some(user), line, now, outbox),
         }
     }
 }
