@@ -31,20 +31,21 @@ use crate::privileges::Plan;
 use crate::registry::watch::log_change;
 use crate::registry::{Change, Loaded, Loader, Store, Watcher, watch};
 use crate::services::Services;
-use crate::shutdown::{Phase, Signals, Stopper, Wish};
+use crate::shutdown::{HangUps, Phase, Signals, Stopper, Wish};
 use crate::signing::Signing;
 use crate::sink_host::ServerView;
 use crate::sink_tables::SinkTables;
 use crate::state::Running;
 use crate::telemetry::Metrics;
 use crate::telemetry::log::{self, LogLevel};
-use crate::telemetry::records::{Recovered, Reloaded, Stopping};
+use crate::telemetry::records::{Recovered, Stopping};
 use crate::telemetry::sinks::SinkMetricNames;
 use crate::tracking::Tracking;
 use crate::transport::{Parts, Queue};
 
 mod doors;
 mod outgoing;
+mod reload;
 
 use doors::Doors;
 
@@ -71,8 +72,8 @@ struct Sockets {
 ///
 /// # Errors
 /// It cannot start: the text says what to do. Once it runs, it does not end with an error.
-pub fn serve(config: Config, allows_root: bool) -> anyhow::Result<ExitCode> {
-    let is_exposed = config.listeners.iter().any(|listener| !listener.address.ip().is_loopback());
+pub fn serve(config: Config, allows_root: bool, hang_ups: HangUps) -> anyhow::Result<ExitCode> {
+    let is_exposed = config.is_exposed();
     let (user, group) = (config.user.as_deref(), config.group.as_deref());
     let plan = Plan::make(user, group, allows_root || !is_exposed, config.file.clone())?;
     let sockets = bind(&config)?;
@@ -101,7 +102,10 @@ pub fn serve(config: Config, allows_root: bool) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("basin").build();
     let runtime = runtime.context("cannot start the runtime")?;
-    let ended = runtime.block_on(run(config, sockets, level));
+    // Who is root because only this machine reaches it takes no listener in that others reach.
+    let is_loopback_only = matches!(plan, Plan::StayRoot) && !allows_root;
+    let began = Began { level, is_loopback_only };
+    let ended = runtime.block_on(run(config, sockets, began, hang_ups));
     // A component that is being compiled cannot be interrupted, and nobody waits for it any more.
     runtime.shutdown_background();
     ended
@@ -148,14 +152,14 @@ fn make_directory(path: &Path, plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(config: Config, sockets: Sockets, level: LogLevel) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::take().context("cannot take over signals")?;
-    let (server, tasks) = Server::start(config, sockets, level).await?;
+async fn run(config: Config, sockets: Sockets, began: Began, hang_ups: HangUps) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::take(hang_ups).context("cannot take over signals")?;
+    let (server, mut tasks) = Server::start(config, sockets, began).await?;
     tell_systemd(&[sd_notify::NotifyState::Ready]);
     let reason = loop {
         match signals.next().await {
             Wish::Stop(reason) => break reason,
-            Wish::Reload => server.reload(),
+            Wish::Reload => server.reload(&mut tasks.work),
         }
     };
     Stopping { reason }.record();
@@ -170,6 +174,13 @@ fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
+/// What was settled before the runtime was there.
+struct Began {
+    level: LogLevel,
+    /// No listener may be added that others than this machine reach.
+    is_loopback_only: bool,
+}
+
 /// A server that runs, and what can be changed about it.
 struct Server {
     config: Config,
@@ -179,7 +190,7 @@ struct Server {
     outbound: Arc<ArcSwap<Outbound>>,
     reports: Option<Arc<TlsReports>>,
     signing: Arc<ArcSwap<Signing>>,
-    level: LogLevel,
+    began: Began,
 }
 
 /// Everything that runs beside the main task.
@@ -201,7 +212,7 @@ async fn serve_admin(admin: Admin, socket: Option<std::net::TcpListener>) {
 }
 
 impl Server {
-    async fn start(config: Config, sockets: Sockets, level: LogLevel) -> anyhow::Result<(Self, Tasks)> {
+    async fn start(config: Config, sockets: Sockets, began: Began) -> anyhow::Result<(Self, Tasks)> {
         let metrics = counters();
         let randomness = Randomness::open().context("cannot open /dev/urandom")?;
         let stopper = Arc::new(Stopper::default());
@@ -261,54 +272,14 @@ impl Server {
         let free_bytes_min = spool_options.free_bytes_min;
         let admin = Admin { services: services.clone(), engine, spool: config.spool.clone(), free_bytes_min };
         service.spawn(serve_admin(admin, sockets.admin));
-        let doors = Arc::new(Doors::open(&config)?);
-        doors.listen(&config, sockets.listeners, &services, &mut work)?;
-        service.spawn(doors::watch(doors.clone()));
-        let server = Self { config, services, doors, transport, outbound, reports, signing, level };
-        Ok((server, Tasks { work, service, courier: courier_thread }))
-    }
-
-    /// Reads the configuration again and puts in force what can change without a restart.
-    fn reload(&self) {
-        let config = match Config::read(&self.config.file) {
-            // The spool does not move while the server runs, nor what lies below it.
-            Ok(config) => Config { spool: self.config.spool.clone(), ..config },
-            Err(errors) => return Reloaded { result: Err(&errors.to_string()) }.record(),
-        };
-        let options = outgoing::options(&config, &self.services.randomness, self.reports.clone());
-        let outbound = match Outbound::new(options) {
-            Ok(outbound) => outbound,
-            Err(error) => return Reloaded { result: Err(&error.to_string()) }.record(),
-        };
-        let signing = match Signing::load(&config) {
-            Ok(signing) => signing,
-            Err(error) => return Reloaded { result: Err(&error.to_string()) }.record(),
-        };
-        // Ports, directories and limits stay as they were at the start; docs/configuration.md says so.
-        let current = Config {
-            directory: config.directory.clone(),
-            domains: config.domains.clone(),
-            aliases: config.aliases.clone(),
-            postmaster: config.postmaster.clone(),
-            relay_clients: config.relay_clients.clone(),
-            queue: config.queue.clone(),
-            routes: config.routes.clone(),
-            message_auth: config.message_auth.clone(),
-            outbound: config::Outbound { connections: self.config.outbound.connections, ..config.outbound.clone() },
-            ..self.config.clone()
-        };
-        if let Err(error) = self.doors.change(current.clone()) {
-            return Reloaded { result: Err(&format!("{error:#}")) }.record();
+        let (doors, listeners) = Doors::open(&config, sockets.listeners)?;
+        for listener in listeners {
+            work.spawn(listener.run(services.clone(), services.stopper.subscribe()));
         }
-        self.services.directory.store(config.directory.clone());
-        self.transport.store(Arc::new(signing_policy(&current, &signing)));
-        self.signing.store(Arc::new(signing));
-        // Visits that are under way end by the settings that they began with.
-        self.outbound.store(Arc::new(outbound));
-        configure_queue(&self.services.queue, &current);
-        self.services.queue.rethink();
-        self.level.set(config.log.level);
-        Reloaded { result: Ok(()) }.record();
+        let doors = Arc::new(doors);
+        service.spawn(doors::watch_files(doors.clone()));
+        let server = Self { config, services, doors, transport, outbound, reports, signing, began };
+        Ok((server, Tasks { work, service, courier: courier_thread }))
     }
 
     /// Ends everything in order, within the time that the configuration gives.

@@ -26,6 +26,25 @@ pub enum Wish {
     Reload,
 }
 
+/// SIGHUP, taken over before anything else is begun: whoever writes a configuration and sends it at once must not end
+/// the server that is starting. What comes meanwhile is heard of later.
+#[derive(Debug)]
+pub struct HangUps(Signal);
+
+impl HangUps {
+    /// Takes SIGHUP over from the default action. Not from within a runtime.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn take() -> io::Result<Self> {
+        // The handler is the process's, and whichever runtime runs later passes on what it saw. This one has no thread
+        // of its own, so the process can still become another user.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let _context = runtime.enter();
+        signal(SignalKind::hangup()).map(Self)
+    }
+}
+
 /// The signals that the server understands.
 #[derive(Debug)]
 pub struct Signals {
@@ -35,16 +54,12 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from the default actions.
+    /// Takes the others over as well. Until then they end the process: nothing has been acknowledged yet.
     ///
     /// # Errors
     /// The system refuses.
-    pub fn take() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+    pub fn take(HangUps(hang_up): HangUps) -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hang_up })
     }
 
     /// Waits for the next one.

@@ -25,12 +25,12 @@ fn server() -> io::Result<TestServer> {
 
 /// A server with TLS and alice among its users, and further keys of its listener.
 pub(crate) fn server_with(listener: &str) -> io::Result<TestServer> {
-    let settings = Settings {
-        listener: format!("auth = true\n{listener}"),
-        tables: "[auth]\nusers-file = \"users\"\n[[certificate]]\nchain-file = \"tls.pem\"\nkey-file = \"tls.key\"\n"
-            .to_owned(),
-        ..Settings::usual()
-    };
+    server_of(&format!("auth = true\n{listener}"), "")
+}
+
+fn server_of(listener: &str, tables: &str) -> io::Result<TestServer> {
+    let common = "[auth]\nusers-file = \"users\"\n[[certificate]]\nchain-file = \"tls.pem\"\nkey-file = \"tls.key\"\n";
+    let settings = Settings { listener: listener.to_owned(), tables: format!("{common}{tables}"), ..Settings::usual() };
     let mut server = TestServer::prepare(settings)?;
     let out = server.home().join("tls").display().to_string();
     server.basin_ok(&["tls", "self-signed", "mx.basin.example", "--out", &out])?;
@@ -105,5 +105,49 @@ fn users_come_and_go_without_a_restart() -> Outcome {
     assert!(wait::until_true(wait::PATIENCE, || logs_in().is_ok_and(|is_in| !is_in)), "{}", server.log());
     server.basin_ok(&["user", "remove", "alice"])?;
     assert_eq!(server.basin_ok(&["user", "list"])?, "");
+    Ok(())
+}
+
+#[test]
+fn a_submission_listener_keeps_users_to_their_addresses_and_says_what_it_offers() -> Outcome {
+    let listener = "kind = \"submission\"\nmax-hold = \"7d\"\nmax-messages-per-session = 2\nmin-deliver-by = \"1m\"";
+    let senders = "[[sender]]\nuser = \"alice\"\naddresses = [\"sales@basin.example\", \"@lists.example\"]\n";
+    let server = server_of(listener, senders)?;
+    let mut client = server.client()?;
+    client.start_tls("mx.basin.example")?;
+    let offered = client.command("EHLO client.example")?;
+    for keyword in ["FUTURERELEASE 604800 ", "LIMITS MAILMAX=2 RCPTMAX=1000", "DELIVERBY 60"] {
+        assert!(offered.says(keyword), "{keyword}: {offered:?}");
+    }
+    client.command("MAIL FROM:<sales@basin.example>")?.require(530)?;
+    client.command(RIGHT)?.require(235)?;
+    for (line, code) in [
+        ("MAIL FROM:<alice@basin.example>", 550),
+        ("MAIL FROM:<a@elsewhere.example>", 550),
+        ("MAIL FROM:<sales@basin.example> HOLDFOR=604801", 501),
+        ("MAIL FROM:<sales@basin.example> BY=59;R", 501),
+        ("MAIL FROM:<any@lists.example> HOLDFOR=60 BY=60;R", 250),
+        ("RSET", 250),
+    ] {
+        assert_eq!(client.command(line)?.code, code, "{line}");
+    }
+    for _ in 0..2 {
+        client.deliver("sales@basin.example", &["someone@elsewhere.example"], HELLO)?.require(250)?;
+    }
+    client.command("MAIL FROM:<sales@basin.example>")?.require(421).map(drop)
+}
+
+#[test]
+fn what_follows_a_refused_login_is_logged_nowhere() -> Outcome {
+    let server = server_of("auth = \"required\"", "[log]\nlevel = \"debug\"\n")?;
+    let mut client = server.client()?;
+    client.command(&format!("MAIL FROM:<{SENDER}>"))?.require(530)?;
+    // Nobody waited for the answer to this AUTH, so the password comes as a command.
+    client.send(b"AUTH LOGIN\r\nYWxpY2U=\r\nd29uZGVyIGxhbmQ=\r\n")?;
+    client.expect(538)?;
+    client.expect(500)?;
+    client.expect(500)?;
+    let log = server.log();
+    assert!(!log.contains("YWxpY2U=") && !log.contains("d29uZGVyIGxhbmQ="), "{log}");
     Ok(())
 }

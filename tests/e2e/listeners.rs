@@ -91,3 +91,21 @@ fn connections_messages_and_recipients_of_a_minute_are_limited() -> Outcome {
     }
     Client::connect(server.smtp())?.expect(421).map(drop)
 }
+
+#[test]
+fn a_virtual_server_takes_mail_for_its_own_domains() -> Outcome {
+    let address = free_address();
+    let tables = format!(
+        "[[domain]]\nname = \"other.example\"\nmailboxes = [\"carol\"]\n\
+         [[listener]]\nname = \"other\"\naddress = \"{address}\"\ndomains = [\"other.example\"]\n"
+    );
+    let server = TestServer::start_with(Settings { tables, ..Settings::usual() })?;
+    let mut client = Client::greeted(address)?;
+    client.command(&format!("MAIL FROM:<{SENDER}>"))?.require(250)?;
+    client.command(&format!("RCPT TO:<{USER}>"))?.require(550)?;
+    client.command("RCPT TO:<carol@other.example>")?.require(250)?;
+    client.quit()?;
+    let mut client = server.client()?;
+    client.command(&format!("MAIL FROM:<{SENDER}>"))?.require(250)?;
+    client.command("RCPT TO:<carol@other.example>")?.require(250).map(drop)
+}

@@ -19,6 +19,7 @@ mod refusals;
 mod relay;
 mod relaying;
 mod reload;
+mod reload_listeners;
 mod requiretls;
 mod results;
 mod samples;

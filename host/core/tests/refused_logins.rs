@@ -97,7 +97,9 @@ impl Talk {
                     verifying.verified(Verified::Wrong, NOW, &mut self.outbox)
                 }
                 step @ (Step::Read(_) | Step::StartTls(_) | Step::Input(..)) => break self.step = Some(step),
-                step @ (Step::Receive(_) | Step::Examine(_) | Step::Store(..) | Step::Close(_)) => break self.step = Some(step),
+                step @ (Step::Receive(_) | Step::Examine(_) | Step::Store(..) | Step::Close(_)) => {
+                    break self.step = Some(step);
+                }
             };
         }
         String::from_utf8(self.outbox.take_bytes()).unwrap()
@@ -116,6 +118,7 @@ impl Talk {
             | Step::Verify(..)
             | Step::Input(..)
             | Step::Receive(_)
+            | Step::Examine(_)
             | Step::Store(..) => {
                 panic!("the session is in the middle of something")
             }

@@ -1,5 +1,6 @@
 //! What listeners are made of: the configuration, certificates and users.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,17 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use basin_core::smtp::{Accounts, AuthPolicy, ListenerPolicy, TlsPolicy};
-use tokio::task::JoinSet;
+use basin_core::smtp::{Accounts, AuthPolicy, ListenerPolicy, OwnDomains, TlsPolicy};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::now;
 use crate::config::{self, Config, TlsMode};
-use crate::net::crowd::CrowdLimits;
+use crate::net::crowd::{Crowd, CrowdLimits};
 use crate::net::door::Door;
-use crate::net::listen::Listener;
+use crate::net::listen::{self, Listener};
 use crate::registry::watch::Mark;
-use crate::services::Services;
 use crate::tls::{Certificate, ServerTls, Validity};
 
 /// How often files are looked at. Certificates change every few weeks, users when somebody sits and waits for it.
@@ -32,9 +32,8 @@ const DECOY_FILE: &str = "login-secret";
 /// Octets of that secret.
 const DECOY_BYTES: usize = 32;
 
-/// The listeners' doors, in the order of the configuration.
+/// The listeners' doors.
 pub(super) struct Doors {
-    pub(super) all: Vec<Arc<ArcSwap<Door>>>,
     decoy: [u8; DECOY_BYTES],
     made_of: Mutex<MadeOf>,
 }
@@ -42,49 +41,78 @@ pub(super) struct Doors {
 struct MadeOf {
     config: Config,
     files: Vec<(PathBuf, Option<Mark>)>,
+    /// In the order of the configuration.
+    ports: Vec<Port>,
+}
+
+/// A port that is listened to, until the value is gone.
+struct Port {
+    address: SocketAddr,
+    door: Arc<ArcSwap<Door>>,
+    crowd: Arc<Crowd>,
+    _wanted: watch::Sender<()>,
+}
+
+/// What becomes of a listener of the new configuration.
+enum Planned {
+    /// It is there, at this place.
+    Kept(usize, Box<Door>, CrowdLimits),
+    New(Port),
 }
 
 impl Doors {
-    /// Reads certificates and users.
+    /// Reads certificates and users, and takes bound sockets over, one for each listener.
     ///
     /// # Errors
     /// Any of them cannot be used.
-    pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &Config, sockets: Vec<std::net::TcpListener>) -> anyhow::Result<(Self, Vec<Listener>)> {
         let decoy = decoy(&config.spool.join(DECOY_FILE)).context("cannot keep the secret of the logins")?;
-        let made_of = MadeOf { config: config.clone(), files: marks(config) };
-        let all = build(config, &decoy)?.into_iter().map(|door| Arc::new(ArcSwap::from_pointee(door))).collect();
-        Ok(Self { all, decoy, made_of: Mutex::new(made_of) })
-    }
-
-    /// Takes connections at all of them.
-    ///
-    /// # Errors
-    /// A socket cannot be used.
-    pub(super) fn listen(
-        &self,
-        config: &Config,
-        sockets: Vec<std::net::TcpListener>,
-        services: &Arc<Services>,
-        work: &mut JoinSet<()>,
-    ) -> anyhow::Result<()> {
-        for ((listener, socket), door) in config.listeners.iter().zip(sockets).zip(&self.all) {
-            let running = Listener::new(socket, door.clone(), crowd_limits(listener)).context("cannot listen")?;
-            work.spawn(running.run(services.clone(), services.stopper.subscribe()));
+        let files = marks(config);
+        let doors = build(config, &decoy)?;
+        let (mut ports, mut listeners) = (Vec::new(), Vec::new());
+        for ((listener, door), socket) in config.listeners.iter().zip(doors).zip(sockets) {
+            let (port, running) = Port::open(listener, door, socket)?;
+            ports.push(port);
+            listeners.push(running);
         }
-        Ok(())
+        Ok((Self { decoy, made_of: Mutex::new(MadeOf { config: config.clone(), files, ports }) }, listeners))
     }
 
-    /// Puts another configuration in force; connections that are open keep theirs.
+    /// Puts another configuration in force; connections that are open keep theirs. The listeners that it gives are new
+    /// and begin to run; those that are in it no longer end.
     ///
     /// # Errors
-    /// Certificates or users cannot be used; nothing has changed then.
-    pub(super) fn change(&self, config: Config) -> anyhow::Result<()> {
+    /// Certificates or users cannot be used, or a port cannot be bound; nothing has changed then.
+    pub(super) fn change(&self, config: Config) -> anyhow::Result<Vec<Listener>> {
         let mut made_of = self.made_of.lock().unwrap_or_else(PoisonError::into_inner);
         // Marked before they are read: a change between the two is met by the next look.
         let files = marks(&config);
-        self.store(build(&config, &self.decoy)?);
-        *made_of = MadeOf { config, files };
-        Ok(())
+        let (mut planned, mut listeners, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for (listener, door) in config.listeners.iter().zip(build(&config, &self.decoy)?) {
+            let mut places = made_of.ports.iter().enumerate().filter(|(place, _)| !kept.contains(place));
+            if let Some((place, _)) = places.find(|(_, port)| port.address == listener.address) {
+                kept.push(place);
+                planned.push(Planned::Kept(place, Box::new(door), crowd_limits(listener)));
+                continue;
+            }
+            let socket = listen::bind(&format!("listener {:?}", listener.name), listener.address)?;
+            let (port, running) = Port::open(listener, door, socket)?;
+            planned.push(Planned::New(port));
+            listeners.push(running);
+        }
+        let mut old: Vec<Option<Port>> = made_of.ports.drain(..).map(Some).collect();
+        let ports = planned.into_iter().filter_map(|plan| match plan {
+            Planned::New(port) => Some(port),
+            Planned::Kept(place, door, limits) => {
+                let port = old.get_mut(place).and_then(Option::take)?;
+                port.door.store(Arc::new(*door));
+                port.crowd.change(limits);
+                Some(port)
+            }
+        });
+        let ports = ports.collect();
+        *made_of = MadeOf { config, files, ports };
+        Ok(listeners)
     }
 
     /// Reads certificates and users again where a file changed.
@@ -96,7 +124,7 @@ impl Doors {
         made_of.files = marks(&made_of.config);
         match build(&made_of.config, &self.decoy) {
             Ok(doors) => {
-                self.store(doors);
+                made_of.ports.iter().zip(doors).for_each(|(port, door)| port.door.store(Arc::new(door)));
                 tracing::info!("certificates and users read again");
             }
             Err(error) => {
@@ -105,14 +133,32 @@ impl Doors {
             }
         }
     }
+}
 
-    fn store(&self, doors: Vec<Door>) {
-        self.all.iter().zip(doors).for_each(|(slot, door)| slot.store(Arc::new(door)));
+impl Port {
+    fn open(
+        listener: &config::Listener,
+        door: Door,
+        socket: std::net::TcpListener,
+    ) -> anyhow::Result<(Self, Listener)> {
+        let (door, crowd) = (Arc::new(ArcSwap::from_pointee(door)), Crowd::new(crowd_limits(listener)));
+        let (wanted, is_wanted) = watch::channel(());
+        let running = Listener::new(socket, door.clone(), crowd.clone(), is_wanted).context("cannot listen")?;
+        Ok((Self { address: listener.address, door, crowd, _wanted: wanted }, running))
+    }
+}
+
+fn crowd_limits(listener: &config::Listener) -> CrowdLimits {
+    CrowdLimits {
+        connections: listener.connections_max,
+        per_client: listener.connections_per_client_max,
+        rates: listener.rates,
+        prefixes: listener.prefixes,
     }
 }
 
 /// Looks at the files until the future is dropped.
-pub(super) async fn watch(doors: Arc<Doors>) {
+pub(super) async fn watch_files(doors: Arc<Doors>) {
     let mut ticks = tokio::time::interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -198,6 +244,14 @@ fn listener_policy(
         message_bytes_hard_max: listener.message_bytes_hard_max,
         extensions: listener.extensions,
         recipients_max: listener.recipients_max,
+        senders: config.senders.clone(),
+        domains: listener.domains.as_ref().map(OwnDomains::new),
+        is_auth_required: listener.auth.as_ref().is_some_and(|auth| auth.is_required),
+        mails_max: listener.mails_max,
+        hold_max: listener.hold_max,
+        deliver_by_min: listener.deliver_by_min,
+        data_rate_min: listener.data_rate_min,
+        idle_commands_max: listener.idle_commands_max,
         errors_max: listener.errors_max,
         command_timeout: listener.command_timeout,
         data_timeout: listener.data_timeout,
@@ -210,15 +264,6 @@ fn listener_policy(
         xclient_from: listener.xclient_from.clone(),
         message_auth: Arc::new(config.message_auth_policy()),
         ..usual
-    }
-}
-
-fn crowd_limits(listener: &config::Listener) -> CrowdLimits {
-    CrowdLimits {
-        connections: listener.connections_max,
-        per_client: listener.connections_per_client_max,
-        rates: listener.rates,
-        prefixes: listener.prefixes,
     }
 }
 

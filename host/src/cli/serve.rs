@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 use crate::app;
 use crate::cli::{Context, demo};
+use crate::shutdown::HangUps;
 
 /// Arguments of `basin serve`.
 #[derive(Debug, clap::Args)]
@@ -22,10 +25,12 @@ impl Serve {
     /// # Errors
     /// It cannot start; the text says what to do.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        // First thing of all: see there.
+        let hang_ups = HangUps::take().context("cannot take over SIGHUP")?;
         let config = match &self.demo {
             Some(directory) => demo::prepare(directory)?,
             None => context.load()?,
         };
-        app::serve(config, self.allow_root)
+        app::serve(config, self.allow_root, hang_ups)
     }
 }

@@ -28,6 +28,7 @@ const TRACKING_BYTES_MIN: u64 = 8 * 1024 * 1024;
 mod listener;
 mod message_auth;
 mod outgoing;
+mod senders;
 mod signing;
 
 use listener::Common;
@@ -56,9 +57,10 @@ impl Check<'_> {
         let host_name = self.host_name(written.host_name);
         let certificates = self.certificates(written.certificate);
         let users_file = written.auth.users_file.map(|file| self.folder.join(file));
-        let common = Common { certificates: &certificates, users: users_file.clone() };
-        let listeners = self.listeners(written.listener, &common);
         let domains = self.domains(written.domain);
+        let common = Common { certificates: &certificates, users: users_file.clone(), domains: &domains };
+        let listeners = self.listeners(written.listener, &common);
+        let senders = Arc::new(self.senders(written.sender, &listeners));
         let aliases = self.aliases(&written.aliases);
         let postmaster = self.postmaster(written.postmaster, &domains);
         let directory = self.directory(&domains, &aliases, postmaster.as_ref());
@@ -88,6 +90,7 @@ impl Check<'_> {
             listeners,
             certificates,
             users_file,
+            senders,
             domains,
             aliases,
             postmaster: postmaster?,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use basin_core::addr::Address;
 use basin_core::network::Network;
+use basin_core::smtp::SenderTable;
 use basin_core::transport::RouteTable;
 use basin_core::transport::directory::Directory;
 
@@ -44,6 +45,8 @@ pub struct Config {
     pub certificates: Vec<CertificateFiles>,
     /// The file of users, where listeners name no other.
     pub users_file: Option<PathBuf>,
+    /// Which addresses users of submission listeners send from.
+    pub senders: Arc<SenderTable>,
     /// Local domains; one at least.
     pub domains: Vec<Domain>,
     /// Aliases by address.
@@ -157,6 +160,11 @@ impl Config {
         }
     }
 
+    /// Whether others than this machine reach a listener.
+    pub fn is_exposed(&self) -> bool {
+        self.listeners.iter().any(|listener| !listener.address.ip().is_loopback())
+    }
+
     /// The socket that `basin queue` and `basin sink` talk to a running server through.
     pub fn control_socket(&self) -> PathBuf {
         self.spool.join("control.sock")
@@ -174,6 +182,9 @@ impl Config {
         text.push_str(&format!("admin port   {}\n", self.admin.map_or("off".into(), |address| address.to_string())));
         for listener in &self.listeners {
             text.push_str(&listener.describe(&self.certificates));
+        }
+        for (user, addresses) in &self.senders.rows {
+            text.push_str(&format!("sender       {user}: {}\n", addresses.join(", ")));
         }
         for domain in &self.domains {
             let catch_all = domain.catch_all.as_ref().map_or(String::new(), |to| format!(", everything else to {to}"));

@@ -26,7 +26,7 @@ fn defaults_of_the_reference_are_the_defaults_of_the_code() {
     let mut tables: Vec<&str> = Vec::new();
     for key in crate::config::reference::KEYS {
         let Some(default) = key.default else { continue };
-        if matches!(key.table, "domain" | "route" | "credentials" | "dkim") {
+        if matches!(key.table, "sender" | "domain" | "route" | "credentials" | "dkim") {
             continue;
         }
         if key.table == "listener" {
@@ -148,4 +148,48 @@ fn what_the_file_means_can_be_looked_up() {
     assert_eq!(mailbox("bob@example.org"), "bob@example.org");
     assert_eq!(mailbox("anybody@example.org"), "alice@example.org");
     assert_eq!(mailbox("postmaster"), "alice@example.org");
+}
+
+#[test]
+fn what_a_listener_demands_is_checked_at_the_start() {
+    for (keys, expected) in [
+        ("domains = [\"other.example\"]", "domains[0]: there is no [[domain]] with the name \"other.example\""),
+        ("domains = []", "domains: the list is empty; leave the key out for all domains"),
+        ("auth = \"always\"", "auth: expected true, false or \"required\", found \"always\""),
+        (
+            "max-messages-per-session = 0",
+            "max-messages-per-session: 0 would let nobody in; leave the key out for the default",
+        ),
+        (
+            "max-messages-per-session = 1000000",
+            "max-messages-per-session: RFC 9422 §3 has six digits for it: 999999 at most",
+        ),
+        ("max-hold = \"400d\"", "max-hold: expected \"1s\" to \"365d\""),
+        (
+            "min-deliver-by = \"11575d\"",
+            "min-deliver-by: RFC 2852 §3 has nine digits of seconds for it: \"11574d\" at most",
+        ),
+        (
+            "min-data-rate = \"1MiB\"",
+            "min-data-rate: more than \"16KiB\" in a second would cut off clients that are only far away",
+        ),
+        ("max-idle-commands = 0", "max-idle-commands: 0 would let nobody in; leave the key out for the default"),
+    ] {
+        let problems = parse(&MINIMAL.replace("[[domain]]", &format!("{keys}\n[[domain]]"))).expect_err(keys);
+        assert!(problems.contains(&format!("basin.toml:6: listener[0].{expected}")), "{problems:?}");
+    }
+    let twice = format!("{MINIMAL}[[listener]]\nname = \"b\"\naddress = \"127.0.0.1:2525\"\n");
+    let problems = parse(&twice).expect_err("one address twice");
+    assert_eq!(problems, ["basin.toml:11: listener[1].address: the listener \"inbound\" has this address already"]);
+    let senders = "[[sender]]\nuser = \"ann\"\naddresses = [\"ann\", \"@\"]\n[[sender]]\nuser = \"ann\"\n[[sender]]\n";
+    let problems = parse(&format!("{MINIMAL}{senders}")).expect_err("nobody sends so");
+    let at = |line, text: &str| format!("basin.toml:{line}: {text}");
+    let form = "expected \"ann@example.org\", or \"@example.org\" for all of a domain, found";
+    let expected = [
+        at(11, &format!("sender[0].addresses[0]: {form} \"ann\"")),
+        at(11, &format!("sender[0].addresses[1]: {form} \"@\"")),
+        at(13, "sender[1].user: a second row for the user \"ann\"; write all addresses in one"),
+        at(14, "sender[2].user: expected the name that the user logs in with"),
+    ];
+    assert_eq!(problems, expected);
 }

@@ -21,6 +21,11 @@ pub const TABLES: &[Table] = &[
     },
     Table { name: "auth", is_list: false, text: "Who may log in." },
     Table {
+        name: "sender",
+        is_list: true,
+        text: "Which addresses a user of submission listeners may send from (RFC 6409 §6.1); any other is refused at MAIL with 550 5.7.1. A user whose name is an address may always send from that; one who has no row sends from every address of the local domains.",
+    },
+    Table {
         name: "domain",
         is_list: true,
         text: "A domain that this server takes mail for. Mail for any other domain is refused: Basin is no open relay.",
@@ -120,6 +125,8 @@ keys! {
         "The name of this server to clients of this listener. The default is that at the top.";
     "listener", "banner", "text", Some("\"ESMTP Basin\""), "\"ESMTP Basin\"",
         "What stands behind the host name in the greeting.";
+    "listener", "domains", "list of domain names", None, "[\"example.org\"]",
+        "The local domains that this listener takes mail for, where it is a server of its own to its clients. Mail for the others is refused as for any foreign domain, unless the client may relay. The default is all of them.";
     "listener", "tls", "\"off\", \"starttls\", \"required\" or \"implicit\"", None, "\"starttls\"",
         "When connections are encrypted: never; where the client says STARTTLS (RFC 3207); the same, and no mail is taken without; from the first octet on (RFC 8314, port 465). The default is \"starttls\" where there is a `[[certificate]]`, else \"off\". Do not demand TLS on port 25: mail would be lost that other servers have no other way for.";
     "listener", "certificates", "list of names", None, "[\"main\"]",
@@ -128,8 +135,8 @@ keys! {
         "A PEM file with the authorities of client certificates. With it clients are asked for one, and one that does not verify ends the handshake. Its subject is known to sinks and rules; it gives no rights by itself. Looked at like certificates.";
     "listener", "require-client-certificate", "true or false", Some("false"), "false",
         "Whether a client without a certificate is turned away in the handshake.";
-    "listener", "auth", "true or false", None, "false",
-        "Whether clients can log in with AUTH (RFC 4954). The default is true for a submission listener and where `users-file` is set here. Who is logged in may send to any domain.";
+    "listener", "auth", "true, false or \"required\"", None, "false",
+        "Whether clients can log in with AUTH (RFC 4954). The default is true for a submission listener and where `users-file` is set here. Who is logged in may send to any domain. With \"required\" MAIL is answered with 530 5.7.0 before a login, as it always is on a submission listener.";
     "listener", "auth-mechanisms", "list of mechanisms", None, "[\"SCRAM-SHA-256-PLUS\", \"SCRAM-SHA-256\", \"PLAIN\", \"LOGIN\"]",
         "Mechanisms of the server's own that are offered. The default is all four where there are users. Sinks bring further ones, such as OAUTHBEARER.";
     "listener", "auth-without-tls", "true or false", Some("false"), "false",
@@ -154,12 +161,20 @@ keys! {
         "Extensions that are not offered here, of CHUNKING, BINARYMIME, SMTPUTF8, LIMITS, REQUIRETLS, DELIVERBY, MT-PRIORITY and PRDR.";
     "listener", "max-recipients", "number, 100 or more", Some("1000"), "1000",
         "Most recipients of one message; more are answered with 452 (RFC 5321 §4.5.3.1.10). RFC 5321 requires 100 at least.";
+    "listener", "max-messages-per-session", "number, at most 999999", None, "100",
+        "Most messages of one session, announced as MAILMAX (RFC 9422); MAIL gets 421 then. The default is no limit.";
+    "listener", "max-hold", "time, 1s to 365d", None, "\"7d\"",
+        "How long a message is held back at most where its sender asks for that with HOLDFOR or HOLDUNTIL (FUTURERELEASE, RFC 4865). Only on a submission listener. Without it the extension is not offered.";
+    "listener", "min-deliver-by", "time", Some("\"0s\""), "\"0s\"",
+        "Shortest time in which a message may be demanded to arrive, announced with DELIVERBY (RFC 2852); less is answered with 501.";
     "listener", "command-timeout", "time", Some("\"5m\""), "\"5m\"",
         "How long to wait for the next command. RFC 5321 §4.5.3.2.7 asks for 5 minutes at least.";
     "listener", "data-timeout", "time", Some("\"3m\""), "\"3m\"",
         "How long to wait for the next block of a message.";
     "listener", "data-total", "time", Some("\"1h\""), "\"1h\"",
         "How long one message may take in all.";
+    "listener", "min-data-rate", "size in a second, at most 16KiB", Some("\"0B\""), "\"64B\"",
+        "Fewest octets of a message in a second, over each minute that the server waited for them. A slower client is answered with 421; with `\"0B\"` none is.";
     "listener", "max-connections", "number", Some("1000"), "1000",
         "Most connections of this listener at once; the next one gets 421.";
     "listener", "max-connections-per-client", "number", Some("100"), "100",
@@ -176,6 +191,8 @@ keys! {
         "The same for IPv6. One customer has a /64 at least, so single addresses would be no limit.";
     "listener", "max-errors", "number", Some("20"), "20",
         "Protocol errors of one session before it is closed with 421.";
+    "listener", "max-idle-commands", "number", Some("100"), "100",
+        "Commands without use for any mail (NOOP, RSET, VRFY and such) between two messages before the session is closed with 421. With `command-timeout` it says how long a client can hold a connection.";
     "certificate", "name", "word", None, "\"main\"",
         "What listeners call it. The default is `certificate-1`, `certificate-2` and so on.";
     "certificate", "chain-file", "path", None, "\"/etc/basin/tls/mail.example.org.pem\"",
@@ -184,6 +201,10 @@ keys! {
         "A PEM file with its private key. The server's user must be able to read it, others must not.";
     "auth", "users-file", "path", None, "\"/etc/basin/users\"",
         "The users of all listeners that clients can log in to, with what is kept of their passwords; `basin user` changes it. It is looked at every two seconds, and one that cannot be used changes nothing.";
+    "sender", "user", "user name", None, "\"ann\"",
+        "The name that the user logs in with.";
+    "sender", "addresses", "list of addresses", Some("[]"), "[\"ann@example.org\", \"@lists.example.org\"]",
+        "What the user may send from; `@` and a domain stand for all addresses of it.";
     "domain", "name", "domain name", None, "\"example.org\"",
         "Name of the domain.";
     "domain", "mailboxes", "list of local parts", Some("[]"), "[\"alice\", \"bob\"]",

@@ -23,6 +23,8 @@ pub struct Listener {
     pub banner: String,
     /// Whether mail programs submit here.
     pub is_submission: bool,
+    /// Local domains that it takes mail for; `None` is all of them.
+    pub domains: Option<Vec<String>>,
     /// TLS towards clients.
     pub tls: ListenerTls,
     /// How clients log in; `None` where they cannot.
@@ -43,12 +45,20 @@ pub struct Listener {
     pub extensions: Extensions,
     /// Most recipients of one message.
     pub recipients_max: usize,
+    /// Most messages of one session.
+    pub mails_max: Option<u32>,
+    /// Longest time for which a message is held back at its sender's wish; `None` where it is not.
+    pub hold_max: Option<Duration>,
+    /// Shortest time in which a message may be demanded to arrive.
+    pub deliver_by_min: Duration,
     /// Wait for a command.
     pub command_timeout: Duration,
     /// Wait for a block of a message.
     pub data_timeout: Duration,
     /// Time for a whole message.
     pub data_total: Duration,
+    /// Fewest octets of a message in a second; 0 is any number.
+    pub data_rate_min: u64,
     /// Most connections at once.
     pub connections_max: usize,
     /// Most connections of one client at once.
@@ -59,6 +69,8 @@ pub struct Listener {
     pub prefixes: Prefixes,
     /// Protocol errors before the session is closed.
     pub errors_max: u32,
+    /// Commands without use for any mail before the session is closed.
+    pub idle_commands_max: u32,
 }
 
 /// What one client may do in a minute; `None` is as much as it likes.
@@ -111,6 +123,8 @@ impl TlsMode {
 /// How clients of a listener log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerAuth {
+    /// Whether nobody sends mail without.
+    pub is_required: bool,
     /// Mechanisms of the server's own.
     pub mechanisms: Vec<Mechanism>,
     /// Whether a connection has to be encrypted first.
@@ -155,7 +169,11 @@ impl Listener {
             let mechanisms: Vec<&str> = auth.mechanisms.iter().map(|mechanism| mechanism.name()).collect();
             let users = auth.users.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
             let plain = if auth.needs_tls { "" } else { ", also without TLS" };
-            text.push_str(&format!("  logins     {} ({users}){plain}\n", mechanisms.join(", ")));
+            let required = if auth.is_required { ", nobody sends without" } else { "" };
+            text.push_str(&format!("  logins     {} ({users}){plain}{required}\n", mechanisms.join(", ")));
+        }
+        if let Some(domains) = &self.domains {
+            text.push_str(&format!("  domains    {}\n", domains.join(", ")));
         }
         text
     }

@@ -1,8 +1,9 @@
 //! The configuration: read here and nowhere else.
 //!
-//! `raw` is the file as it is written, `checked`, `listener`, `outgoing` and `signing` what it means, `keys` the
+//! `changes` says what needs a restart, `raw` is the file as it is written, `checked`, `listener`, `outgoing` and `signing` what it means, `keys` the
 //! doc text of each key, [`reference`] what is made from it, `source` finds the line of a key for messages.
 
+mod changes;
 mod check;
 mod checked;
 mod keys;

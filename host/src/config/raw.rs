@@ -22,6 +22,7 @@ pub(super) struct File {
     pub(super) listener: Vec<Listener>,
     pub(super) certificate: Vec<Certificate>,
     pub(super) auth: Auth,
+    pub(super) sender: Vec<Sender>,
     pub(super) domain: Vec<Domain>,
     pub(super) aliases: BTreeMap<String, OneOrMany>,
     pub(super) relay: Relay,
@@ -81,7 +82,8 @@ pub(super) struct Listener {
     pub(super) certificates: Option<Vec<String>>,
     pub(super) client_ca: Option<String>,
     pub(super) require_client_certificate: Option<bool>,
-    pub(super) auth: Option<bool>,
+    pub(super) domains: Option<Vec<String>>,
+    pub(super) auth: Option<Switch>,
     pub(super) auth_mechanisms: Option<Vec<String>>,
     pub(super) auth_without_tls: Option<bool>,
     pub(super) users_file: Option<String>,
@@ -94,9 +96,13 @@ pub(super) struct Listener {
     pub(super) hard_max_message_size: Option<Octets>,
     pub(super) extensions_off: Vec<String>,
     pub(super) max_recipients: Option<usize>,
+    pub(super) max_messages_per_session: Option<u32>,
+    pub(super) max_hold: Option<Span>,
+    pub(super) min_deliver_by: Option<Span>,
     pub(super) command_timeout: Option<Span>,
     pub(super) data_timeout: Option<Span>,
     pub(super) data_total: Option<Span>,
+    pub(super) min_data_rate: Option<Octets>,
     pub(super) max_connections: Option<usize>,
     pub(super) max_connections_per_client: Option<usize>,
     pub(super) max_connections_per_minute: Option<u32>,
@@ -105,6 +111,7 @@ pub(super) struct Listener {
     pub(super) client_prefix_ipv4: Option<u8>,
     pub(super) client_prefix_ipv6: Option<u8>,
     pub(super) max_errors: Option<u32>,
+    pub(super) max_idle_commands: Option<u32>,
 }
 
 /// `[[certificate]]`.
@@ -121,6 +128,14 @@ pub(super) struct Certificate {
 #[serde(default, rename_all = "kebab-case")]
 pub(super) struct Auth {
     pub(super) users_file: Option<String>,
+}
+
+/// `[[sender]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Sender {
+    pub(super) user: Option<String>,
+    pub(super) addresses: Vec<String>,
 }
 
 /// `[[domain]]`.
@@ -282,6 +297,14 @@ pub(super) struct Tracking {
     pub(super) directory: Option<String>,
     pub(super) days: Option<u32>,
     pub(super) max_size: Option<Octets>,
+}
+
+/// Yes, no, or a word that says more.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "write true, false or \"required\"")]
+pub(super) enum Switch {
+    Is(bool),
+    Word(String),
 }
 
 /// A text or a list of texts.

@@ -78,8 +78,10 @@ pub fn page() -> String {
         Basin reads one file, `/etc/basin/basin.toml` or what `--config` names. It is TOML. Times and sizes carry\n\
         their unit (`\"30s\"`, `\"25MiB\"`), an unknown key is an error, and `basin check` says what the file means and\n\
         what is wrong with it before a server does. `packaging/basin.toml` is a sample.\n\n\
-        SIGHUP reads `domain`, `aliases`, `postmaster`, `relay`, `queue`, `route`, `credentials`, `dkim`, `arc`, `message-auth` and `log.level` again, the\n\
-        limits and timeouts of `outbound`, the files of certificates and users, and the registry of sinks; all other keys need a restart. A file with an error changes nothing: what was in force stays.\n\n\
+        SIGHUP reads `listener`, `certificate`, `auth`, `sender`, `domain`, `aliases`, `postmaster`, `relay`, `queue`, `route`, `credentials`,\n\
+        `dns`, `tls`, `dkim`, `arc`, `message-auth` and `log.level` again, `outbound` but for its number of connections, and the files that they name. Listeners come and\n\
+        go; sessions that are open end by what they began with. All other keys need a restart; those among them that changed are named in the log. A file\n\
+        with an error, or with a listener whose port cannot be had, changes nothing: what was in force stays.\n\n\
         This page is made from `host/src/config/keys.rs`.\n",
     );
     for table in TABLES {
@@ -137,6 +139,9 @@ fn is_optional(key: &Key) -> bool {
                         | "tls"
                         | "certificates"
                         | "client-ca"
+                        | "domains"
+                        | "max-messages-per-session"
+                        | "max-hold"
                         | "auth"
                         | "auth-mechanisms"
                         | "users-file"
@@ -152,7 +157,7 @@ fn is_optional(key: &Key) -> bool {
 
 // Tables of a list that most servers have none of.
 fn is_optional_table(name: &str) -> bool {
-    matches!(name, "certificate" | "route" | "credentials" | "dkim")
+    matches!(name, "certificate" | "sender" | "route" | "credentials" | "dkim")
 }
 
 fn comment(text: &str) -> String {

@@ -30,11 +30,15 @@ pub(crate) struct Arrival {
 impl Arrival {
     /// Serves the connection to its end.
     pub(crate) async fn serve(mut self) {
-        if self.is_proxied && !self.read_header().await {
-            return;
+        if self.is_proxied {
+            match self.read_header().await {
+                Ok(()) => {}
+                Err(Some(limit)) => return self.refuse(limit).await,
+                Err(None) => return,
+            }
         }
         if !self.waits_for_greeting().await {
-            return self.refuse("early");
+            return self.refuse("early").await;
         }
         if self.door.policy.is_implicit_tls {
             match self.shake().await {
@@ -46,8 +50,8 @@ impl Arrival {
         Inbound::serve(services, door, wire, connection, place).await;
     }
 
-    // Whether a proxy said whose connection it is, and that client may have one more.
-    async fn read_header(&mut self) -> bool {
+    // Has a proxy say whose connection it is. The error is the limit of that client that is reached; `None` is no header.
+    async fn read_header(&mut self) -> Result<(), Option<&'static str>> {
         let proxy = self.connection.client;
         match self.wire.proxy_header().await {
             Ok(header) => {
@@ -60,16 +64,10 @@ impl Arrival {
                     NoHeader::Missing | NoHeader::TooLong | NoHeader::Malformed => fault.to_string(),
                 };
                 tracing::warn!(%proxy, fault, "no PROXY header from an address that `proxy-protocol` names");
-                return false;
+                return Err(None);
             }
         }
-        match self.place.belongs_to(self.connection.client.ip(), now()) {
-            Ok(()) => true,
-            Err(limit) => {
-                self.refuse(limit);
-                false
-            }
-        }
+        self.place.belongs_to(self.connection.client.ip(), now()).map_err(Some)
     }
 
     // RFC 5321 §3.1: the client waits for the greeting. Under implicit TLS the client speaks first.
@@ -89,13 +87,16 @@ impl Arrival {
         Ok(())
     }
 
-    fn refuse(&self, limit: &'static str) {
+    async fn refuse(self, limit: &'static str) {
         self.count(self.connection.client, limit);
         // Under implicit TLS nobody could read a reply.
-        if !self.door.policy.is_implicit_tls
-            && let Err(error) = self.wire.turn_away(&refusal(&self.door, limit))
-        {
-            tracing::debug!(%error, "a connection was closed without a word");
+        if self.door.policy.is_implicit_tls {
+            return;
+        }
+        match self.wire.turn_away(&refusal(&self.door, limit)) {
+            // What the client sent already would have the kernel reset the connection under the reply.
+            Ok(()) => self.wire.close(true).await,
+            Err(error) => tracing::debug!(%error, "a connection was closed without a word"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use basin_core::network::{Network, Prefixes};
 use basin_core::rate::{Buckets, Rate};
@@ -29,12 +29,12 @@ pub(crate) struct CrowdLimits {
 /// Who is connected now.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    limits: CrowdLimits,
     clients: Mutex<Clients>,
 }
 
 #[derive(Debug)]
 struct Clients {
+    limits: CrowdLimits,
     all: usize,
     by_network: HashMap<Network, usize>,
     arrivals: Option<Buckets<Network>>,
@@ -51,43 +51,61 @@ pub(crate) struct Place {
 
 impl Crowd {
     pub(crate) fn new(limits: CrowdLimits) -> Arc<Self> {
-        let buckets = |count: Option<u32>| count.map(|count| Buckets::new(Rate::per_minute(count), CLIENTS_REMEMBERED));
-        let clients = Clients {
-            all: 0,
-            by_network: HashMap::new(),
-            arrivals: buckets(limits.rates.connections),
-            messages: buckets(limits.rates.messages),
-            recipients: buckets(limits.rates.recipients),
-        };
-        Arc::new(Self { limits, clients: Mutex::new(clients) })
+        Arc::new(Self { clients: Mutex::new(Clients::new(limits)) })
     }
 
     /// Takes a place for somebody, or says which limit is reached.
     pub(crate) fn enter(self: &Arc<Self>) -> Result<Place, &'static str> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if clients.all >= self.limits.connections {
+        let mut clients = locked(&self.clients);
+        if clients.all >= clients.limits.connections {
             return Err("connections");
         }
         clients.all += 1;
         Ok(Place { crowd: self.clone(), client: None })
     }
 
-    /// The network that stands for a client.
-    pub(crate) fn network(&self, client: IpAddr) -> Network {
-        Network::around(client, self.limits.prefixes)
+    // The network that stands for a client.
+    fn network(&self, client: IpAddr) -> Network {
+        Network::around(client, locked(&self.clients).limits.prefixes)
+    }
+
+    /// Puts other limits in force; who is in stays in, and what was counted stays counted where it can.
+    pub(crate) fn change(&self, limits: CrowdLimits) {
+        let mut clients = locked(&self.clients);
+        if clients.limits.rates != limits.rates || clients.limits.prefixes != limits.prefixes {
+            let fresh = Clients::new(limits);
+            (clients.arrivals, clients.messages, clients.recipients) =
+                (fresh.arrivals, fresh.messages, fresh.recipients);
+        }
+        clients.limits = limits;
+    }
+}
+
+impl Clients {
+    fn new(limits: CrowdLimits) -> Self {
+        let buckets = |count: Option<u32>| count.map(|count| Buckets::new(Rate::per_minute(count), CLIENTS_REMEMBERED));
+        Self {
+            limits,
+            all: 0,
+            by_network: HashMap::new(),
+            arrivals: buckets(limits.rates.connections),
+            messages: buckets(limits.rates.messages),
+            recipients: buckets(limits.rates.recipients),
+        }
     }
 }
 
 impl Place {
     /// Says whose it is, or which limit of that client is reached.
     pub(crate) fn belongs_to(&mut self, client: IpAddr, now: Timestamp) -> Result<(), &'static str> {
-        let (limits, network) = (self.crowd.limits, self.crowd.network(client));
-        let mut clients = self.crowd.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = self.crowd.network(client);
+        let mut clients = locked(&self.crowd.clients);
         if clients.arrivals.as_mut().is_some_and(|arrivals| !arrivals.take(network, 1, now)) {
             return Err("rate");
         }
+        let most = clients.limits.per_client;
         let own = clients.by_network.entry(network).or_default();
-        if *own >= limits.per_client {
+        if *own >= most {
             return Err("client");
         }
         *own += 1;
@@ -95,34 +113,24 @@ impl Place {
         Ok(())
     }
 
-    /// The network that stands for the client where it is counted.
-    pub(crate) fn network(&self, client: IpAddr) -> Network {
-        self.client.unwrap_or_else(|| self.crowd.network(client))
-    }
-
-    /// Whether this command would be more than the client may send in a minute; counts it where it is not.
-    pub(crate) fn is_over_rate(&self, line: &[u8], now: Timestamp) -> bool {
-        let rates = self.crowd.limits.rates;
-        // Most listeners have no such limit, and then a command costs no lock.
-        let (Some(network), true) = (self.client, rates.messages.is_some() || rates.recipients.is_some()) else {
-            return false;
-        };
+    /// Whether this command would be more than the client may send in a minute; counts it where it is not. The client
+    /// is the one that the session knows: behind a proxy that speaks for many it changes within a connection.
+    pub(crate) fn is_over_rate(&self, client: IpAddr, line: &[u8], now: Timestamp) -> bool {
         let is = |verb: &[u8]| line.get(..4).is_some_and(|found| found.eq_ignore_ascii_case(verb));
-        let mut clients = self.crowd.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let buckets = if is(b"MAIL") {
-            clients.messages.as_mut()
-        } else if is(b"RCPT") {
-            clients.recipients.as_mut()
-        } else {
-            None
-        };
+        let (is_mail, is_rcpt) = (is(b"MAIL"), is(b"RCPT"));
+        if !is_mail && !is_rcpt {
+            return false;
+        }
+        let network = self.crowd.network(client);
+        let mut clients = locked(&self.crowd.clients);
+        let buckets = if is_mail { clients.messages.as_mut() } else { clients.recipients.as_mut() };
         buckets.is_some_and(|buckets| !buckets.take(network, 1, now))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut clients = self.crowd.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = locked(&self.crowd.clients);
         clients.all = clients.all.saturating_sub(1);
         let Some(network) = self.client else { return };
         let Some(own) = clients.by_network.get_mut(&network) else { return };
@@ -131,6 +139,10 @@ impl Drop for Place {
             clients.by_network.remove(&network);
         }
     }
+}
+
+fn locked(clients: &Mutex<Clients>) -> MutexGuard<'_, Clients> {
+    clients.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -174,12 +186,27 @@ mod tests {
     fn messages_and_recipients_of_a_minute_are_counted_over_all_connections_of_a_client() {
         let crowd = crowd(10, 10, None);
         let (first, second) = (enter(&crowd, "192.0.2.1").expect("in"), enter(&crowd, "192.0.2.1").expect("in"));
-        assert!(!first.is_over_rate(b"mail FROM:<>", NOW));
-        assert!(second.is_over_rate(b"MAIL FROM:<>", NOW));
-        assert!(!first.is_over_rate(b"RCPT TO:<a@b>", NOW) && !second.is_over_rate(b"RCPT TO:<a@b>", NOW));
-        assert!(first.is_over_rate(b"RCPT TO:<a@b>", NOW));
-        assert!(!first.is_over_rate(b"NOOP", NOW));
-        assert!(!enter(&crowd, "192.0.2.2").expect("in").is_over_rate(b"MAIL FROM:<>", NOW));
+        let client: IpAddr = "192.0.2.1".parse().expect("an address");
+        assert!(!first.is_over_rate(client, b"mail FROM:<>", NOW));
+        assert!(second.is_over_rate(client, b"MAIL FROM:<>", NOW));
+        assert!(!first.is_over_rate(client, b"RCPT TO:<a@b>", NOW));
+        assert!(!second.is_over_rate(client, b"RCPT TO:<a@b>", NOW));
+        assert!(first.is_over_rate(client, b"RCPT TO:<a@b>", NOW));
+        assert!(!first.is_over_rate(client, b"NOOP", NOW));
+        let other = "192.0.2.2".parse().expect("an address");
+        assert!(!first.is_over_rate(other, b"MAIL FROM:<>", NOW), "the proxy speaks for somebody else now");
+    }
+
+    #[test]
+    fn other_limits_are_in_force_at_once_and_who_is_in_stays_in() {
+        let crowd = crowd(2, 2, None);
+        let _in = [enter(&crowd, "192.0.2.1"), enter(&crowd, "192.0.2.1")];
+        assert_eq!(enter(&crowd, "192.0.2.2").err(), Some("connections"));
+        let rates = Rates { connections: Some(1), messages: None, recipients: None };
+        crowd.change(CrowdLimits { connections: 5, per_client: 2, rates, prefixes: Prefixes::default() });
+        assert_eq!(enter(&crowd, "192.0.2.1").err(), Some("client"));
+        assert!(enter(&crowd, "192.0.2.2").is_ok());
+        assert_eq!(enter(&crowd, "192.0.2.2").err(), Some("rate"));
     }
 
     #[test]

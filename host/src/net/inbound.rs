@@ -110,8 +110,15 @@ impl Inbound {
             || !self.outbox.delay.is_zero()
             || self.outbox.bytes.len() >= REPLIES_BYTES_MAX
             || !self.wire.has_line();
+        if is_due {
+            self.wire.wait(&mut self.outbox).await;
+        }
         // Before the reply is sent: what has arrived by now was sent without having read it.
         let is_early = session.forbids_early_input() && self.wire.has_input();
+        if !self.wire.has_line() {
+            // Ten thousand sessions that wait hold no memory for the messages that they had.
+            self.text = Vec::new();
+        }
         if is_due && let Err(pause) = self.wire.send(&mut self.outbox).await {
             return pause_session(session, pause, &mut self.outbox);
         }
@@ -120,11 +127,16 @@ impl Inbound {
         }
         match self.wire.line(session.patience(), Phase::Draining).await {
             Line::Complete(line) => {
-                CommandReceived { session: &self.session, line }.record();
-                // Only MAIL looks at it, and it costs a lock.
-                let is_mail = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
-                session.queue_is_full(is_mail && self.services.queue.is_full());
-                session.is_over_rate(self.place.is_over_rate(line, now()));
+                CommandReceived { session: &self.session, line: session.without_secrets(line) }.record();
+                // Only some commands look at these, and they cost locks.
+                let is = |verb: &[u8]| line.get(..4).is_some_and(|found| found.eq_ignore_ascii_case(verb));
+                let (client, guard) = (session.facts().client.ip(), &self.services.guard);
+                session.queue_is_full(is(b"MAIL") && self.services.queue.is_full());
+                session.is_over_rate(self.place.is_over_rate(client, line, now()));
+                session.is_barred(is(b"AUTH") && guard.is_barred(client, now()));
+                if is(b"RCPT") {
+                    session.recall(&guard.disagreements(), now());
+                }
                 session.line(line, now(), self.services.ask.interest(), &mut self.outbox)
             }
             Line::TooLong => session.line_too_long(now(), &mut self.outbox),
@@ -134,6 +146,8 @@ impl Inbound {
 
     /// Encrypts the connection.
     async fn start_tls(&mut self, securing: Securing) -> Step {
+        // Before a place is taken: a client that is kept waiting shakes no hands.
+        self.wire.wait(&mut self.outbox).await;
         // Before the 220 is sent: what has arrived by now was sent in the open, perhaps by somebody else.
         if self.wire.has_input() {
             return securing.injected(now(), &mut self.outbox);
@@ -163,34 +177,35 @@ impl Inbound {
 
     /// Compares a password, where nobody else has to wait for it.
     async fn verify(&mut self, verifying: Verifying, login: Login) -> Step {
-        let (services, user) = (self.services.clone(), login.user.clone());
-        let network = self.place.network(self.client.ip());
-        if !services.guard.may_log_in(network, &user, now()) {
-            LoginTried { session: &self.session, client: self.client, user: &user, result: "barred" }
-                .record(&services.metrics);
+        let (services, user, client) = (self.services.clone(), login.user.clone(), verifying.client());
+        let tried = |result| {
+            LoginTried { session: &self.session, client, user: &user, result }.record(&services.metrics);
+        };
+        let may = || services.guard.may_log_in(client.ip(), &user, now());
+        // Who is barred waits for no place. And who waited for one asks again: the guesses of many connections may have
+        // been counted meanwhile. The semaphore is never closed.
+        let permit = if may() { services.guard.logins.acquire().await.ok().filter(|_| may()) } else { None };
+        let Some(_permit) = permit else {
+            tried("barred");
             return verifying.verified(Verified::Unavailable, now(), &mut self.outbox);
-        }
+        };
         let accounts = self.door.policy.auth.as_ref().map(|auth| auth.accounts.clone());
         let compare = move || accounts.map_or(Verified::Unavailable, |accounts| accounts.verify(&login));
-        // The semaphore is never closed; without a place nothing would be compared.
-        let Ok(_permit) = services.guard.logins.acquire().await else {
-            return verifying.verified(Verified::Unavailable, now(), &mut self.outbox);
-        };
         let verified = tokio::task::spawn_blocking(compare).await.unwrap_or(Verified::Unavailable);
-        let result = match verified {
+        tried(match verified {
             Verified::Right => "right",
-            Verified::Wrong => {
-                services.guard.login_failed(network, &user, now());
-                "wrong"
-            }
+            Verified::Wrong => "wrong",
             Verified::Unavailable => "unavailable",
-        };
-        LoginTried { session: &self.session, client: self.client, user: &user, result }.record(&services.metrics);
-        verifying.verified(verified, now(), &mut self.outbox)
+        });
+        let step = verifying.verified(verified, now(), &mut self.outbox);
+        // Before the place is given back: whoever gets it is to see that this one was wrong.
+        services.guard.take_note(&mut self.outbox, now());
+        step
     }
 
     /// Asks for more of a command and reads it.
     async fn input(&mut self, awaiting: Awaiting, wanted: Wanted) -> Step {
+        self.wire.wait(&mut self.outbox).await;
         // Before the 3yz is sent: what has arrived by now was sent without having read it.
         if self.wire.has_input() {
             return awaiting.early(now(), &mut self.outbox);
@@ -240,8 +255,12 @@ impl Inbound {
             let octets: &[u8] = if receiving.wants() == Wants::Octets(0) {
                 &[]
             } else {
-                let deadline = end_of_patience.min(Instant::now() + receiving.patience());
+                let begun = Instant::now();
+                let deadline = end_of_patience.min(begun + receiving.patience());
                 match self.wire.octets(deadline, Phase::Ending).await {
+                    Ok(octets) if receiving.is_too_slow(octets.len(), begun.elapsed()) => {
+                        return receiving.too_slow(now(), &mut self.outbox);
+                    }
                     Ok(octets) => octets,
                     Err(pause) => return pause_receiving(receiving, pause, &mut self.outbox),
                 }
@@ -338,6 +357,7 @@ impl Inbound {
                 Refused { session: &self.session, listener: &self.door.policy.name, reply: &reply, line: &line };
             refused.record(&self.services.metrics);
         }
+        self.services.guard.take_note(&mut self.outbox, now());
         for notice in self.outbox.notices.drain(..) {
             self.services.ask.tell(notice, &mut self.sink_time);
         }

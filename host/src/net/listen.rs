@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::now;
 use crate::net::arrival::{Arrival, refusal};
-use crate::net::crowd::{Crowd, CrowdLimits};
+use crate::net::crowd::Crowd;
 use crate::net::door::Door;
 use crate::net::wire::{Wire, turn_away};
 use crate::services::Services;
@@ -114,20 +114,23 @@ pub(crate) struct Listener {
     door: Arc<ArcSwap<Door>>,
     socket: TcpListener,
     crowd: Arc<Crowd>,
+    /// Ends when the listener is taken away.
+    is_wanted: watch::Receiver<()>,
 }
 
 impl Listener {
-    /// Takes over a bound socket.
+    /// Takes over a bound socket; it is listened to for as long as the sender of `is_wanted` lives.
     pub(crate) fn new(
         socket: std::net::TcpListener,
         door: Arc<ArcSwap<Door>>,
-        limits: CrowdLimits,
+        crowd: Arc<Crowd>,
+        is_wanted: watch::Receiver<()>,
     ) -> io::Result<Self> {
-        Ok(Self { door, socket: TcpListener::from_std(socket)?, crowd: Crowd::new(limits) })
+        Ok(Self { door, socket: TcpListener::from_std(socket)?, crowd, is_wanted })
     }
 
-    /// Accepts connections until the server stops, then waits for their sessions.
-    pub(crate) async fn run(self, services: Arc<Services>, mut stop: watch::Receiver<Phase>) {
+    /// Accepts connections until the server stops or the listener is taken away, then waits for their sessions.
+    pub(crate) async fn run(mut self, services: Arc<Services>, mut stop: watch::Receiver<Phase>) {
         let mut sessions = JoinSet::new();
         if let Ok(address) = self.socket.local_addr() {
             Listening { listener: &self.door.load().policy.name, address }.record();
@@ -137,6 +140,11 @@ impl Listener {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
                 _ = stop.wait_for(|phase| *phase >= Phase::Draining) => break,
+                // Nobody ever sends: it is the end of the sender.
+                _ = self.is_wanted.changed() => {
+                    tracing::info!(listener = self.door.load().policy.name, "listener closed; its sessions go on");
+                    break;
+                }
             };
             // What has ended is forgotten here, so the set holds little more than what lives.
             while sessions.try_join_next().is_some() {}

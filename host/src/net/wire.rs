@@ -27,6 +27,9 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// How long a client may take to read a reply. It has nothing else to do while it waits for one.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Memory for replies that a session keeps between two of them, in octets: most answers to EHLO fit.
+const REPLIES_KEPT_BYTES: usize = 1024;
+
 /// How long a proxy may take to send its header; it knows what to say when it connects.
 const PROXY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -237,18 +240,30 @@ impl Wire {
         self.searched = self.start;
     }
 
+    /// Waits for as long as the outbox asks for; [`Wire::send`] does not do it again. Whoever looks for input that came
+    /// too early looks afterwards: what comes during the wait was sent without having read the reply as well.
+    pub(crate) async fn wait(&mut self, outbox: &mut Outbox) {
+        if outbox.bytes.is_empty() || outbox.delay.is_zero() {
+            return;
+        }
+        let delay = core::mem::take(&mut outbox.delay);
+        // Who is kept waiting is to hold a connection, and no memory.
+        self.compact();
+        self.shrink();
+        let stop = self.stop.wait_for(|phase| *phase >= Phase::Ending);
+        // Either end of the wait is the same: the reply goes out now.
+        drop(timeout(delay, stop).await);
+    }
+
     /// Sends what is in the outbox, after the wait that it asks for.
     pub(crate) async fn send(&mut self, outbox: &mut Outbox) -> Result<(), Pause> {
         if outbox.bytes.is_empty() {
             return Ok(());
         }
-        if !outbox.delay.is_zero() {
-            let stop = self.stop.wait_for(|phase| *phase >= Phase::Ending);
-            // Either end of the wait is the same: the reply goes out now.
-            drop(timeout(outbox.delay, stop).await);
-        }
+        self.wait(outbox).await;
         let sent = timeout(SEND_TIMEOUT, self.stream.write_all(&outbox.bytes)).await;
         outbox.sent();
+        outbox.bytes.shrink_to(REPLIES_KEPT_BYTES);
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Pause::Closed),

@@ -117,3 +117,18 @@ async fn who_is_turned_away_hears_why() {
     client.read_to_string(&mut seen).await.expect("no reset");
     assert_eq!(seen, "x\r\n");
 }
+
+#[tokio::test]
+async fn who_is_kept_waiting_holds_no_memory_and_waits_once() {
+    let Pair { mut client, mut wire, phase: _phase } = pair().await;
+    client.write_all(b"NOOP\r\nNO").await.expect("sent");
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"NOOP")));
+    let mut outbox = Outbox::new();
+    Reply::new(250, None, "ok").encode(&mut outbox.bytes);
+    outbox.delay = Duration::from_millis(1);
+    wire.wait(&mut outbox).await;
+    assert!(wire.buffer.capacity() < BUFFER_BYTES && outbox.delay.is_zero());
+    wire.send(&mut outbox).await.expect("sent");
+    client.write_all(b"OP\r\n").await.expect("sent");
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"NOOP")), "what lay there is kept");
+}

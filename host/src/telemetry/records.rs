@@ -281,15 +281,19 @@ impl Stopping {
 /// The configuration was read again.
 #[derive(Debug, Clone, Copy)]
 pub struct Reloaded<'a> {
-    /// What is wrong with it; the old one stays in force then.
-    pub result: Result<(), &'a str>,
+    /// What is wrong with it; the old one stays in force then. Else the keys that changed and need a restart.
+    pub result: Result<&'a [&'static str], &'a str>,
 }
 
 impl Reloaded<'_> {
     /// Logs it.
     pub fn record(&self) {
         match self.result {
-            Ok(()) => info!("configuration read again"),
+            Ok([]) => info!("configuration read again"),
+            Ok(keys) => {
+                let keys = keys.join(", ");
+                warn!(keys, "configuration read again; these keys changed and need a restart");
+            }
             Err(problem) => error!(problem, "configuration not read again; what was in force stays"),
         }
     }

@@ -10,6 +10,7 @@ use basin_core::network::{Network, Prefixes};
 use basin_core::smtp::{Extensions, Mechanism};
 
 use super::Check;
+use crate::config::checked::Domain;
 use crate::config::listener::{CertificateFiles, Listener, ListenerAuth, ListenerTls, Rates, TlsMode};
 use crate::config::raw;
 use crate::tls::ClientCertificates;
@@ -20,6 +21,19 @@ const GREET_DELAY_MAX: Duration = Duration::from_secs(60);
 /// Longest text behind the host name in a banner: what fits into a reply line beside it.
 const BANNER_BYTES_MAX: usize = 200;
 
+/// Largest number in LIMITS (RFC 9422 §3: six digits).
+const LIMIT_MAX: u32 = 999_999;
+
+/// Highest rate that may be demanded of clients, in octets a second: ISDN lines are still in use.
+const DATA_RATE_MAX: u64 = 16 * 1024;
+
+/// Longest time in which a message may be demanded to arrive at the soonest (RFC 2852 §3: nine digits).
+const DELIVER_BY_MAX: Duration = Duration::from_secs(999_999_999);
+
+/// Shortest and longest time for which mail may be held back. RFC 4865 has nine digits; nobody plans mail for so long.
+const HOLD_MIN: Duration = Duration::from_secs(1);
+const HOLD_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 /// What stands behind the host name where nothing else is written.
 const BANNER: &str = "ESMTP Basin";
 
@@ -27,6 +41,7 @@ const BANNER: &str = "ESMTP Basin";
 pub(super) struct Common<'a> {
     pub(super) certificates: &'a [CertificateFiles],
     pub(super) users: Option<PathBuf>,
+    pub(super) domains: &'a [Domain],
 }
 
 impl Check<'_> {
@@ -70,6 +85,10 @@ impl Check<'_> {
                 let text = format!("two listeners are named {:?}; each needs a name of its own", same.name);
                 self.wrong(&at("name"), text);
             }
+            let is_same = |other: &&Listener| listener.as_ref().is_some_and(|new| new.address == other.address);
+            if let Some(same) = listeners.iter().filter(|other| other.address.port() > 0).find(is_same) {
+                self.wrong(&at("address"), format!("the listener {:?} has this address already", same.name));
+            }
             listeners.extend(listener);
         }
         listeners
@@ -105,6 +124,7 @@ impl Check<'_> {
             host_name: self.listener_host_name(at, raw.host_name),
             banner: self.banner(at, raw.banner),
             is_submission,
+            domains: self.listener_domains(at, raw.domains, common.domains),
             tls,
             auth,
             relay_clients,
@@ -115,9 +135,13 @@ impl Check<'_> {
             message_bytes_hard_max,
             extensions: self.extensions(at, &raw.extensions_off),
             recipients_max: raw.max_recipients.unwrap_or(limits::RECIPIENTS_DEFAULT),
+            mails_max: raw.max_messages_per_session,
+            hold_max: self.hold_max(at, raw.max_hold, is_submission),
+            deliver_by_min: raw.min_deliver_by.map_or(Duration::ZERO, |time| time.0),
             command_timeout: raw.command_timeout.map_or(limits::COMMAND_TIMEOUT_DEFAULT, |time| time.0),
             data_timeout: raw.data_timeout.map_or(limits::DATA_TIMEOUT_DEFAULT, |time| time.0),
             data_total: raw.data_total.map_or(limits::DATA_TOTAL_DEFAULT, |time| time.0),
+            data_rate_min: raw.min_data_rate.map_or(0, |size| size.0),
             connections_max: raw.max_connections.unwrap_or(1_000),
             connections_per_client_max: raw.max_connections_per_client.unwrap_or(100),
             rates: Rates {
@@ -127,6 +151,7 @@ impl Check<'_> {
             },
             prefixes: self.prefixes(at, raw.client_prefix_ipv4, raw.client_prefix_ipv6),
             errors_max: raw.max_errors.unwrap_or(limits::ERRORS_MAX),
+            idle_commands_max: raw.max_idle_commands.unwrap_or(limits::IDLE_COMMANDS_MAX),
         })
     }
 
@@ -158,10 +183,58 @@ impl Check<'_> {
             ("max-connections-per-minute", raw.max_connections_per_minute.map(u64::from)),
             ("max-messages-per-minute", raw.max_messages_per_minute.map(u64::from)),
             ("max-recipients-per-minute", raw.max_recipients_per_minute.map(u64::from)),
+            ("max-messages-per-session", raw.max_messages_per_session.map(u64::from)),
+            ("max-idle-commands", raw.max_idle_commands.map(u64::from)),
         ];
+        if raw.max_messages_per_session.is_some_and(|most| most > LIMIT_MAX) {
+            self.wrong(&at("max-messages-per-session"), "RFC 9422 §3 has six digits for it: 999999 at most");
+        }
+        if raw.min_data_rate.is_some_and(|size| size.0 > DATA_RATE_MAX) {
+            let text = "more than \"16KiB\" in a second would cut off clients that are only far away";
+            self.wrong(&at("min-data-rate"), text);
+        }
+        if raw.min_deliver_by.is_some_and(|time| time.0 > DELIVER_BY_MAX) {
+            self.wrong(&at("min-deliver-by"), "RFC 2852 §3 has nine digits of seconds for it: \"11574d\" at most");
+        }
         for (name, _) in counts.into_iter().filter(|(_, count)| *count == Some(0)) {
             self.wrong(&at(name), "0 would let nobody in; leave the key out for the default");
         }
+    }
+
+    fn listener_domains(
+        &mut self,
+        at: &dyn Fn(&str) -> String,
+        written: Option<Vec<String>>,
+        known: &[Domain],
+    ) -> Option<Vec<String>> {
+        let names = written?;
+        if names.is_empty() {
+            self.wrong(&at("domains"), "the list is empty; leave the key out for all domains");
+        }
+        for (number, name) in names.iter().enumerate() {
+            if !known.iter().any(|domain| domain.name.eq_ignore_ascii_case(name)) {
+                let text = format!("there is no [[domain]] with the name {name:?}");
+                self.wrong(&at(&format!("domains[{number}]")), text);
+            }
+        }
+        Some(names)
+    }
+
+    fn hold_max(
+        &mut self,
+        at: &dyn Fn(&str) -> String,
+        written: Option<raw::Span>,
+        is_submission: bool,
+    ) -> Option<Duration> {
+        let hold_max = written?.0;
+        if !is_submission {
+            // RFC 4865 §3.
+            self.warn(&at("max-hold"), "only a listener of kind \"submission\" holds mail back; not offered here");
+        }
+        if !(HOLD_MIN..=HOLD_MAX).contains(&hold_max) {
+            self.wrong(&at("max-hold"), "expected \"1s\" to \"365d\"");
+        }
+        Some(hold_max)
     }
 
     fn hard_max(&mut self, at: &dyn Fn(&str) -> String, raw: &raw::Listener) -> Option<u64> {
@@ -248,7 +321,17 @@ impl Check<'_> {
     ) -> Option<ListenerAuth> {
         let own = raw.users_file.as_ref().map(|file| self.folder.join(file));
         let users = own.or_else(|| common.users.clone());
-        let is_on = raw.auth.unwrap_or(is_submission || raw.users_file.is_some());
+        let usual = is_submission || raw.users_file.is_some();
+        let (is_on, is_required) = match &raw.auth {
+            None => (usual, is_submission),
+            Some(raw::Switch::Is(is_on)) => (*is_on, is_submission),
+            Some(raw::Switch::Word(word)) => {
+                if word != "required" {
+                    self.wrong(&at("auth"), format!("expected true, false or \"required\", found {word:?}"));
+                }
+                (true, true)
+            }
+        };
         if !is_on {
             return None;
         }
@@ -282,7 +365,7 @@ impl Check<'_> {
         if attempts_max == 0 {
             self.wrong(&at("max-login-attempts"), "0 would let nobody log in; leave the key out for the default");
         }
-        Some(ListenerAuth { mechanisms, needs_tls, attempts_max, users })
+        Some(ListenerAuth { is_required, mechanisms, needs_tls, attempts_max, users })
     }
 
     fn listener_host_name(&mut self, at: &dyn Fn(&str) -> String, written: Option<String>) -> Option<String> {
