@@ -161,7 +161,7 @@ impl Ask {
         let loaded = self.loaded.load_full();
         let event = question.occasion.event;
         let (plan, observers) = self.heard_by(&loaded, &question);
-        let Question { occasion, overlay, can_fail, only } = question;
+        let Question { occasion, overlay, can_fail, only, rest: _ } = question;
         let plan = match (plan, only) {
             (Some(plan), _) => plan,
             (None, binding) => return Decision::without(binding.unwrap_or_default(), overlay, can_fail),
@@ -203,7 +203,10 @@ impl Ask {
         }
         let (event, now, facts) = (question.occasion.event, question.occasion.now, question.facts());
         let firings = |binding: &str| self.activity.firings(binding);
-        let plan = loaded.registry.plan(event, &facts, now, &firings);
+        let mut plan = loaded.registry.plan(event, &facts, now, &firings);
+        if let Some(rest) = &question.rest {
+            plan.retain(|asked| rest.contains(&asked.binding.name));
+        }
         (Some(plan), loaded.registry.observers(event, &facts, now, &firings))
     }
 
@@ -362,7 +365,7 @@ mod tests {
             .map(|number| Message::new(MessageId::new(Timestamp::default(), number), arrival, Envelope::new(None)));
         let occasion = Occasion::of(EventKind::OnInboundCommand, Timestamp::default());
         let overlay = Overlay { message, ..Overlay::default() };
-        Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None }
+        Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None, rest: None }
     }
 
     #[test]

@@ -322,3 +322,18 @@ pub const SUBMISSIONS_PER_CHAIN_MAX: usize = 100;
 /// How deep messages may answer messages: a notification or a sink's message is one deeper than its cause. Two sinks
 /// that answer each other stop here, and people's forwarding never comes near it.
 pub const ANSWER_DEPTH_MAX: u32 = 8;
+
+/// Most hops of a route that a sink chose, and most failures that it is told of (`wit/transport.wit`).
+pub const HOPS_MAX: usize = 16;
+
+/// How often in a row a recipient that sinks made of another one may be made into others again. Lists in lists in
+/// lists are known; more than this is a mistake.
+pub const EXPANSION_DEPTH_MAX: usize = 8;
+
+/// Most addresses, those that others took the place of included, that the recipients of a message may become. A larger
+/// list is sent as messages of its own.
+pub const EXPANSION_ADDRESSES_MAX: usize = 5_000;
+
+/// Answers about single recipients or destinations after which what they changed is written: so many are asked again
+/// after a crash.
+pub const ANSWERS_PER_RECORD: u32 = 100;

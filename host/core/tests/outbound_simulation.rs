@@ -288,6 +288,7 @@ impl World {
                     }
                     notifying.committed(self.now)
                 }
+                Work::Bear(..) | Work::Suppress(_) => panic!("there are no sinks"),
                 Work::Sign(signing) => {
                     let field = Field::new("DKIM-Signature", "v=1").expect("valid");
                     signing.signed(vec![field], self.now)

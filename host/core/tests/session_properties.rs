@@ -100,7 +100,8 @@ fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) ->
                 assert!(question.occasion.session.is_some());
                 outcome.questions += 1;
                 let by = Some("a".to_owned());
-                let decision = Decision { verdict, by, overlay: question.overlay, failures: Vec::new() };
+                let decision =
+                    Decision { verdict, by, overlay: question.overlay, failures: Vec::new(), is_heard: true };
                 paused.resume(decision, NOW, &mut outbox)
             }
             Step::Receive(mut receiving) => {

@@ -152,6 +152,7 @@ impl World {
                     self.restart().expect("it waits")
                 }
                 Work::Sign(_) => panic!("nothing of this leaves"),
+                Work::Bear(..) | Work::Suppress(_) => panic!("no sink makes a message or keeps a notification back"),
                 Work::Queue { .. } => panic!("every recipient of these messages is local"),
                 Work::Park(_) if self.was_released => return None,
                 Work::Park(_) => {
@@ -221,7 +222,7 @@ impl World {
             fuel: 0,
         };
         let failures = has_failed.then(|| ("filter".to_owned(), failure)).into_iter().collect();
-        Decision { verdict, by: Some("filter".into()), overlay, failures }
+        Decision { verdict, by: Some("filter".into()), overlay, failures, is_heard: true }
     }
 }
 

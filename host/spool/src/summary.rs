@@ -48,13 +48,7 @@ impl Summary {
     fn of_head(entry: &Entry, Head { meta, header }: Head) -> Self {
         let envelope = meta.envelope.into_owned();
         let state: State = meta.state.into_owned();
-        let (stage, reason) = match &state.stage {
-            Stage::Submission => ("submission", None),
-            Stage::Delivery => ("delivery", None),
-            Stage::Discarded => ("discarded", None),
-            Stage::Held { reason, .. } => ("held", Some(reason.clone())),
-            Stage::Bad { reason } => ("bad", Some(reason.clone())),
-        };
+        let (stage, reason) = (state.stage.word(), state.stage.reason().map(str::to_owned));
         let waits_for = envelope.recipients.iter().find_map(|recipient| match &recipient.outcome {
             Outcome::Deferred { reply, .. } => Some(reply.to_string()),
             Outcome::Held { reason } => Some(reason.clone()),

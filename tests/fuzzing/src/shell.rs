@@ -142,7 +142,8 @@ impl<'a> Shell<'a> {
                     assert!(question.occasion.session.is_some(), "a session asks, so the sinks are told which");
                     let verdict = (self.scene.decide)(&mut question);
                     let by = Some("a binding".to_owned());
-                    let decision = Decision { verdict, by, overlay: question.overlay, failures: Vec::new() };
+                    let decision =
+                        Decision { verdict, by, overlay: question.overlay, failures: Vec::new(), is_heard: true };
                     Some(paused.resume(decision, NOW, &mut self.outbox))
                 }
                 Step::StartTls(securing) => Some(securing.secured(secured())),

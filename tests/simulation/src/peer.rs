@@ -90,7 +90,7 @@ impl Acceptor for Played<'_> {
         } else {
             Verdict::Next
         };
-        Decision { verdict, by: Some("whim".into()), overlay: question.overlay, failures: Vec::new() }
+        Decision { verdict, by: Some("whim".into()), overlay: question.overlay, failures: Vec::new(), is_heard: true }
     }
 
     fn store(&mut self, message: Message, _: Disposition) -> Result<Proof, Reply> {

@@ -55,6 +55,8 @@ pub struct Decision {
     pub overlay: Overlay,
     /// Sinks that failed on the way, by binding.
     pub failures: Vec<(String, Failure)>,
+    /// Whether any sink was asked. Where none was, nothing is to be written down.
+    pub is_heard: bool,
 }
 
 impl Decision {
@@ -69,7 +71,7 @@ impl Decision {
             fuel: 0,
         };
         let verdict = if can_fail { Verdict::Refuse(deferred()) } else { Verdict::Next };
-        Self { verdict, by: Some(binding.clone()), overlay, failures: vec![(binding, failure)] }
+        Self { verdict, by: Some(binding.clone()), overlay, failures: vec![(binding, failure)], is_heard: true }
     }
 }
 
@@ -92,6 +94,9 @@ struct Course {
     shadows: Vec<Shadow>,
     failures: Vec<(String, Failure)>,
     can_fail_command: bool,
+    is_heard: bool,
+    /// Forks whose sinks are known.
+    forked: usize,
 }
 
 impl Chain {
@@ -102,7 +107,9 @@ impl Chain {
         let start = Box::new(overlay);
         let current = start.clone();
         let (shadows, failures) = (Vec::new(), Vec::new());
-        Course { occasion, rest: plan.into(), start, current, shadows, failures, can_fail_command }.next()
+        let is_heard = !plan.is_empty();
+        Course { occasion, rest: plan.into(), start, current, shadows, failures, can_fail_command, is_heard, forked: 0 }
+            .next()
     }
 
     /// Takes the answer of the sink that was asked.
@@ -112,6 +119,7 @@ impl Chain {
                 self.course.current = overlay;
                 // Each sink adds to the wait of those before it; the client's patience is one for all.
                 self.course.current.delay = self.course.current.delay.min(RESPONSE_DELAY_MAX);
+                self.course.let_forks_go_on();
                 verdict
             }
             // The effects of the failed call were in its own overlay, which is gone; `current` is untouched.
@@ -196,7 +204,8 @@ impl Course {
             return ChainStep::Ask(Chain { asked: asked.binding.clone(), course: self }, asked, overlay);
         }
         let overlay = self.accepted();
-        let decision = Decision { verdict: Verdict::Next, by: None, overlay, failures: self.failures };
+        let decision =
+            Decision { verdict: Verdict::Next, by: None, overlay, failures: self.failures, is_heard: self.is_heard };
         ChainStep::Decided(Box::new(decision), self.shadows)
     }
 
@@ -210,8 +219,16 @@ impl Course {
         } else {
             self.accepted()
         };
-        let decision = Decision { verdict, by: Some(by), overlay, failures: self.failures };
+        let decision = Decision { verdict, by: Some(by), overlay, failures: self.failures, is_heard: true };
         ChainStep::Decided(Box::new(decision), self.shadows)
+    }
+
+    // A fork meets the sinks that the one who made it had behind itself; those before it have seen what it was made of.
+    fn let_forks_go_on(&mut self) {
+        let rest: Vec<String> = self.rest.iter().map(|asked| asked.binding.name.clone()).collect();
+        let new = self.current.forks.iter_mut().skip(self.forked);
+        new.for_each(|fork| fork.rest.clone_from(&rest));
+        self.forked = self.current.forks.len();
     }
 
     // What a rule selected was one binding's view, not an edit.

@@ -2,12 +2,14 @@
 
 use core::fmt;
 use core::net::SocketAddr;
+use core::slice;
 use core::time::Duration;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::{EventKind, Facts, Fork, OutCommand, OutFacts, ResponseFacts, Submission, TableEdits, Verdict};
-use crate::mail::{Auth, Bag, Message, RecipientId, Vouched};
+use crate::mail::{Auth, Bag, Message, Recipient, RecipientId, Vouched};
 use crate::reply::Reply;
 use crate::secret::Secret;
 use crate::smtp::command::without_secrets;
@@ -241,9 +243,26 @@ pub struct Question {
     /// ([`Decision::by`](crate::event::Decision)). It is bound to `on-inbound-command`, and its rule is not looked
     /// at again. Where the registry in force has none of this name, the call has failed.
     pub only: Option<String>,
+    /// Of the bindings of the event only these are asked, by name: the rest of the chain that a fork came out of.
+    /// Where the registry in force no longer has one, it is left out.
+    pub rest: Option<Vec<String>>,
 }
 
 impl Question {
+    // Those that the event is about: a rule that names another one of the message does not hold here.
+    fn recipients<'a>(&self, message: &'a Message) -> Cow<'a, [Recipient]> {
+        let all = message.envelope.recipients.as_slice();
+        if let Some(id) = self.occasion.recipient {
+            return message.envelope.recipient(id).map(slice::from_ref).unwrap_or_default().into();
+        }
+        match self.occasion.destination.as_deref() {
+            Some(destination) if self.occasion.event == EventKind::OnRoute => {
+                all.iter().filter(|recipient| destination.recipients.contains(&recipient.id)).cloned().collect()
+            }
+            Some(_) | None => all.into(),
+        }
+    }
+
     /// The facts that rules are checked against.
     pub fn facts(&self) -> Facts<'_> {
         let session = self.occasion.session.as_deref();
@@ -264,7 +283,7 @@ impl Question {
             sender: path("MAIL")
                 .map(str::to_owned)
                 .or_else(|| sender.map(|sender| sender.as_ref().map(ToString::to_string).unwrap_or_default())),
-            recipients: message.map(|message| message.envelope.recipients.as_slice()).unwrap_or_default(),
+            recipients: message.map(|message| self.recipients(message)).unwrap_or_default(),
             rcpt_argument: path("RCPT"),
             client: session.map(|session| session.client.ip()).or_else(|| Some(message?.arrival.client?.ip())),
             size: message.filter(|_| self.occasion.event.has_content()).map(Message::size).or(announced),

@@ -282,6 +282,10 @@ impl Registry {
         if !binding.is_enabled {
             return Err(WhyNot::Disabled);
         }
+        // Whatever a sink submits would come back to it, and be answered again.
+        if at.facts.origin.as_deref().and_then(|origin| origin.strip_prefix("sink:")) == Some(binding.sink.as_str()) {
+            return Err(WhyNot::OwnMessage(&binding.sink));
+        }
         if let Some(wanted) = binding.listener.as_deref()
             && at.facts.listener != Some(wanted)
         {
@@ -347,6 +351,7 @@ impl Registry {
 enum WhyNot<'a> {
     SinkDisabled(&'a str),
     Disabled,
+    OwnMessage(&'a str),
     Listener { wanted: &'a str, found: Option<&'a str> },
     Expired(Timestamp),
     Fired(u64),
@@ -358,6 +363,7 @@ impl WhyNot<'_> {
         match self {
             Self::SinkDisabled(sink) => format!("the sink {sink:?} is disabled"),
             Self::Disabled => "the binding is disabled".to_owned(),
+            Self::OwnMessage(sink) => format!("the message was made by the sink {sink:?} itself"),
             Self::Listener { wanted, found } => {
                 let found = found.map_or_else(|| "none".to_owned(), |name| format!("{name:?}"));
                 format!("it is bound to the listener {wanted:?}, this is {found}")

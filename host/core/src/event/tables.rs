@@ -132,7 +132,7 @@ impl Decision {
             Verdict::Refuse(later)
         };
         let verdict = if question.can_fail && event.allows(&verdict) { verdict } else { Verdict::Next };
-        Self { verdict, by: None, overlay: question.overlay.clone(), failures: Vec::new() }
+        Self { verdict, by: None, overlay: question.overlay.clone(), failures: Vec::new(), is_heard: true }
     }
 }
 

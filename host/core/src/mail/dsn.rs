@@ -46,7 +46,7 @@ impl Action {
             // A notification is never about the last two.
             Outcome::Deferred { .. } | Outcome::Pending | Outcome::Held { .. } => Self::Delayed,
             Outcome::Delivered { to, .. } => match to {
-                Handover::Mailbox => Self::Delivered,
+                Handover::Mailbox | Handover::Sink { .. } => Self::Delivered,
                 Handover::Relayed { .. } => Self::Relayed,
                 Handover::Expanded => Self::Expanded,
             },

@@ -8,6 +8,7 @@ use crate::addr::Address;
 use crate::mail::Bag;
 use crate::reply::Reply;
 use crate::time::Timestamp;
+use crate::transport::Way;
 
 /// Number of a recipient within its message; stable over removal, fork and retry.
 pub type RecipientId = u32;
@@ -75,6 +76,11 @@ pub enum Handover {
     },
     /// The recipients that the alias stands for took its place.
     Expanded,
+    /// A sink, which keeps it for good.
+    Sink {
+        /// Its binding.
+        binding: String,
+    },
 }
 
 impl Handover {
@@ -130,6 +136,26 @@ impl Outcome {
     }
 }
 
+/// Whether a recipient is known to be what it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolution {
+    /// No sink was asked about it.
+    #[default]
+    Open,
+    /// Sinks left it to the tables of the server.
+    Tables,
+    /// A sink says that it is to be delivered to as it stands.
+    Final,
+}
+
+impl Resolution {
+    // Most records have it, so it is not written.
+    fn is_open(&self) -> bool {
+        *self == Self::Open
+    }
+}
+
 /// One recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
@@ -142,6 +168,12 @@ pub struct Recipient {
     /// NOTIFY of RFC 3461; empty where the client did not say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<String>,
+    /// What the sinks at `on-categorize` made of it.
+    #[serde(default, skip_serializing_if = "Resolution::is_open")]
+    pub resolution: Resolution,
+    /// The recipients that sinks put it in the place of, the first one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<Address>,
     /// Domain to route by in place of the address's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route_domain: Option<String>,
@@ -163,6 +195,9 @@ pub struct Envelope {
     /// Parameters of MAIL by keyword in upper case; the empty string where one has no value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
+    /// How sinks routed the destinations, by their domains; one of which none was asked is not here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ways: BTreeMap<String, Way>,
     next_recipient: RecipientId,
 }
 
@@ -187,6 +222,8 @@ impl Envelope {
             address,
             original,
             notify: Vec::new(),
+            resolution: Resolution::Open,
+            via: Vec::new(),
             route_domain: None,
             outcome: Outcome::Pending,
             properties: Bag::default(),

@@ -221,6 +221,6 @@ impl Live {
             session: Some(self.facts.clone()),
             ..Occasion::of(event, now)
         };
-        Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None }
+        Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None, rest: None }
     }
 }

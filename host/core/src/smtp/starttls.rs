@@ -171,7 +171,7 @@ mod tests {
         let seen = ["connect", "before", "after"].iter().filter(known).map(|name| (*name).to_owned()).collect();
         let bag = std::sync::Arc::make_mut(&mut overlay.session_bag);
         bag.set(Scope("a"), name, b"1".to_vec()).expect("it fits");
-        let decision = Decision { verdict: Verdict::Next, by: None, overlay, failures: Vec::new() };
+        let decision = Decision { verdict: Verdict::Next, by: None, overlay, failures: Vec::new(), is_heard: true };
         (paused.resume(decision, NOW, outbox), seen)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::machine::{End, Transport, TransportPolicy, Work};
 use super::submission::{EXPIRED, expired, given_up};
 use crate::event::EventSet;
-use crate::mail::{Handover, Last, Message, Outcome, Recipient, RecipientId};
+use crate::mail::{Handover, Last, Message, Outcome, Recipient, RecipientId, Resolution};
 use crate::reply::{Class, Reply};
 use crate::time::Timestamp;
 use crate::transport::{Destination, Stage, State};
@@ -60,6 +60,10 @@ pub enum Change {
     Reroute(Whom, Option<String>),
     /// It is removed, and nobody is told.
     Delete,
+    /// A later message of the same sink took its place: it is removed.
+    Supersede,
+    /// It goes through the sinks that are bound now again, all of them, and so do the recipients who wait.
+    Rerun,
 }
 
 impl Transport {
@@ -89,7 +93,9 @@ impl Transport {
             Change::Hold(reason) => self.hold(reason),
             Change::Release => self.let_go(now),
             Change::Reroute(whom, way) => self.reroute(&whom, way.as_deref(), now),
+            Change::Rerun => self.rerun(),
             Change::Delete => return Work::Remove(Box::new(self.message), End::Deleted),
+            Change::Supersede => return Work::Remove(Box::new(self.message), End::Superseded),
         }
         if !self.is_changed {
             return self.go_on(now);
@@ -138,14 +144,15 @@ impl Transport {
             recipient.outcome = outcome;
             self.is_changed = true;
         }
+        self.hops_failed(attempt);
         self.count_moment();
     }
 
     // The schedule had it, so its delivery has begun. Where nobody listened to its submission that stage was not
     // written.
     fn has_begun(&mut self) {
-        if self.state.stage == Stage::Submission {
-            self.state = State { stage: Stage::Delivery, ..State::default() };
+        if self.state.stage.is_before_delivery() {
+            self.state.enter(Stage::Delivery);
         }
     }
 
@@ -202,7 +209,7 @@ impl Transport {
     }
 
     fn hold(&mut self, reason: String) {
-        if matches!(self.state.stage, Stage::Submission | Stage::Delivery) {
+        if self.state.stage.is_under_way() {
             let then = Box::new(core::mem::take(&mut self.state.stage));
             self.state.stage = Stage::Held { reason, then };
             self.is_changed = true;
@@ -216,7 +223,7 @@ impl Transport {
         self.state.stage = match stage {
             Stage::Held { then, .. } => *then,
             Stage::Bad { .. } => Stage::Delivery,
-            Stage::Submission | Stage::Delivery | Stage::Discarded => stage,
+            stage => stage,
         };
         self.state.not_before = None;
         self.state.raised = 0;
@@ -230,6 +237,23 @@ impl Transport {
                 }
                 Outcome::Pending | Outcome::Delivered { .. } | Outcome::Failed { .. } => {}
             }
+        }
+        self.is_changed = true;
+    }
+
+    // What is final stays so; whatever sinks made of the others is theirs to make again.
+    fn rerun(&mut self) {
+        if self.state.stage == Stage::Discarded {
+            return;
+        }
+        self.state.enter(Stage::Submission);
+        self.state.rounds = self.state.rounds.saturating_add(1);
+        let envelope = Arc::make_mut(&mut self.message.envelope);
+        envelope.ways.clear();
+        for recipient in envelope.recipients.iter_mut().filter(|recipient| !recipient.outcome.is_final()) {
+            recipient.outcome = Outcome::Pending;
+            recipient.resolution = Resolution::Open;
+            recipient.via.clear();
         }
         self.is_changed = true;
     }

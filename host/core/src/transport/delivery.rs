@@ -8,6 +8,7 @@ use super::remote::Place;
 use super::submission::expired;
 use super::telling::asks;
 use crate::addr::Address;
+use crate::limits::ANSWERS_PER_RECORD;
 use crate::mail::{Handover, Last, Message, Outcome, Recipient, RecipientId};
 use crate::reply::{Class, Reply};
 use crate::time::Timestamp;
@@ -52,7 +53,6 @@ impl Delivering {
     /// the next attempts.
     pub fn finish(self, now: Timestamp, random: u64) -> Work {
         let Self { mut transport, jobs, mut results } = self;
-        transport.state.attempts = transport.state.attempts.saturating_add(1);
         let is_expired = now >= transport.end_of_life();
         let envelope = Arc::make_mut(&mut transport.message.envelope);
         for id in jobs.iter().flat_map(|job| &job.recipients) {
@@ -83,14 +83,15 @@ fn outcome(result: Result<(), Reply>, now: Timestamp, until: Timestamp, attempts
 
 impl Transport {
     pub(super) fn deliver(mut self, now: Timestamp) -> Work {
-        if let Some((notification, about)) = self.notification(now) {
-            return self.notify(notification, about);
+        // What is told is saved before, or a crash could leave a notification of what did not happen.
+        if let Some((notification, about)) = self.notification(now).filter(|_| !self.is_changed) {
+            return self.notify(notification, about, now);
         }
         if self.is_over() {
-            return self.remove();
+            return if self.has_judged { self.tried(now) } else { self.remove(now) };
         }
         if let Some(until) = self.message.deliver_after.filter(|until| *until > now) {
-            return Work::Wait(until);
+            return if self.is_changed { self.save(now) } else { Work::Wait(until) };
         }
         if self.returned_at().is_some_and(|at| at <= now) {
             // RFC 2852 §4.1, by-mode R: nobody gets it any more.
@@ -98,21 +99,34 @@ impl Transport {
             return self.settle(now);
         }
         self.expand_aliases(now);
+        if let Some(domain) = self.unrouted(now) {
+            return self.ask_the_way(domain, now);
+        }
+        if self.answers >= ANSWERS_PER_RECORD && self.is_changed {
+            return self.save(now);
+        }
+        if let Some(id) = self.unstored(now) {
+            return self.ask_to_store(id, now);
+        }
         let (jobs, is_anybody_unknown) = self.resolve(now);
         if !jobs.is_empty() {
             return Work::Deliver(Delivering { transport: self, jobs, results: BTreeMap::new() });
         }
-        if is_anybody_unknown {
-            // Nobody of them is to be found here; that is an attempt too, with a notification of its own.
-            self.state.attempts = self.state.attempts.saturating_add(1);
+        if is_anybody_unknown || self.has_judged {
+            // Nobody of them is to be found here, or sinks said what becomes of them; that is an attempt too, with a
+            // notification of its own.
             return self.tried(now);
         }
+        self.is_changed |= self.answers > 0;
         self.rest(now)
     }
 
     /// After an attempt: the next one is at the earliest time that a recipient waits for.
     fn tried(mut self, now: Timestamp) -> Work {
         self.is_changed = true;
+        self.has_judged = false;
+        self.left_to_us.clear();
+        self.state.attempts = self.state.attempts.saturating_add(1);
         self.state.not_before = self.next_attempt();
         if self.delay_notice_at().is_some_and(|at| at <= now) {
             let recipients = &self.message.envelope.recipients;
@@ -147,6 +161,11 @@ impl Transport {
         if let Some(until) = again {
             return Work::Wait(until);
         }
+        self.park()
+    }
+
+    /// Nothing can be done before an operator looks at a recipient.
+    pub(super) fn park(self) -> Work {
         let held = self.message.envelope.recipients.iter().find_map(|recipient| match &recipient.outcome {
             Outcome::Held { reason } => Some(format!("<{}>: {reason}", recipient.address)),
             Outcome::Pending | Outcome::Delivered { .. } | Outcome::Failed { .. } | Outcome::Deferred { .. } => None,
@@ -156,13 +175,14 @@ impl Transport {
 
     // The recipients that an alias stands for take its place, so that each has its own outcome and a retry
     // goes to those alone who do not have the message yet.
-    fn expand_aliases(&mut self, now: Timestamp) {
+    pub(super) fn expand_aliases(&mut self, now: Timestamp) {
         let policy = self.policy.clone();
-        let alias = |recipient: &Recipient| match policy.place(recipient) {
+        let envelope = self.message.envelope.clone();
+        let alias = |recipient: &Recipient| match policy.place(&envelope, recipient) {
             Place::Alias(address) => Some((recipient.clone(), address)),
             Place::Mailbox(_) | Place::Elsewhere(_) | Place::Unknown => None,
         };
-        let due = self.message.envelope.recipients.iter().filter(|recipient| is_due(recipient, now));
+        let due = envelope.recipients.iter().filter(|recipient| is_due(recipient, now));
         let aliases: Vec<_> = due.filter_map(alias).collect();
         for (alias, address) in aliases {
             let envelope = Arc::make_mut(&mut self.message.envelope);
@@ -196,7 +216,7 @@ impl Transport {
         let mut jobs: BTreeMap<&str, Job> = BTreeMap::new();
         let mut unknown_ids = Vec::new();
         for recipient in self.message.envelope.recipients.iter().filter(|recipient| is_due(recipient, now)) {
-            match policy.place(recipient) {
+            match policy.place(&self.message.envelope, recipient) {
                 Place::Mailbox(name) => {
                     let new =
                         || Job { mailbox: name.to_owned(), address: recipient.address.clone(), recipients: Vec::new() };
@@ -219,7 +239,7 @@ impl Transport {
     }
 }
 
-fn is_due(recipient: &Recipient, now: Timestamp) -> bool {
+pub(super) fn is_due(recipient: &Recipient, now: Timestamp) -> bool {
     match &recipient.outcome {
         Outcome::Pending => true,
         Outcome::Deferred { until, .. } => *until <= now,
@@ -227,7 +247,7 @@ fn is_due(recipient: &Recipient, now: Timestamp) -> bool {
     }
 }
 
-fn without_success(notify: &[String]) -> Vec<String> {
+pub(super) fn without_success(notify: &[String]) -> Vec<String> {
     let rest: Vec<_> = notify.iter().filter(|word| !word.eq_ignore_ascii_case("SUCCESS")).cloned().collect();
     // An empty list would be the default, which asks for failures.
     if rest.is_empty() { vec!["NEVER".to_owned()] } else { rest }

@@ -5,6 +5,8 @@ use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::HOPS_MAX;
+use crate::reply::Reply;
 use crate::transport::{HostPort, TlsDemand};
 
 /// A hop that a sink chose for a destination; kept with the message until the destination has it.
@@ -18,9 +20,6 @@ pub struct Hop {
     /// Name of the credentials to log in with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<String>,
-    /// Name of the source address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
 }
 
 /// What a hop leads to.
@@ -40,7 +39,7 @@ pub enum HopTarget {
 impl Hop {
     /// A hop about which nothing more is said.
     pub fn to(next: HopTarget) -> Self {
-        Self { next, tls: None, credentials: None, source: None }
+        Self { next, tls: None, credentials: None }
     }
 }
 
@@ -53,6 +52,37 @@ impl fmt::Display for Hop {
             HopTarget::Lmtp(name) => write!(f, "lmtp {name}"),
             HopTarget::Local => f.write_str("local"),
         }
+    }
+}
+
+/// How the mail of one destination goes, as the sinks at `on-route` said.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Way {
+    /// What is left of the hops, the one in use first; none where the server routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<Hop>,
+    /// What was tried and failed, newest first, with the reply or one that was made of the failure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<(String, Reply)>,
+    /// Everything failed: the sinks are asked again.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub is_spent: bool,
+}
+
+impl Way {
+    /// The hop in use failed; `own` is its name where the server had routed.
+    pub(super) fn failed(&mut self, own: &str, reply: Reply) {
+        let name = if self.hops.is_empty() { own.to_owned() } else { self.hops.remove(0).to_string() };
+        self.failures.insert(0, (name, reply));
+        self.failures.truncate(HOPS_MAX);
+        self.is_spent = self.hops.is_empty();
+    }
+
+    /// The sinks answered.
+    pub(super) fn answered(&mut self, mut hops: Vec<Hop>) {
+        hops.truncate(HOPS_MAX);
+        self.hops = hops;
+        self.is_spent = false;
     }
 }
 

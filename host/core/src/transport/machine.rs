@@ -1,15 +1,18 @@
 //! The machine that takes a stored message to its end.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::asking::Waiting;
+use super::children::{Bearing, Then};
 use super::telling::About;
-use crate::event::{EventSet, Question};
+use crate::event::{EventKind, EventSet, Question};
 use crate::limits::{
     DELAY_NOTICE_DEFAULT, QUEUE_LIFETIME_DEFAULT, QUEUE_LIFETIME_NULL_DEFAULT, RETURNED_BYTES_DEFAULT,
     STORAGE_RETRY_AFTER,
 };
-use crate::mail::{DeliverBy, Late, Message, MessageId, Outcome, Recipient};
+use crate::mail::{DeliverBy, Late, Message, MessageId, Outcome, Recipient, RecipientId};
 use crate::queue::{self, RetryPolicy};
 use crate::time::Timestamp;
 use crate::transport::{Change, Delivering, Directory, RouteTable, Signing, Stage, State};
@@ -84,6 +87,12 @@ pub enum Work {
     /// one that was committed before a crash comes again under the same id: where the spool has that id,
     /// it is the same notification and need not be written again.
     Notify(Notifying, Box<Message>, State),
+    /// A sink wants this notification not to be sent: note that, and call [`Notifying::committed`].
+    Suppress(Notifying),
+    /// Commit these new messages with their states, then call [`Bearing::born`] or [`Bearing::not_born`]. Where the
+    /// spool has one of them already, it is replaced: a run that a crash cut off made it. They set out when this
+    /// message rests, see [`crate::transport::Parent`].
+    Bear(Bearing, Vec<(Message, State)>),
     /// The storage failed: keep this machine in memory and call [`Repeat::again`] at that time. It knows of
     /// deliveries that are not written yet.
     Repeat(Repeat, Timestamp),
@@ -123,6 +132,8 @@ pub enum End {
     Deleted,
     /// An operator moved it to another queue.
     Moved,
+    /// A later message took its place.
+    Superseded,
 }
 
 /// A stored message on its way.
@@ -136,6 +147,14 @@ pub struct Transport {
     pub(super) is_changed: bool,
     /// What is to be done once everything is told that was to be told before.
     pub(super) pending: Option<(Change, u64)>,
+    /// Messages that came out of this one and are not on disk yet.
+    pub(super) children: Vec<(Message, State)>,
+    /// Answers about single recipients and destinations since the record was written.
+    pub(super) answers: u32,
+    /// Whether an answer gave a recipient an outcome in this attempt.
+    pub(super) has_judged: bool,
+    /// Recipients here whom the sinks left to the server in this attempt.
+    pub(super) left_to_us: BTreeSet<RecipientId>,
 }
 
 impl Transport {
@@ -165,7 +184,18 @@ impl Transport {
     }
 
     pub(super) fn new(policy: Arc<TransportPolicy>, message: Message, state: State, interest: EventSet) -> Self {
-        Self { policy, interest, message, state, is_changed: false, pending: None }
+        Self {
+            policy,
+            interest,
+            message,
+            state,
+            is_changed: false,
+            pending: None,
+            children: Vec::new(),
+            answers: 0,
+            has_judged: false,
+            left_to_us: BTreeSet::new(),
+        }
     }
 
     pub(super) fn go_on(self, now: Timestamp) -> Work {
@@ -173,12 +203,16 @@ impl Transport {
             // The id of a notification stands for what it tells: what is saved and not told yet comes before
             // anything is added to it.
             return match self.notification(now).filter(|_| self.state.stage == Stage::Delivery) {
-                Some((notification, about)) => self.notify(notification, about),
+                Some((notification, about)) => self.notify(notification, about, now),
                 None => self.apply(now),
             };
         }
         match &self.state.stage {
-            Stage::Submission => self.submit(now),
+            Stage::Submission => self.judge(EventKind::OnSubmission, now),
+            Stage::PreCategorize => self.judge(EventKind::OnPreCategorize, now),
+            Stage::Categorize => self.resolve_all(now),
+            Stage::PostCategorize => self.judge(EventKind::OnPostCategorize, now),
+            Stage::Route => self.route_all(now),
             Stage::Delivery => self.deliver(now),
             Stage::Discarded => Work::Remove(Box::new(self.message), End::Discarded),
             Stage::Held { reason, .. } | Stage::Bad { reason } => Work::Park(reason.clone()),
@@ -186,6 +220,12 @@ impl Transport {
     }
 
     pub(super) fn save(self, now: Timestamp) -> Work {
+        self.finish(Then::Save, now)
+    }
+
+    pub(super) fn write(mut self, now: Timestamp) -> Work {
+        // From here on it stands for itself.
+        self.state.parent = None;
         let (message, state) = (Box::new(self.message.clone()), self.state.clone());
         Work::Save(Saving { transport: self, asked: now }, message, state)
     }
@@ -194,14 +234,14 @@ impl Transport {
     pub(super) fn settle(self, now: Timestamp) -> Work {
         // Nothing is left to do but forget it, so the outcomes need not be written first: a crash before the
         // removal delivers again, exactly as a crash before the writing would.
-        if self.is_over() && self.to_tell().is_empty() { self.remove() } else { self.save(now) }
+        if self.is_over() && self.to_tell().is_empty() { self.remove(now) } else { self.save(now) }
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.message.envelope.recipients.iter().all(|recipient| recipient.outcome.is_final())
     }
 
-    pub(super) fn remove(self) -> Work {
+    pub(super) fn remove(self, now: Timestamp) -> Work {
         let recipients = &self.message.envelope.recipients;
         let is_failed = |recipient: &Recipient| matches!(recipient.outcome, Outcome::Failed { .. });
         let end = if recipients.is_empty() {
@@ -211,7 +251,7 @@ impl Transport {
         } else {
             End::Delivered
         };
-        Work::Remove(Box::new(self.message), end)
+        self.finish(Then::Remove(end), now)
     }
 
     /// When its recipients were due first.
@@ -223,17 +263,14 @@ impl Transport {
     pub(super) fn end_of_life(&self) -> Timestamp {
         // Whoever asked for a later delivery gets the whole lifetime after it.
         let since = self.since();
-        let end = since.plus(if self.has_sender() { self.policy.lifetime } else { self.policy.lifetime_null });
+        let usual = if self.has_sender() { self.policy.lifetime } else { self.policy.lifetime_null };
+        let end = self.message.expiry.map_or_else(|| since.plus(usual), |expiry| expiry.give_up);
         self.returned_at().map_or(end, |at| at.min(end))
     }
 
     /// When it goes back because its sender has no use for it any more (RFC 2852 §4.1, by-mode R).
     pub(super) fn returned_at(&self) -> Option<Timestamp> {
         DeliverBy::of(&self.message).filter(|(by, _)| by.late == Late::Return).map(|(_, deadline)| deadline)
-    }
-
-    pub(super) fn notify(self, notification: Message, about: About) -> Work {
-        Work::Notify(Notifying { transport: self, about }, Box::new(notification), State::default())
     }
 
     // The same for every repetition after a crash, another one for every attempt. Long ids, which only a
@@ -247,12 +284,6 @@ impl Transport {
     }
 }
 
-/// The machine while the sinks of a question are asked.
-#[derive(Debug)]
-pub struct Waiting {
-    pub(super) transport: Transport,
-}
-
 /// The machine while its state is written.
 #[derive(Debug)]
 pub struct Saving {
@@ -264,12 +295,13 @@ impl Saving {
     /// The record is on disk.
     pub fn saved(mut self, now: Timestamp) -> Work {
         self.transport.is_changed = false;
+        self.transport.answers = 0;
         self.transport.go_on(now.max(self.asked))
     }
 
     /// The record could not be written.
     pub fn not_saved(self, now: Timestamp) -> Work {
-        Work::Repeat(Repeat { transport: self.transport, is_saved: false }, now.plus(STORAGE_RETRY_AFTER))
+        Work::Repeat(Repeat::finish(self.transport, Then::Save), now.plus(STORAGE_RETRY_AFTER))
     }
 }
 
@@ -281,6 +313,10 @@ pub struct Notifying {
 }
 
 impl Notifying {
+    pub(super) fn of(transport: Transport, about: About) -> Self {
+        Self { transport, about }
+    }
+
     /// The recipients that the notification is about; those of them who still wait are late.
     pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
         let envelope = &self.transport.message.envelope;
@@ -295,7 +331,7 @@ impl Notifying {
 
     /// The notification could not be written.
     pub fn not_committed(self, now: Timestamp) -> Work {
-        Work::Repeat(Repeat { transport: self.transport, is_saved: true }, now.plus(STORAGE_RETRY_AFTER))
+        Work::Repeat(Repeat { transport: self.transport, then: None }, now.plus(STORAGE_RETRY_AFTER))
     }
 }
 
@@ -303,13 +339,21 @@ impl Notifying {
 #[derive(Debug)]
 pub struct Repeat {
     transport: Transport,
-    is_saved: bool,
+    /// What could not be written; `None` where the machine itself comes to it again.
+    then: Option<Then>,
 }
 
 impl Repeat {
+    pub(super) fn finish(transport: Transport, then: Then) -> Self {
+        Self { transport, then: Some(then) }
+    }
+
     /// Asks again for what could not be written.
     pub fn again(self, now: Timestamp) -> Work {
-        if self.is_saved { self.transport.go_on(now) } else { self.transport.save(now) }
+        match self.then {
+            Some(then) => self.transport.finish(then, now),
+            None => self.transport.go_on(now),
+        }
     }
 
     /// Whose machine it is.

@@ -4,28 +4,35 @@
 //! Nothing that it knows is lost with it: drop it anywhere, load the message again, start it again, and it
 //! goes on from what was saved last.
 
+mod asking;
 pub mod change;
+mod children;
 pub mod delivery;
 pub mod directory;
 pub mod hop;
+mod local;
 pub mod machine;
 mod remote;
+mod resolution;
 pub mod route;
+mod routing;
 pub mod sign;
 pub mod stage;
 mod submission;
 mod telling;
 
+pub use asking::Waiting;
 pub use change::{Attempt, Change, Relayed, Whom};
+pub use children::Bearing;
 pub use delivery::{Delivering, Job};
 pub use directory::{Directory, DirectoryError, Lookup, Tables};
-pub use hop::{Hop, HopTarget, HostAddress};
-pub use machine::{End, Notifying, Repeat, Saving, Transport, TransportPolicy, Waiting, Work, about};
+pub use hop::{Hop, HopTarget, HostAddress, Way};
+pub use machine::{End, Notifying, Repeat, Saving, Transport, TransportPolicy, Work, about};
 pub use route::{
     Destination, DestinationLimits, DomainPattern, HostPort, NextHop, Protocol, Route, RouteTable, TlsDemand,
 };
 pub use sign::Signing;
-pub use stage::{Stage, State};
+pub use stage::{Parent, Stage, State};
 pub use submission::is_expired;
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::machine::{Transport, TransportPolicy};
+use super::routing::way_of;
 use crate::addr::Address;
 use crate::limits::EXPIRY_GRACE;
-use crate::mail::{Envelope, Message, Outcome, Recipient, RecipientId};
+use crate::mail::{Envelope, Message, Outcome, Recipient, RecipientId, Resolution};
 use crate::queue::Job;
 use crate::time::Timestamp;
-use crate::transport::{Destination, Lookup, Route};
+use crate::transport::{Destination, Hop, HopTarget, Lookup, Route};
 
 /// Where a recipient is.
 #[derive(Debug)]
@@ -24,15 +25,36 @@ pub(super) enum Place<'a> {
     Unknown,
 }
 
+impl Place<'_> {
+    fn elsewhere(self) -> Option<Arc<Route>> {
+        match self {
+            Self::Elsewhere(route) => Some(route),
+            Self::Mailbox(_) | Self::Alias(_) | Self::Unknown => None,
+        }
+    }
+}
+
 impl TransportPolicy {
-    pub(super) fn place(&self, recipient: &Recipient) -> Place<'_> {
+    pub(super) fn place(&self, envelope: &Envelope, recipient: &Recipient) -> Place<'_> {
         let here = |address: &Address| match self.directory.lookup(address) {
             Lookup::Mailbox(name) => Some(Place::Mailbox(name)),
+            // A sink says that it stands for nobody else.
+            Lookup::Alias(_) if recipient.resolution == Resolution::Final => Some(Place::Unknown),
             Lookup::Alias(_) => Some(Place::Alias(address.clone())),
             Lookup::Unknown => Some(Place::Unknown),
             Lookup::NotLocal => None,
         };
         let address = &recipient.address;
+        match way_of(envelope, recipient).and_then(|way| way.hops.first()) {
+            Some(Hop { next: HopTarget::Local, .. }) => return here(address).unwrap_or(Place::Unknown),
+            // A server that the configuration no longer names is passed over.
+            Some(hop) => {
+                if let Some(route) = self.routes.of_hop(hop) {
+                    return Place::Elsewhere(route);
+                }
+            }
+            None => {}
+        }
         match &recipient.route_domain {
             Some(way) if !self.directory.is_local_domain(way) => Place::Elsewhere(self.routes.by_way_of(way)),
             // A local domain to route by means the mailbox of that name there.
@@ -59,7 +81,7 @@ impl TransportPolicy {
         envelope: &'a Envelope,
         destination: &'a Destination,
     ) -> impl Iterator<Item = &'a Recipient> {
-        let is_there = |recipient: &&Recipient| matches!(self.place(recipient), Place::Elsewhere(route) if route.destination == *destination);
+        let is_there = |recipient: &&Recipient| matches!(self.place(envelope, recipient), Place::Elsewhere(route) if route.destination == *destination);
         envelope.recipients.iter().filter(|recipient| is_open(recipient)).filter(is_there)
     }
 }
@@ -84,7 +106,8 @@ impl Transport {
                     self.since()
                 }
             };
-            let Place::Elsewhere(route) = self.policy.place(recipient) else {
+            let place = self.policy.place(&self.message.envelope, recipient);
+            let Some(route) = place.elsewhere().filter(|_| !self.needs_a_way(recipient)) else {
                 again = Some(again.map_or(due, |before| before.min(due)));
                 continue;
             };

@@ -2,11 +2,16 @@
 
 use core::borrow::Borrow;
 use core::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{CONNECTIONS_PER_DESTINATION, SMTP_PORT};
+use crate::transport::{Hop, HopTarget};
+
+/// How the destination of an LMTP server with a name begins; no domain has a colon.
+const LMTP_PREFIX: &str = "lmtp:";
 
 /// What mail is queued for: a domain, or the next hop that a route names. All jobs of one destination share
 /// its connections, its throttle and its fate.
@@ -24,6 +29,40 @@ impl Destination {
     /// The destination of a next hop.
     pub fn hop(hop: &HostPort) -> Self {
         Self(format!("[{}]:{}", hop.host.to_ascii_lowercase(), hop.port).into())
+    }
+
+    /// The destination of a hop that a sink chose. What the sink demands is part of it, so that no connection to the
+    /// same server that promises less is shared with it.
+    pub fn of_hop(hop: &Hop) -> Self {
+        let plain = match &hop.next {
+            HopTarget::Mx(domain) => domain.to_ascii_lowercase(),
+            HopTarget::Host(host) => Self::hop(host).0.to_string(),
+            HopTarget::Lmtp(name) => format!("{LMTP_PREFIX}{name}"),
+            HopTarget::Local => String::new(),
+        };
+        let tls = hop.tls.map(|tls| format!("?tls={}", tls.word())).unwrap_or_default();
+        let login = hop.credentials.as_ref().map(|name| format!("?login={name}")).unwrap_or_default();
+        Self(format!("{plain}{tls}{login}").into())
+    }
+
+    // The hop that the text stands for; `None` where a sink had no hand in it.
+    fn chosen(&self) -> Option<Hop> {
+        let mut parts = self.0.split('?');
+        let plain = parts.next().unwrap_or_default();
+        let next = match (plain.strip_prefix(LMTP_PREFIX), HostPort::parse(plain)) {
+            (Some(name), _) => HopTarget::Lmtp(name.to_owned()),
+            (None, Some(host)) => HopTarget::Host(host),
+            (None, None) => HopTarget::Mx(plain.to_owned()),
+        };
+        let mut hop = Hop::to(next);
+        for part in parts {
+            match part.split_once('=') {
+                Some(("tls", word)) => hop.tls = TlsDemand::parse(word),
+                Some(("login", name)) => hop.credentials = Some(name.to_owned()),
+                Some(_) | None => return None,
+            }
+        }
+        (self.0.contains('?') || matches!(hop.next, HopTarget::Lmtp(_))).then_some(hop)
     }
 
     /// The text, for people, logs and filters.
@@ -110,6 +149,25 @@ pub enum TlsDemand {
     Verified,
 }
 
+impl TlsDemand {
+    /// Every demand, the least first.
+    pub const ALL: [Self; 4] = [Self::Never, Self::Opportunistic, Self::Required, Self::Verified];
+
+    /// The word of the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Opportunistic => "opportunistic",
+            Self::Required => "required",
+            Self::Verified => "verified",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|demand| demand.word() == word)
+    }
+}
+
 /// How hard a destination may be used.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DestinationLimits {
@@ -175,11 +233,13 @@ impl Route {
 pub struct RouteTable {
     rules: Vec<(Vec<DomainPattern>, Arc<Route>)>,
     usual: Arc<Route>,
+    /// Servers that the configuration gives names, for sinks that route.
+    named: BTreeMap<String, Arc<Route>>,
 }
 
 impl Default for RouteTable {
     fn default() -> Self {
-        Self { rules: Vec::new(), usual: Arc::new(Route::mx("")) }
+        Self { rules: Vec::new(), usual: Arc::new(Route::mx("")), named: BTreeMap::new() }
     }
 }
 
@@ -263,6 +323,16 @@ impl RouteTable {
         Self { usual: Arc::new(usual), ..self }
     }
 
+    /// The same table with servers that sinks can name.
+    pub fn with_named(self, named: BTreeMap<String, Arc<Route>>) -> Self {
+        Self { named, ..self }
+    }
+
+    /// The server that the configuration gives that name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Route>> {
+        self.named.get(name)
+    }
+
     /// The rules in their order.
     pub fn rules(&self) -> &[(Vec<DomainPattern>, Arc<Route>)] {
         &self.rules
@@ -282,7 +352,11 @@ impl RouteTable {
     /// The route of a destination that was queued for: that of the rule which leads there, else of the domain
     /// or next hop that its text names.
     pub fn of(&self, destination: &Destination) -> Arc<Route> {
-        let text = destination.as_str();
+        if let Some(route) = destination.chosen().and_then(|hop| self.of_hop(&hop)) {
+            return route;
+        }
+        // Of what a sink chose and nobody knows any more, the server is left.
+        let text = destination.as_str().split('?').next().unwrap_or_default();
         let rule = self.rules.iter().find(|(_, route)| route.destination == *destination && !text.is_empty());
         match (rule, HostPort::parse(text)) {
             (Some((_, route)), _) => route.clone(),
@@ -297,6 +371,28 @@ impl RouteTable {
                 if route.destination == *destination { route } else { Arc::new(self.usual.towards(text)) }
             }
         }
+    }
+
+    /// The route of a hop that a sink chose; `None` for mailboxes here and for a name that the configuration does not
+    /// have. What the operator demands of TLS there is raised by the sink and never lowered.
+    pub fn of_hop(&self, hop: &Hop) -> Option<Arc<Route>> {
+        let base = match &hop.next {
+            HopTarget::Mx(domain) => Arc::new(self.route(domain).towards(domain)),
+            HopTarget::Host(host) => self.of(&Destination::hop(host)),
+            HopTarget::Lmtp(name) => self.named(name)?.clone(),
+            HopTarget::Local => return None,
+        };
+        if *hop == Hop::to(hop.next.clone()) && base.destination == Destination::of_hop(hop) {
+            return Some(base);
+        }
+        // Who logs in shows a secret, and shows it to nobody who is not proved to be the server.
+        let least = if hop.credentials.is_some() { TlsDemand::Verified } else { TlsDemand::Never };
+        Some(Arc::new(Route {
+            destination: Destination::of_hop(hop),
+            tls: hop.tls.map_or(base.tls, |tls| tls.max(base.tls)).max(least),
+            credentials: hop.credentials.clone().or_else(|| base.credentials.clone()),
+            ..Route::clone(&base)
+        }))
     }
 
     /// The route of a recipient that was sent another way: to a domain, or to `[host]:port`.

@@ -1,8 +1,11 @@
 //! How far a stored message has come; written with it, so a restart goes on from there.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::mail::RecipientId;
+use crate::event::EventKind;
+use crate::mail::{MessageId, RecipientId};
 use crate::time::Timestamp;
 
 /// The next thing that happens to a stored message.
@@ -12,6 +15,14 @@ pub enum Stage {
     /// The sinks at `on-submission` are asked.
     #[default]
     Submission,
+    /// The sinks at `on-pre-categorize` are asked.
+    PreCategorize,
+    /// The sinks at `on-categorize` are asked about each recipient, then the tables of the server.
+    Categorize,
+    /// The sinks at `on-post-categorize` are asked.
+    PostCategorize,
+    /// The sinks at `on-route` are asked about each destination.
+    Route,
     /// Its recipients are delivered to.
     Delivery,
     /// It waits until an operator releases it; release goes on with `then`.
@@ -34,9 +45,92 @@ impl Stage {
     /// Whether a message at this stage may leave. One that nobody listened to the submission of is written as it came.
     pub fn is_under_way(&self) -> bool {
         match self {
-            Self::Submission | Self::Delivery => true,
+            Self::Submission
+            | Self::PreCategorize
+            | Self::Categorize
+            | Self::PostCategorize
+            | Self::Route
+            | Self::Delivery => true,
             Self::Held { .. } | Self::Discarded | Self::Bad { .. } => false,
         }
+    }
+
+    /// Whether sinks are still asked about it before its delivery.
+    pub fn is_before_delivery(&self) -> bool {
+        self.is_under_way() && *self != Self::Delivery
+    }
+
+    /// The stage after this one; a message that is not under way stays where it is.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        match self {
+            Self::Submission => Self::PreCategorize,
+            Self::PreCategorize => Self::Categorize,
+            Self::Categorize => Self::PostCategorize,
+            Self::PostCategorize => Self::Route,
+            Self::Route | Self::Delivery => Self::Delivery,
+            Self::Held { .. } | Self::Discarded | Self::Bad { .. } => self.clone(),
+        }
+    }
+
+    /// The event about the whole message that belongs to the stage.
+    pub fn event(&self) -> Option<EventKind> {
+        match self {
+            Self::Submission => Some(EventKind::OnSubmission),
+            Self::PreCategorize => Some(EventKind::OnPreCategorize),
+            Self::PostCategorize => Some(EventKind::OnPostCategorize),
+            Self::Categorize | Self::Route | Self::Delivery => None,
+            Self::Held { .. } | Self::Discarded | Self::Bad { .. } => None,
+        }
+    }
+
+    /// Why it goes nowhere.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Held { reason, .. } | Self::Bad { reason } => Some(reason),
+            Self::Submission
+            | Self::PreCategorize
+            | Self::Categorize
+            | Self::PostCategorize
+            | Self::Route
+            | Self::Delivery
+            | Self::Discarded => None,
+        }
+    }
+
+    /// The word that logs and the command line use.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Submission => "submission",
+            Self::PreCategorize => "pre-categorize",
+            Self::Categorize => "categorize",
+            Self::PostCategorize => "post-categorize",
+            Self::Route => "route",
+            Self::Delivery => "delivery",
+            Self::Held { .. } => "held",
+            Self::Discarded => "discarded",
+            Self::Bad { .. } => "bad",
+        }
+    }
+}
+
+/// The message that another one came out of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Which.
+    pub id: MessageId,
+    /// Which of its batches of children it is in.
+    pub batch: u32,
+}
+
+impl Parent {
+    /// Whether the child may set out, by what is saved of its parent; `None` where the parent is gone, which it is
+    /// only after its children were let go.
+    ///
+    /// A child of a batch that its parent does not know of was made by a run that a crash cut off: the parent comes to
+    /// the same point again and makes it again, or does not.
+    pub fn lets_go(&self, parent: Option<&State>) -> bool {
+        parent.is_none_or(|state| state.batches >= self.batch)
     }
 }
 
@@ -67,11 +161,39 @@ pub struct State {
     /// Its header block has the signatures of this server.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub is_signed: bool,
+    /// The message that it came out of, until it is saved for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// Batches of messages that came out of it and were let go.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub batches: u32,
+    /// The bindings that are asked at this stage, where it came out of a chain that others had gone through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Vec<String>>,
+    /// How often an operator sent it through its sinks again.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub rounds: u32,
+    /// Addresses that sinks put others in the place of, while the recipients are resolved.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub expanded: BTreeSet<String>,
+}
+
+fn is_none_yet(number: &u32) -> bool {
+    *number == 0
 }
 
 impl State {
     /// The state of a message that is held as it is accepted: on release it goes its whole way.
     pub fn held(reason: String) -> Self {
         Self { stage: Stage::Held { reason, then: Box::new(Stage::Submission) }, ..Self::default() }
+    }
+
+    /// Goes to that stage; what belongs to the one before is forgotten.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.raised = 0;
+        self.not_before = None;
+        self.rest = None;
+        self.expanded.clear();
     }
 }

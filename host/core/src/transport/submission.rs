@@ -1,34 +1,59 @@
-//! The stage of on-submission: the sinks see the message before anything else happens to it.
+//! The stages at which sinks see the whole message: on-submission, on-pre-categorize and on-post-categorize.
 
 use std::sync::Arc;
 
-use super::machine::{End, Transport, Waiting, Work};
-use crate::event::{Decision, EventKind, FailureKind, Later, Occasion, Overlay, Question, Verdict, beyond_the_session};
+use super::asking::Concern;
+use super::children::Then;
+use super::machine::{End, Transport, Work};
+use crate::event::{Decision, EventKind, FailureKind, Later, Occasion, Verdict, beyond_the_session};
 use crate::limits::{SINK_DEFER_MIN, SINK_FAILURES_BEFORE_HOLD};
 use crate::mail::{Message, Outcome};
 use crate::reply::Reply;
 use crate::time::Timestamp;
-use crate::transport::{Stage, State};
+use crate::transport::Stage;
 
 impl Transport {
-    pub(super) fn submit(mut self, now: Timestamp) -> Work {
+    pub(super) fn judge(self, event: EventKind, now: Timestamp) -> Work {
         if let Some(until) = self.state.not_before.filter(|until| *until > now) {
             return Work::Wait(until);
         }
-        if !self.interest.has(EventKind::OnSubmission) {
-            // The stage is not written for its own sake: a restart comes to the same point.
-            self.state = State { stage: Stage::Delivery, ..State::default() };
-            return self.go_on(now);
+        // The stage is not written for its own sake: a restart comes to the same point.
+        let is_for_nobody = self.state.rest.as_ref().is_some_and(Vec::is_empty);
+        if !self.interest.has(event) || is_for_nobody || (self.is_over() && event != EventKind::OnSubmission) {
+            return self.advance(now);
         }
-        let event = EventKind::OnSubmission;
-        let occasion = Occasion {
-            raised: self.state.raised,
-            idempotency_key: format!("{}/{event}", self.message.id),
-            ..Occasion::of(event, now)
-        };
-        let overlay = Overlay { message: Some(self.message.clone()), ..Overlay::default() };
-        let question = Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None };
-        Work::Ask(Waiting { transport: self }, Box::new(question))
+        let occasion = Occasion { raised: self.state.raised, ..self.occasion(event, "", now) };
+        let message = self.message.clone();
+        self.ask(Concern::Message, occasion, message)
+    }
+
+    /// Goes to the next stage at which anybody is asked.
+    pub(super) fn advance(mut self, now: Timestamp) -> Work {
+        let stage = self.next_heard();
+        self.state.enter(stage);
+        self.has_judged = false;
+        // Who was asked is not asked again after a restart, whatever the answer was.
+        self.is_changed |= self.answers > 0;
+        if self.is_changed { self.save(now) } else { self.go_on(now) }
+    }
+
+    fn next_heard(&self) -> Stage {
+        let mut stage = self.state.stage.next();
+        while stage.is_before_delivery() && !self.is_heard(&stage) {
+            stage = stage.next();
+        }
+        stage
+    }
+
+    fn is_heard(&self, stage: &Stage) -> bool {
+        match stage {
+            // Whoever looks at what the recipients have become needs them to be known.
+            Stage::Categorize => {
+                self.interest.has(EventKind::OnCategorize) || self.interest.has(EventKind::OnPostCategorize)
+            }
+            Stage::Route => self.interest.has(EventKind::OnRoute),
+            stage => stage.event().is_none_or(|event| self.interest.has(event)),
+        }
     }
 
     // The edits of the chain and the new stage go into one record, so that a crash leaves both or neither.
@@ -36,7 +61,8 @@ impl Transport {
         if let Some(edited) = edited {
             self.message = edited;
         }
-        self.state = State { stage, ..State::default() };
+        self.state.enter(stage);
+        self.is_changed = true;
         self.save(now)
     }
 
@@ -48,7 +74,8 @@ impl Transport {
                 recipient.outcome = Outcome::failed(reply.clone());
             }
         }
-        self.state = State { stage: Stage::Delivery, ..State::default() };
+        self.state.enter(Stage::Delivery);
+        self.is_changed = true;
         self.settle(now)
     }
 
@@ -64,34 +91,42 @@ impl Transport {
 
     // Held because a sink failed: on release the sinks are asked again, all of them and about the message as
     // it came, because nobody has judged it yet.
-    fn hold_for_failure(self, reason: String, now: Timestamp) -> Work {
-        self.accept(None, Stage::Held { reason, then: Box::new(Stage::Submission) }, now)
+    fn hold_for_failure(mut self, reason: String, now: Timestamp) -> Work {
+        let (then, rest) = (Box::new(self.state.stage.clone()), self.state.rest.take());
+        self.state.enter(Stage::Held { reason, then });
+        self.state.rest = rest;
+        self.save(now)
     }
-}
 
-impl Waiting {
-    /// Takes what the chain decided.
-    pub fn decided(self, decision: Decision, now: Timestamp) -> Work {
+    /// Takes what a chain decided about the whole message.
+    pub(super) fn judged(mut self, mut decision: Decision, now: Timestamp) -> Work {
+        if !decision.is_heard && decision.verdict == Verdict::Next {
+            return self.advance(now);
+        }
         let failure = failure_behind(&decision);
-        let transport = self.transport;
+        self.take_children(&mut decision.overlay);
         let edited = decision.overlay.message;
-        let raised = transport.state.raised.saturating_add(1);
+        let raised = self.state.raised.saturating_add(1);
         match decision.verdict {
-            Verdict::Next | Verdict::SkipRemaining => transport.accept(edited, Stage::Delivery, now),
-            Verdict::Refuse(reply) => transport.refuse(&reply, now),
+            Verdict::Next | Verdict::SkipRemaining => {
+                let next = self.next_heard();
+                self.accept(edited, next, now)
+            }
+            Verdict::Refuse(reply) => self.refuse(&reply, now),
             // Whatever makes a sink fail again and again is not tried for ever: it would fill the queue and
             // the processor. Only a failure that is the message's doing counts.
             Verdict::Defer(_) if raised >= SINK_FAILURES_BEFORE_HOLD && failure.is_some_and(is_of_the_message) => {
                 let by = decision.by.unwrap_or_default();
-                transport.hold_for_failure(format!("sink of binding {by} failed {raised} times"), now)
+                self.hold_for_failure(format!("sink of binding {by} failed {raised} times"), now)
             }
-            Verdict::Defer(later) => transport.defer(&later, now),
-            Verdict::Discard => Work::Remove(Box::new(transport.message), End::Discarded),
-            Verdict::Hold(reason) if failure.is_some() => transport.hold_for_failure(reason, now),
+            Verdict::Defer(later) => self.defer(&later, now),
+            Verdict::Discard => self.finish(Then::Remove(End::Discarded), now),
+            Verdict::Hold(reason) if failure.is_some() => self.hold_for_failure(reason, now),
             Verdict::Hold(reason) => {
-                transport.accept(edited, Stage::Held { reason, then: Box::new(Stage::Delivery) }, now)
+                let then = Box::new(self.next_heard());
+                self.accept(edited, Stage::Held { reason, then }, now)
             }
-            Verdict::BadMail(reason) => transport.accept(edited, Stage::Bad { reason }, now),
+            Verdict::BadMail(reason) => self.accept(edited, Stage::Bad { reason }, now),
             // The chain turns these into failures of the sink (EventKind::allows). Should one come through
             // all the same, nothing is lost while a person looks at it.
             verdict @ (Verdict::Accept
@@ -101,7 +136,8 @@ impl Waiting {
             | Verdict::AwaitOctets(..)
             | Verdict::WaiveUpTo(_)
             | beyond_the_session!()) => {
-                transport.hold_for_failure(format!("{} is no verdict at on-submission", verdict.word()), now)
+                let stage = self.state.stage.word();
+                self.hold_for_failure(format!("{} is no verdict at the stage {stage}", verdict.word()), now)
             }
         }
     }
@@ -132,13 +168,13 @@ pub(super) fn expired(last: &Reply) -> Reply {
     Reply::with(550, 4, 7, format!("{EXPIRED}, the last answer was: {last}"))
 }
 
-fn failure_behind(decision: &Decision) -> Option<FailureKind> {
+pub(super) fn failure_behind(decision: &Decision) -> Option<FailureKind> {
     let by = decision.by.as_ref()?;
     decision.failures.iter().find(|(binding, _)| binding == by).map(|(_, failure)| failure.kind)
 }
 
 // A full server, a fault of the host and a component that does not load fail every message alike.
-fn is_of_the_message(kind: FailureKind) -> bool {
+pub(super) fn is_of_the_message(kind: FailureKind) -> bool {
     match kind {
         FailureKind::Busy | FailureKind::Host | FailureKind::Load => false,
         FailureKind::Fuel

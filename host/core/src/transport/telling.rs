@@ -87,7 +87,8 @@ impl Transport {
         // RFC 2852 §4.1, by-mode N: at the time that the sender named, and at no other.
         let named = DeliverBy::of(&self.message).filter(|(by, _)| by.late == Late::Notify);
         let usual = || self.policy.delay_notice.map(|after| self.since().plus(after));
-        named.map(|(_, deadline)| deadline).or_else(usual)
+        let by_sink = self.message.expiry.map(|expiry| expiry.notify_delay);
+        named.map(|(_, deadline)| deadline).or(by_sink).or_else(usual)
     }
 }
 

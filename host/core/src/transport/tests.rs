@@ -80,7 +80,7 @@ fn decide(message: Message, state: State, verdict: Verdict, failure: Option<Fail
         fuel: 0,
     });
     let failures = failure.map(|failure| ("scanner".to_owned(), failure)).into_iter().collect();
-    waiting.decided(Decision { verdict, by: Some("scanner".into()), overlay, failures }, now)
+    waiting.decided(Decision { verdict, by: Some("scanner".into()), overlay, failures, is_heard: true }, now)
 }
 
 fn saved(work: Work) -> (Saving, Message, State) {

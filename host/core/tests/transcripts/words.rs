@@ -64,7 +64,7 @@ pub(crate) fn secured() -> Secured {
 }
 
 pub(crate) fn decision(verdict: Verdict, overlay: Overlay) -> Decision {
-    Decision { verdict, by: Some("a".into()), overlay, failures: Vec::new() }
+    Decision { verdict, by: Some("a".into()), overlay, failures: Vec::new(), is_heard: true }
 }
 
 pub(crate) fn asked(question: &Question) -> String {

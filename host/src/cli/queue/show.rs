@@ -77,13 +77,8 @@ fn show_text(shown: &Shown, now: Timestamp) -> String {
 }
 
 fn stage(state: &State, now: Timestamp) -> String {
-    let stage = match &state.stage {
-        Stage::Submission => "submission".to_owned(),
-        Stage::Delivery => "delivery".to_owned(),
-        Stage::Discarded => "discarded".to_owned(),
-        Stage::Held { reason, .. } => format!("held: {reason}"),
-        Stage::Bad { reason } => format!("bad: {reason}"),
-    };
+    let word = state.stage.word();
+    let stage = state.stage.reason().map_or_else(|| word.to_owned(), |reason| format!("{word}: {reason}"));
     state
         .not_before
         .filter(|at| *at > now)

@@ -90,7 +90,7 @@ impl SceneArgs {
         };
         let size = self.size_at(event);
         let overlay = Overlay { message, command: command.map(Arc::new), size, ..Overlay::default() };
-        Ok(Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None })
+        Ok(Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None, rest: None })
     }
 
     /// The same at that listener, unless the operator named one.

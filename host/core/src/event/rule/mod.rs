@@ -9,6 +9,7 @@ mod matching;
 mod parse;
 
 use core::net::IpAddr;
+use std::borrow::Cow;
 
 use thiserror::Error;
 
@@ -30,7 +31,7 @@ pub struct Facts<'a> {
     /// Reverse path; the empty string is the null sender.
     pub sender: Option<String>,
     /// Recipients.
-    pub recipients: &'a [Recipient],
+    pub recipients: Cow<'a, [Recipient]>,
     /// Recipient that a RCPT command names, before it is on the list.
     pub rcpt_argument: Option<&'a str>,
     /// The client's address.

@@ -118,7 +118,7 @@ fn the_null_sender_is_two_brackets_and_no_sender_is_nothing() {
 #[test]
 fn rcpt_to_selects_recipients_of_a_message() {
     let envelope = envelope();
-    let facts = Facts { recipients: &envelope.recipients, ..Facts::default() };
+    let facts = Facts { recipients: envelope.recipients.as_slice().into(), ..Facts::default() };
     assert_eq!(rule("rcpt to=*@two.example").matches(&facts), Matched::Yes(Some(vec![1, 2])));
     assert_eq!(rule("rcpt to!=*@two.example").matches(&facts), Matched::Yes(Some(vec![0])));
     assert_eq!(rule("rcpt to=*@two.example;rcpt to=c@*").matches(&facts), Matched::Yes(Some(vec![2])));
@@ -134,7 +134,11 @@ fn rcpt_to_selects_recipients_of_a_message() {
 #[test]
 fn rcpt_to_at_a_rcpt_command_looks_at_the_recipient_that_it_names() {
     let envelope = envelope();
-    let facts = Facts { recipients: &envelope.recipients, rcpt_argument: Some("d@three.example"), ..Facts::default() };
+    let facts = Facts {
+        recipients: envelope.recipients.as_slice().into(),
+        rcpt_argument: Some("d@three.example"),
+        ..Facts::default()
+    };
     let parse = |text| Rule::parse(text, EventKind::OnInboundCommand).expect("a rule");
     assert_eq!(parse("rcpt to=*@three.example").matches(&facts), Matched::Yes(None));
     assert_eq!(

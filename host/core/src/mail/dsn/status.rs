@@ -70,7 +70,9 @@ fn last_attempt(recipient: &Recipient) -> (Option<&str>, Option<Timestamp>) {
             (last.as_ref().and_then(|last| last.host.as_deref()), of(last))
         }
         Outcome::Delivered { at, to: Handover::Relayed { host, .. } } => (host.as_deref(), Some(*at)),
-        Outcome::Delivered { at, to: Handover::Mailbox | Handover::Expanded } => (None, Some(*at)),
+        Outcome::Delivered { at, to: Handover::Mailbox | Handover::Expanded | Handover::Sink { .. } } => {
+            (None, Some(*at))
+        }
         Outcome::Pending | Outcome::Held { .. } => (None, None),
     }
 }

@@ -58,12 +58,12 @@ impl Standing {
     /// Where a message stands.
     pub fn of(envelope: &Envelope, state: &State) -> Self {
         match &state.stage {
-            Stage::Submission if state.raised > 0 => Self::Deferred,
-            Stage::Submission => Self::Submission,
+            Stage::Submission | Stage::PreCategorize | Stage::PostCategorize if state.raised > 0 => Self::Deferred,
+            Stage::Submission | Stage::PreCategorize | Stage::PostCategorize => Self::Submission,
             Stage::Held { .. } => Self::Held,
             Stage::Bad { .. } => Self::Bad,
             Stage::Discarded => Self::Ended,
-            Stage::Delivery => {
+            Stage::Categorize | Stage::Route | Stage::Delivery => {
                 let has = |word| envelope.recipients.iter().any(|recipient| recipient.outcome.word() == word);
                 if has("pending") {
                     Self::Ready
@@ -168,10 +168,7 @@ impl Row {
     pub fn of_parts(id: &MessageId, arrival: &Arrival, envelope: &Envelope, state: &State, size: u64) -> Self {
         let (sender_local, sender_domain) =
             envelope.sender.as_ref().map_or_else(Default::default, |sender| parts(sender.local(), sender.domain()));
-        let reason = match &state.stage {
-            Stage::Held { reason, .. } | Stage::Bad { reason } => Some(reason.clone()),
-            Stage::Submission | Stage::Delivery | Stage::Discarded => None,
-        };
+        let reason = state.stage.reason().map(str::to_owned);
         Self {
             id: id.clone(),
             sender_local,

@@ -1,0 +1,80 @@
+//! What sinks do for recipients here and for those who are told of them: on-local-delivery and on-notification.
+
+use super::asking::{Concern, meaningless};
+use super::delivery::is_due;
+use super::machine::{Notifying, Transport, Work};
+use super::remote::Place;
+use super::telling::About;
+use crate::event::{Decision, EventKind, Occasion, Verdict};
+use crate::mail::{Handover, Message, Outcome, Recipient, RecipientId};
+use crate::time::Timestamp;
+use crate::transport::State;
+
+impl Transport {
+    /// The first recipient here that is due and whose sinks are still to be asked before this attempt.
+    pub(super) fn unstored(&self, now: Timestamp) -> Option<RecipientId> {
+        if !self.interest.has(EventKind::OnLocalDelivery) {
+            return None;
+        }
+        let envelope = &self.message.envelope;
+        // One whom the tables do not know may be known to a sink with a store of its own.
+        let is_here = |recipient: &&Recipient| !matches!(self.policy.place(envelope, recipient), Place::Elsewhere(_));
+        let due = envelope.recipients.iter().filter(|recipient| is_due(recipient, now));
+        due.filter(|recipient| !self.left_to_us.contains(&recipient.id)).find(is_here).map(|recipient| recipient.id)
+    }
+
+    pub(super) fn ask_to_store(self, id: RecipientId, now: Timestamp) -> Work {
+        let raised = self.message.envelope.recipient(id).map(|recipient| recipient.outcome.attempts());
+        let occasion = Occasion {
+            recipient: Some(id),
+            raised: raised.unwrap_or_default(),
+            ..self.occasion(EventKind::OnLocalDelivery, &id.to_string(), now)
+        };
+        let message = self.message.clone();
+        self.ask(Concern::Local(id), occasion, message)
+    }
+
+    pub(super) fn stored(mut self, id: RecipientId, mut decision: Decision, now: Timestamp) -> Work {
+        self.take_effects(Some(id), &mut decision);
+        let Some(recipient) = self.message.envelope.recipient(id).cloned() else { return self.go_on(now) };
+        match &decision.verdict {
+            Verdict::Next | Verdict::SkipRemaining => drop(self.left_to_us.insert(id)),
+            Verdict::Delivered => {
+                let binding = decision.by.clone().unwrap_or_default();
+                let to = Handover::Sink { binding };
+                self.set_outcome(&[id], |_| Outcome::Delivered { at: now, to: to.clone() });
+            }
+            Verdict::Refuse(reply) => self.set_outcome(&[id], |_| Outcome::failed(reply.shortened())),
+            Verdict::Defer(later) => {
+                let outcome = self.put_off(&recipient, later, &decision, now);
+                self.set_outcome(&[id], |_| outcome.clone());
+            }
+            verdict => self.set_outcome(&[id], |_| meaningless(verdict, EventKind::OnLocalDelivery)),
+        }
+        self.go_on(now)
+    }
+
+    /// Tells the sender, after the sinks that want to look at it.
+    pub(super) fn notify(self, notification: Message, about: About, now: Timestamp) -> Work {
+        if !self.interest.has(EventKind::OnNotification) {
+            return Work::Notify(Notifying::of(self, about), Box::new(notification), State::default());
+        }
+        let occasion = Occasion {
+            subject: Some(self.message.clone().into()),
+            ..self.occasion(EventKind::OnNotification, notification.id.as_str(), now)
+        };
+        let original = Box::new(notification.clone());
+        self.ask(Concern::Notification(original, about), occasion, notification)
+    }
+
+    pub(super) fn worded(mut self, as_made: Message, about: About, mut decision: Decision, _: Timestamp) -> Work {
+        self.take_children(&mut decision.overlay);
+        let worded = decision.overlay.message.take().unwrap_or(as_made);
+        match decision.verdict {
+            Verdict::Suppress => Work::Suppress(Notifying::of(self, about)),
+            Verdict::Hold(reason) => Work::Notify(Notifying::of(self, about), Box::new(worded), State::held(reason)),
+            // Nothing else is a verdict here, and whoever waits for a notification gets it rather than not.
+            _ => Work::Notify(Notifying::of(self, about), Box::new(worded), State::default()),
+        }
+    }
+}
