@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use basin_core::limits::{DRAFT_MEMORY_BYTES_MAX, STORAGE_RETRY_AFTER};
 use basin_core::mail::{Message, MessageId};
 use basin_core::queue::SchedulePolicy;
-use basin_core::transport::{Delivering, End, Notifying, RouteTable, State, Transport, TransportPolicy, Work};
+use basin_core::transport::{Delivering, End, RouteTable, State, Transport, TransportPolicy, Work};
 use basin_spool::{Spool, SpoolFault};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
@@ -28,6 +28,7 @@ use crate::telemetry::records::{Delivery, MessageEnded, MessageWaits, StorageFai
 use crate::telemetry::relay::MessageQueued;
 use crate::tracking::Tracking;
 
+mod births;
 mod enter;
 mod holds;
 mod live;
@@ -281,10 +282,11 @@ impl Shared {
             Ok(started) => started,
             Err(after) => return after,
         };
-        let mut sink_time = SinkTime::new(self.parts.ask.transaction_time());
         loop {
             work = match work {
                 Work::Ask(waiting, question) => {
+                    // No client waits, so each question has all the time.
+                    let mut sink_time = SinkTime::new(self.parts.ask.transaction_time());
                     let decision = self.parts.ask.decide(*question, &mut sink_time).await;
                     waiting.decided(decision, now())
                 }
@@ -311,6 +313,8 @@ impl Shared {
                     self.deliver(delivering, is_fresh).await
                 }
                 Work::Notify(notifying, message, state) => self.notify(&id, notifying, &message, &state).await,
+                Work::Suppress(notifying) => self.suppress(&id, notifying),
+                Work::Bear(bearing, children) => self.bear(&id, bearing, &children).await,
                 Work::Repeat(repeat, at) => return After::Again(Again::Machine(Box::new(repeat)), at),
                 Work::Queue { message, jobs, again } => {
                     MessageQueued { message: &message, jobs: &jobs }.record();
@@ -335,21 +339,6 @@ impl Shared {
                     return self.end(message, end).await;
                 }
             };
-        }
-    }
-
-    async fn notify(&self, about: &MessageId, notifying: Notifying, message: &Message, state: &State) -> Work {
-        match self.commit(message, state, Some(about)).await {
-            Ok(()) => {
-                self.lock().announce(about.clone(), message.id.clone());
-                self.parts.metrics.notifications.inc();
-                story::notified(about, &message.id, &notifying, &self.parts.tracking);
-                notifying.committed(now())
-            }
-            Err(fault) => {
-                self.failed(about, &fault);
-                notifying.not_committed(now())
-            }
         }
     }
 
@@ -492,6 +481,7 @@ fn end_word(end: End) -> &'static str {
         End::FailedUntold => "failed-untold",
         End::Deleted => "deleted",
         End::Moved => "moved",
+        End::Superseded => "superseded",
     }
 }
 

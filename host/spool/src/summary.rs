@@ -3,7 +3,7 @@
 use basin_core::addr::Address;
 use basin_core::mail::{MessageId, Outcome};
 use basin_core::time::Timestamp;
-use basin_core::transport::{Stage, State};
+use basin_core::transport::State;
 
 use crate::error::SpoolFault;
 use crate::index::Entry;

@@ -231,6 +231,7 @@ fn wants(wanted: &Wanted, line: &Line<'_>) -> bool {
         | Step::Enqueued { .. }
         | Step::Attempt { .. }
         | Step::Notified { .. }
+        | Step::Suppressed { .. }
         | Step::Held { .. }
         | Step::Bad { .. }
         | Step::Operator { .. }

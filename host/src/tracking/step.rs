@@ -87,7 +87,7 @@ pub enum Step<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<Text<'a>>,
     },
-    /// It passed `on-submission` and its delivery begins.
+    /// It passed the sinks that look at the whole message and its delivery begins.
     Submitted,
     /// Some of its recipients wait for a destination.
     Enqueued {
@@ -166,6 +166,11 @@ pub enum Step<'a> {
         /// About whom.
         recipients: Vec<Text<'a>>,
     },
+    /// A sink kept a notification of its sender back.
+    Suppressed {
+        /// About whom.
+        recipients: Vec<Text<'a>>,
+    },
     /// It waits for an operator.
     Held {
         /// Why.
@@ -190,7 +195,7 @@ pub enum Step<'a> {
     /// It left the spool: nothing more happens to it.
     Removed {
         /// How it ended: `delivered`, `failed`, `discarded`, `no-recipients`, `failed-untold`, `deleted`,
-        /// `moved`.
+        /// `moved`, `superseded`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         end: Option<Text<'a>>,
     },
@@ -289,6 +294,7 @@ impl<'a> Step<'a> {
             Self::Failed { .. } => "failed",
             Self::Expired { .. } => "expired",
             Self::Notified { .. } => "notified",
+            Self::Suppressed { .. } => "suppressed",
             Self::Held { .. } => "held",
             Self::Bad { .. } => "bad",
             Self::Operator { .. } => "operator",

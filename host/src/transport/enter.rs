@@ -135,6 +135,8 @@ fn entry(policy: Arc<TransportPolicy>, scanned: Scanned, interest: EventSet, now
         | Work::Save(..)
         | Work::Deliver(_)
         | Work::Notify(..)
+        | Work::Suppress(_)
+        | Work::Bear(..)
         | Work::Repeat(..)
         | Work::Remove(..) => Entry::Worker,
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use basin_core::event::EventSet;
+use basin_core::event::EventKind;
 use basin_core::mail::{Message, MessageId, RecipientId};
 use basin_core::queue::index::{Closed, Filter, Index, Query, Row};
 use basin_core::time::Timestamp;
@@ -121,13 +121,16 @@ impl Action {
             return Applied::Remove(Box::new(message), end);
         }
         let Some(change) = self.change(&state, whom) else { return Applied::Unchanged };
-        // Whether sinks listen does not matter: the machine is left where it first writes.
-        match Transport::change(policy, message, state, EventSet::ALL, change, now, 0) {
+        // Whether sinks listen does not matter: the machine is left where it first writes, or asks anybody.
+        let events = EventKind::ALL.iter().copied().filter(|event| *event != EventKind::OnNotification);
+        match Transport::change(policy, message, state, events.collect(), change, now, 0) {
             Work::Save(_, message, state) => Applied::Save(message, state),
             Work::Remove(message, end) => Applied::Remove(message, end),
             // Failures that are not told yet are told first.
             Work::Notify(..) => Applied::NotYet,
             Work::Ask(..)
+            | Work::Suppress(_)
+            | Work::Bear(..)
             | Work::Sign(_)
             | Work::Deliver(_)
             | Work::Repeat(..)

@@ -52,7 +52,13 @@ impl Story {
         match &self.stage {
             Stage::Held { reason, .. } => tracking.note(id, &Step::Held { reason: reason.into() }),
             Stage::Bad { reason } => tracking.note(id, &Step::Bad { reason: reason.into() }),
-            Stage::Submission | Stage::Delivery | Stage::Discarded => {}
+            Stage::Submission
+            | Stage::PreCategorize
+            | Stage::Categorize
+            | Stage::PostCategorize
+            | Stage::Route
+            | Stage::Delivery
+            | Stage::Discarded => {}
         }
     }
 
@@ -108,6 +114,9 @@ fn outcome(recipient: &Recipient) -> Option<Step<'static>> {
         Outcome::Delivered { to: Handover::Expanded, .. } => {
             Some(Step::Delivered { recipient: address, to: "alias".into(), reply: None })
         }
+        Outcome::Delivered { to: Handover::Sink { binding }, .. } => {
+            Some(Step::Delivered { recipient: address, to: format!("sink {binding}").into(), reply: None })
+        }
         Outcome::Failed { reply, .. } if is_expired(reply) => {
             Some(Step::Expired { recipient: address, reply: reply.to_string().into() })
         }
@@ -132,7 +141,9 @@ fn told(outcome: &Outcome) -> Option<Notified> {
         Outcome::Failed { .. } => Some(Notified::Failed),
         Outcome::Deferred { .. } => Some(Notified::Delayed),
         Outcome::Delivered { to: Handover::Relayed { .. }, .. } => Some(Notified::Relayed),
-        Outcome::Delivered { to: Handover::Mailbox | Handover::Expanded, .. } => Some(Notified::Delivered),
+        Outcome::Delivered { to: Handover::Mailbox | Handover::Expanded | Handover::Sink { .. }, .. } => {
+            Some(Notified::Delivered)
+        }
         Outcome::Pending | Outcome::Held { .. } => None,
     }
 }

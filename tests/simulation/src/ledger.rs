@@ -178,7 +178,7 @@ impl Ledger {
         self.tell(|| format!("  {uid} ({id}) ended as {end:?}"));
         match end {
             End::FailedUntold => drop(self.dead_notifications.insert(uid.to_owned())),
-            End::Deleted | End::Moved => drop(self.deleted.insert(uid.to_owned())),
+            End::Deleted | End::Moved | End::Superseded => drop(self.deleted.insert(uid.to_owned())),
             End::NoRecipients | End::Discarded => {
                 self.findings.push(format!("{uid} ({id}) ended as {end:?}, which nobody asked for"));
             }

@@ -266,6 +266,14 @@ impl Node {
                     }
                     Err(_) => notifying.not_committed(now),
                 },
+                Work::Suppress(notifying) => notifying.committed(now),
+                Work::Bear(bearing, children) => match children.iter().try_for_each(|child| self.bear(child)) {
+                    Ok(()) => {
+                        self.announced.extend(children.into_iter().map(|(child, _)| (id.clone(), child.id)));
+                        bearing.born(now)
+                    }
+                    Err(_) => bearing.not_born(now),
+                },
                 Work::Queue { message, jobs, again } => {
                     self.schedule.put(&message, &jobs, now);
                     if let Some(again) = again {
@@ -343,6 +351,14 @@ impl Node {
         }
     }
 
+    // What a run that the power cut off made of it already is replaced.
+    fn bear(&self, (child, state): &(Message, State)) -> Result<(), SpoolFault> {
+        if self.spool.contains(&child.id) {
+            return self.save(child.clone(), state.clone());
+        }
+        self.commit(child.clone(), state.clone()).map(drop)
+    }
+
     fn save(&self, message: Message, state: State) -> Result<(), SpoolFault> {
         let (tell, told) = mpsc::channel();
         self.spool.save(message, state, move |result| drop(tell.send(result)));
@@ -362,7 +378,7 @@ fn word(work: &Work) -> String {
 }
 
 fn nobody(question: Question) -> Decision {
-    Decision { verdict: Verdict::Next, by: None, overlay: question.overlay, failures: Vec::new() }
+    Decision { verdict: Verdict::Next, by: None, overlay: question.overlay, failures: Vec::new(), is_heard: false }
 }
 
 /// The listener of the server under test while one session goes on.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use basin_core::mail::{Handover, Outcome, Recipient};
 use basin_core::time::Timestamp;
-use basin_core::transport::{Stage, State};
+use basin_core::transport::State;
 
 use super::desk::Desk;
 use crate::cli::table::{Table, print, print_json, printable};

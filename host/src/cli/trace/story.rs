@@ -62,6 +62,7 @@ fn ending(lines: &[Line<'_>]) -> String {
             | Step::Enqueued { .. }
             | Step::Attempt { .. }
             | Step::Notified { .. }
+            | Step::Suppressed { .. }
             | Step::Held { .. }
             | Step::Bad { .. }
             | Step::Operator { .. }
@@ -153,6 +154,9 @@ fn step(line: &Line<'_>) -> String {
                 Notified::Relayed => "the relay",
             };
             format!("told the sender of {of} of {}: see basin trace {child}", recipients.join(", "))
+        }
+        Step::Suppressed { recipients } => {
+            format!("did not tell the sender of {}: a sink keeps the notification back", recipients.join(", "))
         }
         Step::Held { reason } => format!("held: {reason}"),
         Step::Bad { reason } => format!("set aside as bad: {reason}"),
