@@ -41,7 +41,7 @@ impl Waiting {
             Concern::Resolution(id) => transport.resolved(id, decision, now),
             Concern::Way(domain) => transport.routed(&domain, decision, now),
             Concern::Local(id) => transport.stored(id, decision, now),
-            Concern::Notification(notification, about) => transport.worded(*notification, about, decision, now),
+            Concern::Notification(notification, about) => transport.worded(*notification, about, decision),
         }
     }
 }
@@ -83,7 +83,7 @@ impl Transport {
     }
 
     /// What a `defer` makes of a recipient: later, held where its sink fails again and again, over where its time is.
-    pub(super) fn put_off(&self, recipient: &Recipient, later: &Later, decision: &Decision, now: Timestamp) -> Outcome {
+    fn put_off(&self, recipient: &Recipient, later: &Later, decision: &Decision, now: Timestamp) -> Outcome {
         let attempts = recipient.outcome.attempts().saturating_add(1);
         let end = self.end_of_life();
         if attempts >= SINK_FAILURES_BEFORE_HOLD && failure_behind(decision).is_some_and(is_of_the_message) {
@@ -97,21 +97,41 @@ impl Transport {
         Outcome::Deferred { until, reply: later.reply.shortened(), attempts, last: None }
     }
 
-    /// Gives recipients an outcome, which is to be written and told.
-    pub(super) fn set_outcome(&mut self, ids: &[RecipientId], outcome: impl Fn(&Recipient) -> Outcome) {
-        for recipient in &mut Arc::make_mut(&mut self.message.envelope).recipients {
-            if ids.contains(&recipient.id) {
-                recipient.outcome = outcome(recipient);
-                self.is_changed = true;
-                self.has_judged = true;
-            }
+    /// Does what a verdict says that every event about recipients knows, and says whether it was one: they fail, or
+    /// are put off.
+    pub(super) fn is_decided(
+        &mut self,
+        ids: &[RecipientId],
+        event: EventKind,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> bool {
+        let verdict = &decision.verdict;
+        if matches!(verdict, Verdict::Next | Verdict::SkipRemaining) {
+            return false;
+        }
+        for id in ids {
+            let Some(recipient) = self.message.envelope.recipient(*id) else { continue };
+            let outcome = if let Verdict::Refuse(reply) = verdict {
+                Outcome::failed(reply.shortened())
+            } else if let Verdict::Defer(later) = verdict {
+                self.put_off(recipient, later, decision, now)
+            } else {
+                // The chain turns these into failures of the sink (EventKind::allows). Should one come through all the
+                // same, nothing is lost while a person looks at it.
+                Outcome::Held { reason: format!("{} is no verdict at {event}", verdict.word()) }
+            };
+            self.set_outcome(*id, outcome);
+        }
+        true
+    }
+
+    /// Gives a recipient an outcome, which is to be written and told.
+    pub(super) fn set_outcome(&mut self, id: RecipientId, outcome: Outcome) {
+        if let Some(recipient) = Arc::make_mut(&mut self.message.envelope).recipient_mut(id) {
+            recipient.outcome = outcome;
+            self.is_changed = true;
+            self.has_judged = true;
         }
     }
-}
-
-/// Why a verdict that cannot be meant at an event keeps what it was about back.
-pub(super) fn meaningless(verdict: &Verdict, event: EventKind) -> Outcome {
-    // The chain turns these into failures of the sink (EventKind::allows). Should one come through all the same,
-    // nothing is lost while a person looks at it.
-    Outcome::Held { reason: format!("{} is no verdict at {event}", verdict.word()) }
 }

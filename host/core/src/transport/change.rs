@@ -223,7 +223,13 @@ impl Transport {
         self.state.stage = match stage {
             Stage::Held { then, .. } => *then,
             Stage::Bad { .. } => Stage::Delivery,
-            stage => stage,
+            Stage::Submission
+            | Stage::PreCategorize
+            | Stage::Categorize
+            | Stage::PostCategorize
+            | Stage::Route
+            | Stage::Delivery
+            | Stage::Discarded => stage,
         };
         self.state.not_before = None;
         self.state.raised = 0;

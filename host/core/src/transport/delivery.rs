@@ -102,7 +102,7 @@ impl Transport {
         if let Some(domain) = self.unrouted(now) {
             return self.ask_the_way(domain, now);
         }
-        if self.answers >= ANSWERS_PER_RECORD && self.is_changed {
+        if self.answers >= ANSWERS_PER_RECORD {
             return self.save(now);
         }
         if let Some(id) = self.unstored(now) {

@@ -1,6 +1,6 @@
 //! What sinks do for recipients here and for those who are told of them: on-local-delivery and on-notification.
 
-use super::asking::{Concern, meaningless};
+use super::asking::Concern;
 use super::delivery::is_due;
 use super::machine::{Notifying, Transport, Work};
 use super::remote::Place;
@@ -36,20 +36,11 @@ impl Transport {
 
     pub(super) fn stored(mut self, id: RecipientId, mut decision: Decision, now: Timestamp) -> Work {
         self.take_effects(Some(id), &mut decision);
-        let Some(recipient) = self.message.envelope.recipient(id).cloned() else { return self.go_on(now) };
-        match &decision.verdict {
-            Verdict::Next | Verdict::SkipRemaining => drop(self.left_to_us.insert(id)),
-            Verdict::Delivered => {
-                let binding = decision.by.clone().unwrap_or_default();
-                let to = Handover::Sink { binding };
-                self.set_outcome(&[id], |_| Outcome::Delivered { at: now, to: to.clone() });
-            }
-            Verdict::Refuse(reply) => self.set_outcome(&[id], |_| Outcome::failed(reply.shortened())),
-            Verdict::Defer(later) => {
-                let outcome = self.put_off(&recipient, later, &decision, now);
-                self.set_outcome(&[id], |_| outcome.clone());
-            }
-            verdict => self.set_outcome(&[id], |_| meaningless(verdict, EventKind::OnLocalDelivery)),
+        if decision.verdict == Verdict::Delivered {
+            let to = Handover::Sink { binding: decision.by.clone().unwrap_or_default() };
+            self.set_outcome(id, Outcome::Delivered { at: now, to });
+        } else if !self.is_decided(&[id], EventKind::OnLocalDelivery, &decision, now) {
+            self.left_to_us.insert(id);
         }
         self.go_on(now)
     }
@@ -67,14 +58,14 @@ impl Transport {
         self.ask(Concern::Notification(original, about), occasion, notification)
     }
 
-    pub(super) fn worded(mut self, as_made: Message, about: About, mut decision: Decision, _: Timestamp) -> Work {
+    pub(super) fn worded(mut self, as_made: Message, about: About, mut decision: Decision) -> Work {
         self.take_children(&mut decision.overlay);
         let worded = decision.overlay.message.take().unwrap_or(as_made);
-        match decision.verdict {
-            Verdict::Suppress => Work::Suppress(Notifying::of(self, about)),
-            Verdict::Hold(reason) => Work::Notify(Notifying::of(self, about), Box::new(worded), State::held(reason)),
-            // Nothing else is a verdict here, and whoever waits for a notification gets it rather than not.
-            _ => Work::Notify(Notifying::of(self, about), Box::new(worded), State::default()),
+        if decision.verdict == Verdict::Suppress {
+            return Work::Suppress(Notifying::of(self, about));
         }
+        // Nothing else is a verdict here, and whoever waits for a notification gets it rather than not.
+        let state = if let Verdict::Hold(reason) = decision.verdict { State::held(reason) } else { State::default() };
+        Work::Notify(Notifying::of(self, about), Box::new(worded), state)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::asking::{Concern, meaningless};
+use super::asking::Concern;
 use super::delivery::{is_due, without_success};
 use super::machine::{Transport, Work};
 use super::telling::asks;
@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 impl Transport {
     pub(super) fn resolve_all(mut self, now: Timestamp) -> Work {
-        if self.is_changed && self.answers >= ANSWERS_PER_RECORD {
+        if self.answers >= ANSWERS_PER_RECORD {
             return self.save(now);
         }
         let is_asked = |recipient: &&Recipient| recipient.resolution == Resolution::Open && is_due(recipient, now);
@@ -67,19 +67,12 @@ impl Transport {
     pub(super) fn resolved(mut self, id: RecipientId, mut decision: Decision, now: Timestamp) -> Work {
         self.take_effects(Some(id), &mut decision);
         let Some(recipient) = self.message.envelope.recipient(id).cloned() else { return self.go_on(now) };
-        match &decision.verdict {
-            Verdict::Next | Verdict::SkipRemaining => self.set_resolution(id, Resolution::Tables),
-            Verdict::Resolved => {
-                self.set_resolution(id, Resolution::Final);
-                self.is_changed = true;
-            }
-            Verdict::Expand(addresses) => self.expand(&recipient, addresses, now),
-            Verdict::Refuse(reply) => self.set_outcome(&[id], |_| Outcome::failed(reply.shortened())),
-            Verdict::Defer(later) => {
-                let outcome = self.put_off(&recipient, later, &decision, now);
-                self.set_outcome(&[id], |_| outcome.clone());
-            }
-            verdict => self.set_outcome(&[id], |_| meaningless(verdict, EventKind::OnCategorize)),
+        if let Verdict::Expand(addresses) = &decision.verdict {
+            self.expand(&recipient, addresses, now);
+        } else if decision.verdict == Verdict::Resolved {
+            self.set_resolution(id, Resolution::Final);
+        } else if !self.is_decided(&[id], EventKind::OnCategorize, &decision, now) {
+            self.set_resolution(id, Resolution::Tables);
         }
         self.go_on(now)
     }
@@ -100,13 +93,13 @@ impl Transport {
         let (circular, new): (Vec<&Address>, Vec<&Address>) =
             others.into_iter().partition(|address| is_before(address));
         if new.is_empty() && !keeps_itself && !circular.is_empty() {
-            return self.set_outcome(&[recipient.id], |_| Outcome::failed(circle()));
+            return self.set_outcome(recipient.id, Outcome::failed(circle()));
         }
         let known = self.message.envelope.recipients.len() + self.state.expanded.len();
         if !new.is_empty()
             && (recipient.via.len() >= EXPANSION_DEPTH_MAX || known + new.len() > EXPANSION_ADDRESSES_MAX)
         {
-            return self.set_outcome(&[recipient.id], |_| Outcome::failed(too_large()));
+            return self.set_outcome(recipient.id, Outcome::failed(too_large()));
         }
         self.is_changed = true;
         self.has_judged = true;

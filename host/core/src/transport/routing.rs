@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::asking::{Concern, meaningless};
+use super::asking::Concern;
 use super::delivery::is_due;
 use super::machine::{Transport, Work};
 use super::remote::is_open;
@@ -78,34 +78,10 @@ impl Transport {
 
     pub(super) fn routed(mut self, domain: &str, mut decision: Decision, now: Timestamp) -> Work {
         self.take_effects(None, &mut decision);
-        let hops = match &decision.verdict {
-            Verdict::Next | Verdict::SkipRemaining => Some(Vec::new()),
-            Verdict::Hops(hops) => {
-                self.is_changed = true;
-                Some(hops.clone())
-            }
-            Verdict::Refuse(reply) => {
-                self.set_outcome(&self.bound_for(domain), |_| Outcome::failed(reply.shortened()));
-                None
-            }
-            Verdict::Defer(later) => {
-                let put_off: Vec<(RecipientId, Outcome)> = self
-                    .bound_for(domain)
-                    .iter()
-                    .filter_map(|id| self.message.envelope.recipient(*id))
-                    .map(|recipient| (recipient.id, self.put_off(recipient, later, &decision, now)))
-                    .collect();
-                for (id, outcome) in put_off {
-                    self.set_outcome(&[id], |_| outcome.clone());
-                }
-                None
-            }
-            verdict => {
-                self.set_outcome(&self.bound_for(domain), |_| meaningless(verdict, EventKind::OnRoute));
-                None
-            }
-        };
-        if let Some(hops) = hops {
+        let hops = if let Verdict::Hops(hops) = &decision.verdict { hops.clone() } else { Vec::new() };
+        // No hop at all is what `next` says too.
+        let is_chosen = matches!(decision.verdict, Verdict::Hops(_));
+        if is_chosen || !self.is_decided(&self.bound_for(domain), EventKind::OnRoute, &decision, now) {
             Arc::make_mut(&mut self.message.envelope).ways.entry(domain.to_owned()).or_default().answered(hops);
         }
         self.go_on(now)

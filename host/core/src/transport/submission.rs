@@ -52,7 +52,10 @@ impl Transport {
                 self.interest.has(EventKind::OnCategorize) || self.interest.has(EventKind::OnPostCategorize)
             }
             Stage::Route => self.interest.has(EventKind::OnRoute),
-            stage => stage.event().is_none_or(|event| self.interest.has(event)),
+            Stage::Submission | Stage::PreCategorize | Stage::PostCategorize => {
+                stage.event().is_some_and(|event| self.interest.has(event))
+            }
+            Stage::Delivery | Stage::Held { .. } | Stage::Discarded | Stage::Bad { .. } => true,
         }
     }
 

@@ -11,8 +11,12 @@ use crate::mail::{Arrival, Envelope, Message, MessageId, Origin, Outcome};
 use crate::reply::Reply;
 use crate::time::Timestamp;
 
+mod children;
 mod outbound;
 mod promises;
+mod resolution;
+mod routing;
+mod stages;
 
 const START: Timestamp = Timestamp::from_seconds(1_000_000);
 
