@@ -1,14 +1,15 @@
 //! How the messages of the spool enter the lists at the start: in one pass over the log, beside the work.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, mpsc};
 
 use basin_core::event::EventSet;
 use basin_core::mail::{Message, MessageId};
 use basin_core::queue::index::Row;
 use basin_core::time::Timestamp;
-use basin_core::transport::{Transport, TransportPolicy, Work, about};
-use basin_spool::Scanned;
+use basin_core::transport::{End, Parent, Transport, TransportPolicy, Work, about};
+use basin_spool::{Scanned, SpoolFault};
 
 use super::Shared;
 use super::waiting::Queued;
@@ -25,6 +26,29 @@ enum Entry {
     Nobody,
 }
 
+/// What is not taken up before everything was read.
+#[derive(Default)]
+struct Crib {
+    /// Messages that came out of others, with those.
+    children: Vec<(MessageId, Parent)>,
+    /// How many batches of children the records of messages know of, where it is any.
+    batches: HashMap<MessageId, u32>,
+    /// Messages that a worker takes up: their sinks may make again what is among the children.
+    workers: Vec<MessageId>,
+}
+
+impl Crib {
+    fn is_child(&mut self, scanned: &Scanned) -> bool {
+        if scanned.state.batches > 0 {
+            self.batches.insert(scanned.id.clone(), scanned.state.batches);
+        }
+        if let Some(parent) = &scanned.state.parent {
+            self.children.push((scanned.id.clone(), parent.clone()));
+        }
+        scanned.state.parent.is_some()
+    }
+}
+
 impl Shared {
     /// Puts everything that the spool has where it waits. Blocks for as long as reading it takes.
     ///
@@ -37,6 +61,7 @@ impl Shared {
         let (entered, unreadable) = (AtomicU64::new(0), AtomicU64::new(0));
         let (policy, interest) = (self.parts.policy.load_full(), self.parts.ask.interest());
         let mut filling = self.index.filling();
+        let mut crib = Crib::default();
         self.parts.spool.scan(|scanned| match scanned {
             Ok(scanned) => {
                 filling.put(
@@ -45,8 +70,13 @@ impl Shared {
                 );
                 entered.fetch_add(1, Ordering::Relaxed);
                 let id = scanned.id.clone();
-                let entry = entry(policy.clone(), scanned, interest, now());
-                self.enter(id, entry);
+                if crib.is_child(&scanned) {
+                    return;
+                }
+                match entry(policy.clone(), scanned, interest, now()) {
+                    Entry::Worker => crib.workers.push(id),
+                    entry @ (Entry::Wait(_) | Entry::Nobody) => self.enter(id, entry),
+                }
             }
             // It stays where it is for a person to look at, as one that cannot be loaded.
             Err(damaged) => {
@@ -56,10 +86,40 @@ impl Shared {
             }
         });
         filling.end();
+        self.let_out(crib);
         self.lock().all_read();
         self.ready.notify_one();
         let took = now().since(started);
         SpoolEntered { messages: entered.into_inner(), unreadable: unreadable.into_inner(), took }.record();
+    }
+
+    // What came out of another message sets out where the record of that one says so. Where it does not, a crash cut
+    // off the run that made it: it goes before its parent comes to that point again.
+    fn let_out(&self, crib: Crib) {
+        let Crib { children, batches, workers } = crib;
+        for (id, parent) in children {
+            let is_there = self.parts.spool.contains(&parent.id);
+            let of_parent = is_there.then(|| batches.get(&parent.id).copied().unwrap_or_default());
+            if parent.lets_go(of_parent) {
+                self.enter(id, Entry::Worker);
+            } else if !self.lock().is_touched(&id) {
+                self.drop_unborn(&id);
+            }
+        }
+        workers.into_iter().for_each(|id| self.enter(id, Entry::Worker));
+    }
+
+    fn drop_unborn(&self, id: &MessageId) {
+        let (done, removed) = mpsc::channel();
+        self.parts.spool.remove(id.clone(), move |result| drop(done.send(result)));
+        match removed.recv().unwrap_or(Err(SpoolFault::Closed)) {
+            Ok(()) => {
+                self.index.remove(id);
+                self.parts.tracking.note(id, &super::removed(End::Discarded));
+            }
+            // It is looked at again after the next start; until then nobody takes it up.
+            Err(fault) => self.failed(id, &fault),
+        }
     }
 
     /// Looks once more where everything goes that waits for other servers. Blocks as [`Shared::enter_all`] does.

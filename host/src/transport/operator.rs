@@ -124,7 +124,7 @@ impl Action {
         // Whether sinks listen does not matter: the machine is left where it first writes, or asks anybody.
         let events = EventKind::ALL.iter().copied().filter(|event| *event != EventKind::OnNotification);
         match Transport::change(policy, message, state, events.collect(), change, now, 0) {
-            Work::Save(_, message, state) => Applied::Save(message, state),
+            Work::Save(_, message, state) => Applied::Save(message, Box::new(state)),
             Work::Remove(message, end) => Applied::Remove(message, end),
             // Failures that are not told yet are told first.
             Work::Notify(..) => Applied::NotYet,
@@ -145,7 +145,7 @@ impl Action {
 #[derive(Debug)]
 pub enum Applied {
     /// This is to be written.
-    Save(Box<Message>, State),
+    Save(Box<Message>, Box<State>),
     /// It is to be removed, with what became of each recipient.
     Remove(Box<Message>, End),
     /// Something else comes first, which a worker does.
@@ -259,7 +259,7 @@ impl Shared {
         let mut story = Story::of(&message, &state, false);
         match action.apply(self.parts.policy.load_full(), (message, state), meant, now()) {
             Applied::Save(message, state) => {
-                let saved = self.save((*message).clone(), state).await;
+                let saved = self.save((*message).clone(), *state).await;
                 self.written(id, saved, |shared| {
                     action.told(id, by, &shared.parts.tracking);
                     story.outcomes(&message, &shared.parts.metrics, &shared.parts.tracking);

@@ -124,13 +124,13 @@ pub struct Parent {
 }
 
 impl Parent {
-    /// Whether the child may set out, by what is saved of its parent; `None` where the parent is gone, which it is
-    /// only after its children were let go.
+    /// Whether the child may set out, by [`State::batches`] of what is saved of its parent; `None` where the parent is
+    /// gone, which it is only after its children were let go.
     ///
     /// A child of a batch that its parent does not know of was made by a run that a crash cut off: the parent comes to
     /// the same point again and makes it again, or does not.
-    pub fn lets_go(&self, parent: Option<&State>) -> bool {
-        parent.is_none_or(|state| state.batches >= self.batch)
+    pub fn lets_go(&self, batches: Option<u32>) -> bool {
+        batches.is_none_or(|batches| batches >= self.batch)
     }
 }
 

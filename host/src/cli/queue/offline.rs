@@ -53,7 +53,7 @@ impl Offline {
             Err(fault) => return Done::Failed(fault.to_string()),
         };
         match action.apply(self.policy.clone(), loaded, meant, self.now()) {
-            Applied::Save(message, state) => self.done(self.save(*message, state).await, id, action, by),
+            Applied::Save(message, state) => self.done(self.save(*message, *state).await, id, action, by),
             Applied::Remove(_, end) => {
                 let done = self.done(self.remove(id).await, id, action, by);
                 if done == Done::Changed {

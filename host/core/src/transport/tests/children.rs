@@ -46,9 +46,11 @@ fn children_are_the_same_in_every_repetition_and_come_before_the_record() {
     let ids = |children: &[(Message, State)]| children.iter().map(|(child, _)| child.id.clone()).collect::<Vec<_>>();
     assert_eq!(ids(&children), ids(&borne().1));
     let unwritten = State::default();
-    assert!(children.iter().all(|(_, state)| !state.parent.as_ref().expect("a parent").lets_go(Some(&unwritten))));
+    assert!(
+        children.iter().all(|(_, state)| !state.parent.as_ref().expect("a parent").lets_go(Some(unwritten.batches)))
+    );
     let (_, message, state) = saved(bearing.born(START));
-    assert!(children.iter().all(|(_, child)| child.parent.as_ref().expect("a parent").lets_go(Some(&state))));
+    assert!(children.iter().all(|(_, child)| child.parent.as_ref().expect("a parent").lets_go(Some(state.batches))));
     assert!(children[0].1.parent.as_ref().expect("a parent").lets_go(None), "its parent came to its end");
     assert_eq!((message.envelope.recipients.len(), children[0].0.envelope.recipients[0].id), (1, 1));
 }

@@ -118,7 +118,7 @@ fn one_who_is_put_off_waits_on_his_own_and_goes_the_same_way_later() {
     assert_eq!((addresses(child), words(child)), (vec!["a@basin.example".to_owned()], vec!["deferred"]));
     let (saving, message, state) = saved(bearing.born(START));
     assert_eq!((addresses(&message), &state.stage), (vec!["b@basin.example".to_owned()], &Stage::PostCategorize));
-    assert!(of_child.parent.as_ref().is_some_and(|parent| parent.lets_go(Some(&state))));
+    assert!(of_child.parent.as_ref().is_some_and(|parent| parent.lets_go(Some(state.batches))));
     asked(saving.saved(START), EventKind::OnPostCategorize);
     assert!(matches!(start(child.clone(), of_child.clone(), &events, START), Work::Wait(at) if at == later(60)));
     let work = start(child.clone(), of_child.clone(), &events, later(60));
