@@ -29,7 +29,7 @@ use crate::net::listen;
 use crate::pickup::{self, Pickup};
 use crate::privileges::Plan;
 use crate::registry::watch::log_change;
-use crate::registry::{Change, Loaded, Loader, Store, Watcher, watch};
+use crate::registry::{Change, Loaded, Loader, Prompt, Store, Watcher, watch};
 use crate::services::Services;
 use crate::shutdown::{HangUps, Phase, Signals, Stopper, Wish};
 use crate::signing::Signing;
@@ -222,6 +222,7 @@ impl Server {
         let (engine, loaded, watcher) = load_registry(&config).await?;
         let (outbound, reports) = outgoing::open(&config, &randomness)?;
         let tables = SinkTables::open(&config.spool);
+        let (registry, prompts) = Prompt::channel();
         let view = server_view(&config, directory.clone(), metrics.clone(), (tables.clone(), outbound.clone()));
         let ask = Ask::start(ask::Parts {
             engine: engine.clone(),
@@ -231,7 +232,7 @@ impl Server {
             transaction_time: config.limits.sink_time,
             waiting_notices: config.limits.waiting_notices,
             tracking: tracking.clone(),
-            tables,
+            tables: tables.clone(),
         });
         let (courier, courier_thread) = start_courier(&config)?;
         let signing = Signing::load(&config)?;
@@ -260,6 +261,8 @@ impl Server {
             randomness,
             guard,
             outbound: outbound.clone(),
+            registry,
+            tables,
             directory,
         });
         let pickup = open_pickup(&config, &services.spool)?;
@@ -267,7 +270,7 @@ impl Server {
         outgoing::carry_out(&config, &services, &outbound, reports.clone(), &mut work)?;
         take_files(pickup, &services, &mut work);
         let mut service = JoinSet::new();
-        service.spawn(watch(watcher, now, log_change));
+        service.spawn(watch(watcher, prompts, now, log_change));
         serve_control(&config, &services, &mut service)?;
         let free_bytes_min = spool_options.free_bytes_min;
         let admin = Admin { services: services.clone(), engine, spool: config.spool.clone(), free_bytes_min };

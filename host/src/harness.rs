@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::delivery::{Courier, Maildirs};
 use crate::net::Guard;
 use crate::net::door::Door;
-use crate::registry::Loaded;
+use crate::registry::{Loaded, Prompt};
 use crate::services::Services;
 use crate::shutdown::Stopper;
 use crate::sink_host::ServerView;
@@ -74,7 +74,7 @@ impl Harness {
             transaction_time: Duration::from_secs(60),
             waiting_notices: 16,
             tracking: Tracking::off(),
-            tables,
+            tables: tables.clone(),
         });
         let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
         let (courier, _thread) = Courier::start(maildirs).expect("a thread");
@@ -102,6 +102,8 @@ impl Harness {
             randomness,
             guard: Guard::default(),
             outbound,
+            registry: Prompt::channel().0,
+            tables,
             directory,
         };
         let policy = ListenerPolicy {

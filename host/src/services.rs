@@ -10,7 +10,9 @@ use basin_spool::Spool;
 use crate::ask::Ask;
 use crate::clock::Randomness;
 use crate::net::Guard;
+use crate::registry::Prompt;
 use crate::shutdown::Stopper;
+use crate::sink_tables::SinkTables;
 use crate::telemetry::Metrics;
 use crate::tracking::Tracking;
 use crate::transport::Queue;
@@ -35,6 +37,10 @@ pub struct Services {
     pub guard: Guard,
     /// The way out, which verifies messages too; changes when the configuration is read again.
     pub outbound: Arc<ArcSwap<Outbound>>,
+    /// Has the registry looked at.
+    pub registry: Prompt,
+    /// What sinks keep.
+    pub tables: SinkTables,
     /// Who lives here; changes when the configuration is read again.
     pub directory: Arc<ArcSwap<Directory>>,
 }

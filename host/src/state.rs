@@ -13,6 +13,7 @@ use crate::control::queue::destinations::DestinationRow;
 use crate::control::{Activity, QueueState, ServerState, Soon};
 use crate::registry::Loaded;
 use crate::services::Services;
+use crate::sink_tables::SinkTables;
 use crate::transport::{Action, Done, LiveIndex, Meant};
 
 /// Answers for the server to `basin queue` and `basin sink`.
@@ -74,5 +75,13 @@ impl ServerState for Running {
 
     fn activity(&self) -> &Activity {
         self.services.ask.activity()
+    }
+
+    fn look_at_registry(&self) -> Soon<'_, bool> {
+        Box::pin(self.services.registry.look())
+    }
+
+    fn tables(&self) -> &SinkTables {
+        &self.services.tables
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
@@ -177,5 +178,50 @@ fn a_sink_speaks_http_with_the_address_that_is_granted_and_with_no_other() -> Ou
     assert!(requests[0].starts_with("POST /check HTTP/1.1\r\n"), "{requests:?}");
     let shown = server.basin_ok(&["sink", "show", "asks"])?;
     assert!(shown.contains(&literal) && shown.contains(&name), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn an_operator_looks_into_a_table_that_the_server_has_open() -> Outcome {
+    let Bench { server, _dns, _runtime } = bench()?;
+    let script = "state-set|seen|before|0\nstate-set|more|x|0";
+    add(&server, "keeps", script, &["--grant", "state"])?;
+    assert_eq!(deliver(&server)?, 250);
+    assert_eq!(server.basin_ok(&["sink", "state", "keeps", "get", "seen"])?, "before\n");
+    server.basin_ok(&["sink", "state", "keeps", "delete", "seen"])?;
+    let listed = server.basin_ok(&["sink", "state", "keeps", "--json"])?;
+    assert!(listed.contains("\"more\"") && !listed.contains("\"seen\""), "{listed}");
+    let cleared = server.basin_ok(&["sink", "state", "keeps", "clear"])?;
+    assert!(cleared.contains("removed: 1") && cleared.contains("keeps 0 octets"), "{cleared}");
+    wait_for(&server, "entries of a sink were removed by an operator");
+    Ok(())
+}
+
+#[test]
+fn a_change_is_in_force_when_the_command_returns_and_a_secret_is_the_sinks_alone() -> Outcome {
+    let server = TestServer::start()?;
+    let token = server.home().join("token");
+    fs::write(&token, "open sesame\n")?;
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600))?;
+    let secret = format!("token=@{}", token.display());
+    let more = ["--set", "script=config|token", "--secret", &secret];
+    let said = server.sink_add(&guest("probe"), "knows", "on-end-of-data", &more)?;
+    assert!(said.contains("the running server has applied it, generation "), "{said}");
+    assert_eq!(deliver(&server)?, 250);
+    // The probe itself tells the log, after the answer that the message was taken.
+    wait_for(&server, "config: (Some(\"open sesame\"), [\"script\", \"token\"])");
+    assert!(!server.basin_ok(&["sink", "show", "knows"])?.contains("sesame"));
+    // Another secret is in force without a restart, and one that is gone is a sink that does not load.
+    fs::write(&token, "other words")?;
+    let said = server.basin_ok(&["sink", "set", "knows", "x=1"])?;
+    assert!(said.contains("has applied it"), "{said}");
+    assert_eq!(deliver(&server)?, 250);
+    wait_for(&server, "config: (Some(\"other words\")");
+    fs::remove_file(&token)?;
+    let said = server.basin_ok(&["sink", "set", "knows", "x=2"])?;
+    assert!(said.contains("problem: cannot load sink knows: token: cannot read the secret"), "{said}");
+    let file = server.home().join("registry/registry.toml");
+    fs::write(&file, "version = 1\nnonsense = 2\n")?;
+    assert!(!server.basin(&["sink", "enable", "knows"])?.status.success(), "a broken file is mended, not overwritten");
     Ok(())
 }

@@ -126,6 +126,13 @@ impl Address {
         self.domain.as_deref().map(|domain| domain_to_ascii(domain).unwrap_or(Cow::Borrowed(domain)))
     }
 
+    /// The same address in ASCII, with A-labels for a domain (RFC 6531 §3.2); `None` where the local part has other letters,
+    /// which mean something to its own server alone.
+    pub fn to_ascii(&self) -> Option<String> {
+        let domain = self.ascii_domain().map(|domain| format!("@{domain}")).unwrap_or_default();
+        Some(format!("{}{domain}", self.local)).filter(|text| text.is_ascii())
+    }
+
     /// Whether it has other letters than ASCII, so that it goes to those alone who offer SMTPUTF8.
     pub fn is_ascii(&self) -> bool {
         self.local.is_ascii() && self.domain.as_deref().is_none_or(str::is_ascii)
@@ -329,6 +336,15 @@ mod tests {
         }
         assert_eq!(parse(&format!("{}@x.example", "\u{f6}".repeat(33))), Err(AddressError::TooLong));
         assert_eq!(Address::parse("\u{f6}@x.example"), Err(AddressError::NotAscii));
+    }
+
+    #[test]
+    fn an_ascii_local_part_goes_anywhere_and_another_does_not() {
+        let ascii = |text| Address::parse_utf8(text).expect("valid").to_ascii();
+        assert_eq!(ascii("a@b\u{fc}cher.example").as_deref(), Some("a@xn--bcher-kva.example"));
+        assert_eq!(ascii("\"a b\"@x.example").as_deref(), Some("\"a b\"@x.example"));
+        assert_eq!(ascii("postmaster").as_deref(), Some("postmaster"));
+        assert_eq!(ascii("j\u{f6}rg@x.example"), None);
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn scene(path: &PathBuf) -> Result<Scene, Box<dyn Error + Send + Sync>> {
         source: String::new(),
         grants: Grants::everything(),
         budget: BudgetOverride::default(),
+        secrets: Default::default(),
         config: BTreeMap::new(),
         is_enabled: true,
     };

@@ -72,6 +72,7 @@ fn state(budget: Budget) -> State {
         source: String::new(),
         grants: Grants::default(),
         budget: BudgetOverride::default(),
+        secrets: Default::default(),
         config: std::collections::BTreeMap::new(),
         is_enabled: true,
     };

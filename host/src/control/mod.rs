@@ -8,6 +8,7 @@ pub mod client;
 pub mod queue;
 pub mod report;
 pub mod server;
+pub mod sink_state;
 pub mod state;
 
 pub use activity::{Activity, BindingActivity, Call, Difference, FailureSeen, ShadowActivity};

@@ -81,6 +81,9 @@ pub struct RegistryState {
     /// When the registry came into force.
     #[serde(with = "moment")]
     pub since: Timestamp,
+    /// Why the file on disk is not what is in force; `None` where it is.
+    #[serde(default)]
+    pub broken: Option<String>,
     /// What an operator should know, one line each.
     pub problems: Vec<String>,
     /// Sinks by name.
@@ -113,6 +116,7 @@ impl RegistryState {
             now: server.now(),
             generation: loaded.registry.generation(),
             since: loaded.since,
+            broken: loaded.broken.as_ref().map(|broken| broken.why.clone()),
             problems: loaded.problems(),
             sinks: sinks.collect(),
             activity: activity.collect(),

@@ -28,6 +28,7 @@ use crate::control::queue::destinations::{self, HoldRequest};
 use crate::control::queue::packet::{Imported, Packet};
 use crate::control::queue::{self, LookupError};
 use crate::control::report::{Complaint, RegistryState};
+use crate::control::sink_state::{self, StateRequest};
 
 /// Callers that wait to be accepted; each is a person or a script.
 const BACKLOG: i32 = 64;
@@ -106,6 +107,8 @@ pub async fn serve(
 fn router(server: Arc<dyn ServerState>) -> Router {
     Router::new()
         .route("/v1/registry", get(registry))
+        .route("/v1/registry/look", post(look))
+        .route("/v1/sink/state", post(sink_state))
         .route("/v1/queue/list", post(list))
         .route("/v1/queue/summary", post(summary))
         .route("/v1/queue/act", post(act))
@@ -123,6 +126,25 @@ type Shared = State<Arc<dyn ServerState>>;
 
 async fn registry(State(server): Shared) -> Response {
     json(StatusCode::OK, &RegistryState::of(server.as_ref()))
+}
+
+// Looks at the registry on disk now, and answers with what is in force then.
+async fn look(server: Shared) -> Response {
+    if server.look_at_registry().await {
+        return registry(server).await;
+    }
+    complaint(StatusCode::SERVICE_UNAVAILABLE, "the registry is no longer watched; restart the server".to_owned())
+}
+
+async fn sink_state(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
+    let request = match question::<StateRequest>(body).await {
+        Ok(request) => request,
+        Err(response) => return response,
+    };
+    match sink_state::carry_out(server.tables(), request, &operator(&headers)).await {
+        Ok(answer) => json(StatusCode::OK, &answer),
+        Err(error) => complaint(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    }
 }
 
 async fn list(State(server): Shared, body: Body) -> Response {

@@ -13,6 +13,7 @@ use basin_spool::{Spool, SpoolFault};
 use crate::control::Activity;
 use crate::control::queue::destinations::DestinationRow;
 use crate::registry::Loaded;
+use crate::sink_tables::SinkTables;
 use crate::transport::{Action, Done, LiveIndex, Meant};
 
 /// Something that takes its time.
@@ -62,4 +63,10 @@ pub trait ServerState: QueueState {
 
     /// What the bindings did.
     fn activity(&self) -> &Activity;
+
+    /// Has the registry on disk looked at now; false where nobody watches it.
+    fn look_at_registry(&self) -> Soon<'_, bool>;
+
+    /// What sinks keep.
+    fn tables(&self) -> &SinkTables;
 }

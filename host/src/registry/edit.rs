@@ -111,6 +111,11 @@ impl Edit {
             sink.config.iter().for_each(|(key, value)| drop(config.insert(key, text(value))));
             table.insert("config", Item::Table(config));
         }
+        if !sink.secrets.is_empty() {
+            let mut secrets = Table::new();
+            sink.secrets.iter().for_each(|(key, secret)| drop(secrets.insert(key, text(&secret.file))));
+            table.insert("secrets", Item::Table(secrets));
+        }
         self.rows("sink").push(table);
     }
 
@@ -199,24 +204,38 @@ impl Edit {
     /// # Errors
     /// There is no sink of that name.
     pub fn set_config(&mut self, sink: &str, key: &str, value: &str) -> Result<(), EditError> {
-        let row = self.sink_row(sink)?;
-        let config = row.entry("config").or_insert_with(|| Item::Table(Table::new()));
-        if let Some(config) = config.as_table_like_mut() {
-            put(config, key, text(value));
+        self.set_value(sink, "config", key, value)
+    }
+
+    /// Names the file that a secret of a sink comes from.
+    ///
+    /// # Errors
+    /// There is no sink of that name.
+    pub fn set_secret(&mut self, sink: &str, key: &str, file: &str) -> Result<(), EditError> {
+        self.set_value(sink, "secrets", key, file)
+    }
+
+    fn set_value(&mut self, sink: &str, table: &str, key: &str, value: &str) -> Result<(), EditError> {
+        let values = self.sink_row(sink)?.entry(table).or_insert_with(|| Item::Table(Table::new()));
+        if let Some(values) = values.as_table_like_mut() {
+            put(values, key, text(value));
         }
         Ok(())
     }
 
-    /// Takes a key out of a sink's configuration and says whether it was there.
+    /// Takes a key out of a sink's configuration, or its secrets, and says whether it was there.
     ///
     /// # Errors
     /// There is no sink of that name.
     pub fn unset_config(&mut self, sink: &str, key: &str) -> Result<bool, EditError> {
         let row = self.sink_row(sink)?;
-        let Some(config) = row.get_mut("config").and_then(Item::as_table_like_mut) else { return Ok(false) };
-        let was_there = config.remove(key).is_some();
-        if config.is_empty() {
-            row.remove("config");
+        let mut was_there = false;
+        for table in ["config", "secrets"] {
+            let Some(values) = row.get_mut(table).and_then(Item::as_table_like_mut) else { continue };
+            was_there |= values.remove(key).is_some();
+            if values.is_empty() {
+                row.remove(table);
+            }
         }
         Ok(was_there)
     }

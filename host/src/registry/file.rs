@@ -10,6 +10,7 @@
 //! grants = ["read-headers", "edit-headers"]
 //! limits = { fuel = 50_000_000, memory = "64MiB", deadline = "250ms" }
 //! config = { field = "X-Stamp" }
+//! secrets = { token = "/etc/basin/token" } # files; what is in them stands nowhere else
 //!
 //! [[binding]]
 //! name = "stamp/on-end-of-data"
@@ -27,7 +28,10 @@ use std::path::Path;
 
 use basin_core::event::binding::PRIORITY_DEFAULT;
 use basin_core::event::registry::RegistryError;
-use basin_core::event::{Binding, BudgetOverride, EventKind, Grants, InstanceMode, Mode, Registry, Rule, SinkEntry};
+use basin_core::event::{
+    Binding, BudgetOverride, EventKind, Grants, InstanceMode, Mode, Registry, Rule, SinkEntry, SinkSecret,
+};
+use basin_core::secret::Secret;
 use toml_edit::{Document, TableLike};
 
 use crate::registry::fields::{Fields, FileError, Found, Source};
@@ -41,7 +45,7 @@ use crate::registry::{digest, suggest};
 pub const VERSION: i64 = 1;
 
 const FILE_KEYS: &[&str] = &["version", "sink", "binding"];
-const SINK_KEYS: &[&str] = &["name", "digest", "source", "grants", "limits", "config", "enabled"];
+const SINK_KEYS: &[&str] = &["name", "digest", "source", "grants", "limits", "config", "secrets", "enabled"];
 const LIMIT_KEYS: &[&str] = &["fuel", "memory", "deadline"];
 const BINDING_KEYS: &[&str] = &[
     "name",
@@ -167,6 +171,14 @@ fn read_sink(source: Source<'_>, table: &toml_edit::Table) -> Result<SinkEntry, 
         check_config(key, value.value).map_err(|problem| fields.error_at(&value, problem))?;
         config.insert(key.to_owned(), value.value.to_owned());
     }
+    let mut secrets = BTreeMap::new();
+    for (key, file) in fields.texts("secrets")? {
+        check_config(key, file.value).map_err(|problem| fields.error_at(&file, problem))?;
+        if config.contains_key(key) {
+            return Err(fields.error_at(&file, format!("{key} is in `config` too; take one of the two away")));
+        }
+        secrets.insert(key.to_owned(), SinkSecret { file: file.value.to_owned(), value: Secret::default() });
+    }
     Ok(SinkEntry {
         name: name.value.to_owned(),
         digest: digest.value.to_owned(),
@@ -174,6 +186,7 @@ fn read_sink(source: Source<'_>, table: &toml_edit::Table) -> Result<SinkEntry, 
         grants,
         budget: read_limits(&fields)?,
         config,
+        secrets,
         is_enabled: fields.switch("enabled")?,
     })
 }

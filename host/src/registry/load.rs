@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use basin_core::event::{Binding, EventKind, Failure, FailureKind, Registry};
 use basin_core::time::Timestamp;
 use basin_sinks::{Component, Engine};
 
+use crate::registry::secret::read_secret;
 use crate::registry::{RegistryFile, Store, StoreError};
 
 /// Why the file on disk is not the registry in force.
@@ -140,13 +142,14 @@ impl Loader {
     /// # Errors
     /// The file cannot be read or is wrong; nothing comes into force then.
     pub fn load(&self, before: &Loaded, now: Timestamp) -> Result<Loaded, StoreError> {
-        let file = self.store.read()?;
+        let mut file = self.store.read()?;
+        let failures = read_secrets(&mut file);
         let generation = before.registry.generation() + 1;
         let registry = file.to_registry(generation).map_err(|error| {
             let path = self.store.file_path();
             StoreError::File(crate::registry::FileError { path, line: 1, problem: error.to_string() })
         })?;
-        let mut loaded = Loaded { registry: Arc::new(registry), ..Loaded::empty(now) };
+        let mut loaded = Loaded { registry: Arc::new(registry), failures, ..Loaded::empty(now) };
         self.load_components(&file, before, &mut loaded);
         Ok(loaded)
     }
@@ -155,6 +158,10 @@ impl Loader {
         let mut by_digest: BTreeMap<String, Arc<Component>> =
             before.components.values().map(|component| (component.digest().to_owned(), component.clone())).collect();
         for sink in file.sinks.iter().filter(|sink| sink.is_enabled) {
+            // Without its secret it would answer as somebody who does not know.
+            if loaded.failures.contains_key(&sink.name) {
+                continue;
+            }
             if let Some(component) = by_digest.get(&sink.digest) {
                 loaded.components.insert(sink.name.clone(), component.clone());
                 continue;
@@ -175,4 +182,20 @@ impl Loader {
         let octets = self.store.component(digest).map_err(|error| error.to_string())?;
         self.engine.load(&octets).map_err(|error| error.to_string())
     }
+}
+
+// Puts in what the files of secrets have; the sinks that lack one, and why.
+fn read_secrets(file: &mut RegistryFile) -> BTreeMap<String, String> {
+    let mut failures = BTreeMap::new();
+    for sink in file.sinks.iter_mut().filter(|sink| sink.is_enabled) {
+        for (key, secret) in &mut sink.secrets {
+            match read_secret(Path::new(&secret.file)) {
+                Ok(value) => secret.value = value,
+                Err(why) => {
+                    failures.insert(sink.name.clone(), format!("cannot load sink {}: {key}: {why}", sink.name));
+                }
+            }
+        }
+    }
+    failures
 }

@@ -12,12 +12,39 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use basin_core::time::Timestamp;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::registry::{Broken, Loaded, Loader};
 
 /// Time between two looks; a change is in force within a second, compiling included, for the usual sink.
 const POLL: Duration = Duration::from_millis(250);
+
+/// Askers that wait for the next look; each is a person or a script.
+const PROMPTS_MAX: usize = 64;
+
+/// Has the watcher look at once: whoever changed the registry need not wait and wonder.
+#[derive(Debug, Clone)]
+pub struct Prompt(mpsc::Sender<oneshot::Sender<()>>);
+
+/// The watcher's end of a [`Prompt`].
+#[derive(Debug)]
+pub struct Prompts(mpsc::Receiver<oneshot::Sender<()>>);
+
+impl Prompt {
+    /// Makes both ends.
+    pub fn channel() -> (Self, Prompts) {
+        let (asking, asked) = mpsc::channel(PROMPTS_MAX);
+        (Self(asking), Prompts(asked))
+    }
+
+    /// Waits for a look that began after this call, and for the change that it found to be in force or refused. False
+    /// where nobody watches any more.
+    pub async fn look(&self) -> bool {
+        let (done, looked) = oneshot::channel();
+        self.0.send(done).await.is_ok() && looked.await.is_ok()
+    }
+}
 
 /// What a look at the directory led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +122,8 @@ impl Watcher {
                 let failed = loaded.failures().keys().filter_map(|name| loaded.registry.sink(name));
                 let paths = failed.map(|sink| self.loader.store().component_path(&sink.digest));
                 self.seen.extend(paths.map(mark));
+                let secrets = loaded.registry.sinks().flat_map(|sink| sink.secrets.values());
+                self.seen.extend(secrets.map(|secret| mark(PathBuf::from(&secret.file))));
                 let change = Change::Applied { generation: loaded.registry.generation(), problems: loaded.problems() };
                 self.current.store(Arc::new(loaded));
                 Some(change)
@@ -116,11 +145,22 @@ impl Watcher {
 ///
 /// Sessions are not touched: whoever plans a chain next meets the new registry, a chain that has begun keeps
 /// its plan.
-pub async fn watch(mut watcher: Watcher, now: fn() -> Timestamp, on_change: impl Fn(&Change)) {
+pub async fn watch(
+    mut watcher: Watcher,
+    Prompts(mut asked): Prompts,
+    now: fn() -> Timestamp,
+    on_change: impl Fn(&Change),
+) {
     let mut ticks = tokio::time::interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        let mut waiting = tokio::select! {
+            _ = ticks.tick() => Vec::new(),
+            Some(done) = asked.recv() => vec![done],
+        };
+        while let Ok(done) = asked.try_recv() {
+            waiting.push(done);
+        }
         let looked = tokio::task::spawn_blocking(move || {
             let change = watcher.look(now());
             (watcher, change)
@@ -133,6 +173,10 @@ pub async fn watch(mut watcher: Watcher, now: fn() -> Timestamp, on_change: impl
         watcher = next;
         if let Some(change) = change {
             on_change(&change);
+        }
+        // Whoever asked may be gone.
+        for done in waiting {
+            done.send(()).ok();
         }
     }
 }

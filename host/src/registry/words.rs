@@ -14,7 +14,7 @@ use crate::registry::{quantity, suggest};
 /// Longest name of a configuration key, in characters.
 const CONFIG_KEY_CHARACTERS_MAX: usize = 128;
 /// Longest value of a configuration key, in octets. Sinks read it whole; what is longer belongs into a file.
-const CONFIG_VALUE_BYTES_MAX: usize = 64 * 1024;
+pub(super) const CONFIG_VALUE_BYTES_MAX: usize = 64 * 1024;
 
 /// Checks the name of a sink.
 ///

@@ -5,6 +5,7 @@
 
 mod add;
 mod folder;
+mod keeps;
 mod page;
 mod queue;
 mod registry;

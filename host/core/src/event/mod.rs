@@ -23,7 +23,7 @@ pub use http_address::{HttpAddress, HttpTarget};
 pub use kind::{EventKind, EventSet};
 pub use occasion::{Command, DestinationFacts, Occasion, Overlay, Question, SessionFacts, SizeInQuestion, TrackFacts};
 pub use outbound::{OutCommand, OutCommandError, OutFacts, OutSession, OutState, ResponseFacts, SentFirst};
-pub use registry::{Explained, Registry, RegistryError, SinkEntry};
+pub use registry::{Explained, Registry, RegistryError, SinkEntry, SinkSecret};
 pub use rule::{Facts, Matched, Rule, RuleError};
 pub use tables::{TableEdit, TableEdits, TableValue};
 pub(crate) use verdict::beyond_the_session;

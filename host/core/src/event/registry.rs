@@ -10,7 +10,17 @@ use crate::event::{
     Asked, Binding, BudgetOverride, EventKind, EventSet, Facts, FailurePolicy, Grants, InstanceMode, Matched, Mode,
 };
 use crate::limits::{BINDING_NAME_BYTES_MAX, SINK_NAME_BYTES_MAX};
+use crate::secret::Secret;
 use crate::time::Timestamp;
+
+/// A value of a sink's configuration that comes from a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SinkSecret {
+    /// The file.
+    pub file: String,
+    /// What was in it when the registry was loaded; empty before.
+    pub value: Secret,
+}
 
 /// A registered sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +37,8 @@ pub struct SinkEntry {
     pub budget: BudgetOverride,
     /// What the operator set for it.
     pub config: BTreeMap<String, String>,
+    /// Further values of its configuration, which nobody else gets to see.
+    pub secrets: BTreeMap<String, SinkSecret>,
     /// Switched on.
     pub is_enabled: bool,
 }

@@ -75,11 +75,11 @@ impl Draft {
         let (sender, recipients) = text.split_once('>')?;
         let sender = match sender.trim() {
             "" => None,
-            sender => Some(Address::parse(sender).ok()?),
+            sender => Some(Address::parse_utf8(sender).ok()?),
         };
         let mut envelope = Envelope::new(sender);
         for recipient in recipients.split_whitespace() {
-            envelope.add(Address::parse(recipient).ok()?, recipient.to_owned())?;
+            envelope.add(Address::parse_utf8(recipient).ok()?, recipient.to_owned())?;
         }
         envelope.parameters.extend(self.parameters);
         for (id, notify, original) in self.wishes {

@@ -1,5 +1,7 @@
 //! `log`, `config`, `metrics`, `server`: always there.
 
+use std::collections::BTreeSet;
+
 use crate::bindings::basin::sink::{config, log, metrics, server};
 use crate::state::State;
 use crate::{LogLevel, LogLine, convert, text};
@@ -32,11 +34,14 @@ impl log::Host for State {
 impl config::Host for State {
     fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         self.taken(&key);
-        self.give(self.sink.config.get(&key).cloned())
+        let secret =
+            self.sink.secrets.get(&key).map(|secret| String::from_utf8_lossy(secret.value.reveal()).into_owned());
+        self.give(secret.or_else(|| self.sink.config.get(&key).cloned()))
     }
 
     fn keys(&mut self) -> wasmtime::Result<Vec<String>> {
-        self.give(self.sink.config.keys().cloned().collect::<Vec<_>>())
+        let keys: BTreeSet<&String> = self.sink.config.keys().chain(self.sink.secrets.keys()).collect();
+        self.give(keys.into_iter().cloned().collect::<Vec<_>>())
     }
 }
 

@@ -302,6 +302,7 @@ impl Call {
             source: "test".into(),
             grants: self.grants,
             budget: self.budget,
+            secrets: Default::default(),
             config: self.config,
             is_enabled: true,
         });

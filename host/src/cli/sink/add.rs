@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
-use basin_core::event::{BudgetOverride, Grants, SinkEntry};
+use basin_core::event::{BudgetOverride, Grants, SinkEntry, SinkSecret};
 
 use super::binding_args::{BindingArgs, check_events};
 use super::needs;
 use super::places::{Places, compile, read_component};
 use crate::cli::Context;
 use crate::cli::table::print;
-use crate::registry::words::{check_fuel, check_sink_name, parse_deadline, parse_grant, parse_memory, parse_setting};
+use crate::registry::secret::read_secret;
+use crate::registry::words::{
+    check_config, check_fuel, check_sink_name, parse_deadline, parse_grant, parse_memory, parse_setting,
+};
 use crate::registry::{Edit, RegistryFile, digest};
 
 /// Limits of a call, as flags.
@@ -70,6 +73,9 @@ pub(super) struct Add {
     /// A value of the sink's configuration.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// A value of the sink's configuration that is read from a file, and shown nowhere.
+    #[arg(long = "secret", value_name = "KEY=@FILE")]
+    secrets: Vec<String>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -82,6 +88,7 @@ impl Add {
         let named = parse_grants(&self.grants)?;
         let grants = if self.grants.is_empty() { BindingArgs::reading(&events) } else { named };
         let config = parse_settings(&self.settings)?;
+        let secrets = parse_secrets(&self.secrets)?;
         let budget = self.limits.over(BudgetOverride::default())?;
         refuse_taken_name(&places.store.read()?, &self.name)?;
         let octets = read_component(&self.file)?;
@@ -98,6 +105,7 @@ impl Add {
             grants,
             budget,
             config: config.into_iter().collect(),
+            secrets: secrets.into_iter().collect(),
             is_enabled: true,
         };
         edit.add_sink(&sink);
@@ -157,6 +165,22 @@ fn source_of(file: &Path) -> String {
 
 pub(super) fn parse_grants(names: &[String]) -> anyhow::Result<Grants> {
     names.iter().map(|name| parse_grant(name).map_err(|error| anyhow!(error))).collect()
+}
+
+/// Reads `KEY=@FILE`. The registry names the file; it is read here as well, so that a mistake shows at once.
+pub(super) fn parse_secrets(texts: &[String]) -> anyhow::Result<Vec<(String, SinkSecret)>> {
+    let parse = |text: &String| -> anyhow::Result<(String, SinkSecret)> {
+        // The text is not repeated: it may be the secret itself.
+        let (key, file) = text.split_once("=@").filter(|(_, file)| !file.is_empty()).ok_or_else(|| {
+            anyhow!("--secret: write KEY=@FILE; a secret comes from a file, or it would stand in the shell's history")
+        })?;
+        let path = std::path::absolute(file)?;
+        let value = read_secret(&path).map_err(|why| anyhow!("--secret {key}: {why}"))?;
+        let file = path.to_str().ok_or_else(|| anyhow!("--secret {key}: the name of the file is no text"))?.to_owned();
+        check_config(key, &file).map_err(|error| anyhow!("--secret: {error}"))?;
+        Ok((key.to_owned(), SinkSecret { file, value }))
+    };
+    texts.iter().map(parse).collect()
 }
 
 pub(super) fn parse_settings(texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use basin_core::event::{Grants, SinkEntry};
 
-use super::add::{LimitArgs, parse_grants, parse_settings};
+use super::add::{LimitArgs, parse_grants, parse_secrets, parse_settings};
 use super::places::Places;
 use crate::cli::Context;
 use crate::cli::table::print;
@@ -91,6 +91,9 @@ pub(super) struct Set {
     /// Values of its configuration.
     #[arg(value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// A value that is read from a file, and shown nowhere.
+    #[arg(long = "secret", value_name = "KEY=@FILE")]
+    secrets: Vec<String>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -99,11 +102,15 @@ impl Set {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let places = Places::find(context)?;
         let settings = parse_settings(&self.settings)?;
+        let secrets = parse_secrets(&self.secrets)?;
         let mut edit = Edit::begin(&places.store)?;
         let before = sink_of(&edit, &self.sink)?.budget;
         let limits = self.limits.over(before)?;
-        if settings.is_empty() && limits == before {
-            bail!("nothing to set; write KEY=VALUE, --fuel, --memory or --deadline");
+        if settings.is_empty() && secrets.is_empty() && limits == before {
+            bail!("nothing to set; write KEY=VALUE, --secret, --fuel, --memory or --deadline");
+        }
+        for (key, secret) in &secrets {
+            edit.set_secret(&self.sink, key, &secret.file)?;
         }
         for (key, value) in &settings {
             edit.set_config(&self.sink, key, value)?;
@@ -147,7 +154,7 @@ impl Unset {
         }
         for key in &self.keys {
             if !edit.unset_config(&self.sink, key)? {
-                let keys = sink.config.keys().map(String::as_str);
+                let keys = sink.config.keys().chain(sink.secrets.keys()).map(String::as_str);
                 return Err(missing("configuration key", key, keys).into());
             }
         }

@@ -152,6 +152,7 @@ pub(super) fn sink_json(sink: &SinkEntry, live: Option<&RegistryState>) -> Value
         "grants": sink.grants.iter().map(|grant| grant.name()).collect::<Vec<_>>(),
         "limits": sink.budget,
         "config": sink.config,
+        "secrets": sink.secrets.keys().collect::<Vec<_>>(),
         "enabled": sink.is_enabled,
         "state": sink_state(sink, live),
         "failure": live.and_then(|live| live.sinks.get(&sink.name)?.failure.clone()),

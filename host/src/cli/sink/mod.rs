@@ -18,6 +18,7 @@ mod new;
 mod places;
 mod scene;
 mod show;
+mod state;
 mod trial;
 
 /// Arguments of `basin sink`.
@@ -39,6 +40,8 @@ enum Command {
     List(list::List),
     /// Show everything about one sink, live counters and failures included.
     Show(show::Show),
+    /// Show or clear what a sink keeps in its table.
+    State(state::StateOf),
     /// Switch sinks or bindings on.
     Enable(change::Enable),
     /// Switch sinks or bindings off; nothing is forgotten.
@@ -75,6 +78,7 @@ impl Sink {
             Command::Unbind(command) => command.run(context),
             Command::List(command) => command.run(context),
             Command::Show(command) => command.run(context),
+            Command::State(command) => command.run(context),
             Command::Enable(command) => command.run(context),
             Command::Disable(command) => command.run(context),
             Command::Remove(command) => command.run(context),

@@ -34,12 +34,18 @@ impl Places {
         self.client.get("/v1/registry")
     }
 
-    /// What happens after a change, for the last line of the output.
+    /// Waits until a running server has applied a change, and says what came of it, for the last line of the output.
     pub(super) fn aftermath(&self) -> String {
-        match self.live() {
-            Ok(_) => "the running server applies it within a second".to_owned(),
+        match self.client.post_for::<RegistryState>("/v1/registry/look") {
+            Ok(RegistryState { broken: Some(why), .. }) => {
+                format!("the running server did not take it and goes on with what it has: {why}")
+            }
+            Ok(RegistryState { generation, problems, .. }) => {
+                let problems: String = problems.iter().map(|problem| format!("\nproblem: {problem}")).collect();
+                format!("the running server has applied it, generation {generation}{problems}")
+            }
             Err(ClientError::NotRunning(_)) => "no server runs on this spool; the next start applies it".to_owned(),
-            Err(error) => format!("a running server applies it within a second ({error})"),
+            Err(error) => format!("a running server applies it within a second, and could not be asked: {error}"),
         }
     }
 }

@@ -70,6 +70,8 @@ fn sink_text(sink: &SinkEntry, live: &Result<RegistryState, ClientError>) -> Str
     let deadline = sink.budget.deadline_ms.map_or_else(default, show_duration);
     table.row(["limits".to_owned(), format!("fuel {fuel}, memory {memory}, deadline {deadline}")]);
     sink.config.iter().for_each(|(key, value)| table.row(["config".to_owned(), format!("{key} = {value}")]));
+    // Names alone: what is in their files is for the sink.
+    sink.secrets.keys().for_each(|key| table.row(["secret", key.as_str()]));
     let note = match live {
         Ok(_) => String::new(),
         Err(ClientError::NotRunning(_)) => "no server runs on this spool, so there are no live facts\n".to_owned(),

@@ -141,6 +141,7 @@ impl Test {
             source: self.file.display().to_string(),
             grants,
             budget: self.limits.over(BudgetOverride::default())?,
+            secrets: Default::default(),
             config: parse_settings(&self.settings)?.into_iter().collect(),
             is_enabled: true,
         })

@@ -15,6 +15,7 @@ use crate::control::queue::ask::{Changes, Page, Summary};
 use crate::control::queue::destinations::{DestinationRow, HoldReport};
 use crate::control::{Activity, Client, ClientError, QueueState, Soon, socket_path};
 use crate::registry::Loaded;
+use crate::sink_tables::SinkTables;
 use crate::transport::{Action, Done, Holds, LiveIndex, Meant};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
@@ -24,6 +25,7 @@ struct Fake {
     index: LiveIndex,
     activity: Activity,
     holds: Mutex<Holds>,
+    tables: SinkTables,
 }
 
 impl QueueState for Fake {
@@ -71,6 +73,14 @@ impl ServerState for Fake {
     fn activity(&self) -> &Activity {
         &self.activity
     }
+
+    fn look_at_registry(&self) -> Soon<'_, bool> {
+        Box::pin(async { false })
+    }
+
+    fn tables(&self) -> &SinkTables {
+        &self.tables
+    }
 }
 
 fn message() -> Message {
@@ -106,7 +116,7 @@ fn server(dir: &TempDir) -> Fake {
     let index = LiveIndex::unfilled();
     index.fill(&spool);
     let holds = Mutex::new(Holds::open(dir.path()).expect("readable"));
-    Fake { spool, index, activity: Activity::default(), holds }
+    Fake { spool, index, activity: Activity::default(), holds, tables: SinkTables::none() }
 }
 
 fn mail_for_a_held_destination_says_so(client: &Client, id: &MessageId) {

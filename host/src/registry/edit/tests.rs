@@ -20,6 +20,7 @@ fn sink(name: &str) -> SinkEntry {
         source: "a.wasm".to_owned(),
         grants: [Grant::ReadHeaders].into_iter().collect(),
         budget: BudgetOverride { fuel: Some(5), memory: Some(1 << 20), deadline_ms: Some(250) },
+        secrets: Default::default(),
         config: [("field".to_owned(), "X \"quoted\"\nline".to_owned())].into(),
         is_enabled: true,
     }

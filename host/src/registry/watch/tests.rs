@@ -34,6 +34,7 @@ fn add(store: &Store, name: &str, octets: &[u8]) {
         source: String::new(),
         grants: Grants::default(),
         budget: BudgetOverride::default(),
+        secrets: Default::default(),
         config: Default::default(),
         is_enabled: true,
     });
@@ -130,10 +131,16 @@ async fn the_task_applies_what_it_finds() {
     add(&setup.store, "a", b"no component");
     let (sender, mut changes) = tokio::sync::mpsc::unbounded_channel();
     let on_change = move |change: &Change| sender.send(change.clone()).expect("the test listens");
-    let task = tokio::spawn(watch(setup.watcher, || NOW, on_change));
+    let (prompt, prompts) = Prompt::channel();
+    let task = tokio::spawn(watch(setup.watcher, prompts, || NOW, on_change));
     assert!(matches!(changes.recv().await, Some(Change::Applied { generation: 1, .. })));
     add(&setup.store, "b", b"no component");
     assert!(matches!(changes.recv().await, Some(Change::Applied { generation: 2, .. })));
     assert!(setup.current.load().registry.sink("b").is_some());
+    add(&setup.store, "c", b"no component");
+    assert!(prompt.look().await);
+    assert!(setup.current.load().registry.sink("c").is_some(), "in force when it returns");
     task.abort();
+    assert!(task.await.is_err_and(|ended| ended.is_cancelled()));
+    assert!(!prompt.look().await, "nobody watches");
 }

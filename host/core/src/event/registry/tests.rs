@@ -10,6 +10,7 @@ fn sink(name: &str) -> SinkEntry {
         source: String::new(),
         grants: Grants::default(),
         budget: BudgetOverride::default(),
+        secrets: Default::default(),
         config: BTreeMap::new(),
         is_enabled: true,
     }

@@ -1,6 +1,6 @@
 //! The part of a notification for programs (RFC 3464).
 
-use super::write::{decoded, field, line};
+use super::write::{decoded, escaped, field, line, unescaped};
 use super::{Action, Maker, reply_of};
 use crate::mail::{Handover, Last, Message, Outcome, Recipient};
 use crate::reply::Reply;
@@ -23,7 +23,7 @@ impl Maker<'_> {
 
     fn group(&self, out: &mut Vec<u8>, recipient: &Recipient) {
         field(out, "Original-Recipient", &original_recipient(&recipient.original));
-        field(out, "Final-Recipient", &format!("rfc822; {}", recipient.address));
+        field(out, "Final-Recipient", &typed(&recipient.address.to_string()));
         let action = Action::of(recipient);
         field(out, "Action", action.word());
         let reply = reply_of(recipient);
@@ -47,9 +47,18 @@ impl Maker<'_> {
 // ORCPT has its address type in front and is coded (RFC 3461 §4.2); an address as the client gave it is neither.
 fn original_recipient(original: &str) -> String {
     match original.split_once(';').filter(|(kind, _)| !kind.contains(['@', '"'])) {
-        Some((kind, address)) => format!("{kind};{}", decoded(address)),
-        None => format!("rfc822; {original}"),
+        Some((kind, address)) if kind.eq_ignore_ascii_case("utf-8") => typed(&unescaped(&decoded(address))),
+        Some((kind, address)) => {
+            let address = decoded(address);
+            if address.is_ascii() { format!("{kind};{address}") } else { typed(&address) }
+        }
+        None => typed(original),
     }
+}
+
+// RFC 6533 §3: an address with other letters than ASCII has a type of its own, and an ASCII form.
+fn typed(address: &str) -> String {
+    if address.is_ascii() { format!("rfc822; {address}") } else { format!("utf-8; {}", escaped(address)) }
 }
 
 // A status is required (RFC 3464 §2.3.4), and of the class that the action has.

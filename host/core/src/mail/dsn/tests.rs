@@ -166,3 +166,29 @@ fn the_original_recipient_of_the_client_stands_beside_the_final_one() {
     assert!(text.contains("Original-Recipient: rfc822;team@basin.example\r\nFinal-Recipient: rfc822; a@basin.example"));
     assert!(text.contains("Original-Envelope-Id: QQ314159"));
 }
+
+#[test]
+fn addresses_with_other_letters_have_a_type_and_a_form_of_their_own() {
+    let mut original = original(b"Subject: hello\r\n", &[("a@basin.example", no_such_user())]);
+    let international = Address::parse_utf8("j\u{f6}rg+x@b\u{fc}cher.example").expect("valid");
+    let ascii_local = Address::parse_utf8("anna@b\u{fc}cher.example").expect("valid");
+    let envelope = std::sync::Arc::make_mut(&mut original.envelope);
+    for (address, orcpt) in [(international, "utf-8;j\\x{F6}rg@x.example"), (ascii_local, "anna@b\u{fc}cher.example")] {
+        let id = envelope.add(address, orcpt.to_owned()).expect("new");
+        envelope.recipient_mut(id).expect("just added").outcome = Outcome::failed(no_such_user());
+    }
+    let text = text(&notify(&original).expect("there is a sender"));
+    for line in [
+        "Final-Recipient: rfc822; a@basin.example\r\n",
+        "Original-Recipient: utf-8; j\\x{F6}rg@x.example\r\n",
+        "Final-Recipient: utf-8; j\\x{F6}rg\\x{2B}x@b\\x{FC}cher.example\r\n",
+        "Original-Recipient: utf-8; anna@b\\x{FC}cher.example\r\n",
+        "<anna@xn--bcher-kva.example>\r\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    assert!(text.is_ascii());
+    for odd in ["\\x{", "\\x{}", "\\x{D800}", "\\x{1234567}", "\\x{F6", "\\x{+6}", "a\\x"] {
+        assert_eq!(write::unescaped(odd), odd);
+    }
+}

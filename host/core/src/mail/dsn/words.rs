@@ -1,6 +1,6 @@
 //! The part of a notification for people.
 
-use super::write::{line, neutral, wrapped};
+use super::write::{escaped, line, neutral, wrapped};
 use super::{Action, Maker, reply_of};
 use crate::mail::{Handover, Last, Message, Outcome, Recipient};
 use crate::reply::{Class, Reply};
@@ -21,7 +21,9 @@ impl Maker<'_> {
             }
             for recipient in of_action {
                 line(out, "");
-                line(out, &format!("<{}>", neutral(&recipient.address.to_string())));
+                let address = &recipient.address;
+                let shown = address.to_ascii().unwrap_or_else(|| escaped(&address.to_string()));
+                line(out, &format!("<{}>", neutral(&shown)));
                 said(out, recipient);
             }
         }

@@ -66,3 +66,42 @@ pub(super) fn decoded(xtext: &str) -> String {
     }
     String::from_utf8_lossy(&out).into_owned()
 }
+
+/// The ASCII form of an address with other letters (RFC 6533 §3, `utf-8-addr-xtext`): `\x{F6}` is an ö.
+pub(super) fn escaped(address: &str) -> String {
+    let mut out = String::with_capacity(address.len());
+    for character in address.chars() {
+        // QCHAR has no `+`, `=`, backslash or space.
+        if character.is_ascii_graphic() && !matches!(character, '+' | '=' | '\\') {
+            out.push(character);
+        } else {
+            out.push_str(&format!("\\x{{{:02X}}}", u32::from(character)));
+        }
+    }
+    out
+}
+
+/// Takes that form off. What is not written right stays as it is.
+pub(super) fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("\\x{") {
+        out.push_str(before);
+        let coded = behind.split_once('}').and_then(|(digits, after)| {
+            let is_point = (1..=6).contains(&digits.len()) && digits.bytes().all(|octet| octet.is_ascii_hexdigit());
+            let point = u32::from_str_radix(digits, 16).ok().filter(|_| is_point)?;
+            Some((char::from_u32(point)?, after))
+        });
+        match coded {
+            Some((character, after)) => {
+                out.push(character);
+                rest = after;
+            }
+            None => {
+                out.push_str("\\x{");
+                rest = behind;
+            }
+        }
+    }
+    out + rest
+}

@@ -1,10 +1,11 @@
 //! Whether another server can take a message as it is, and the commands that say so.
 //!
 //! What it cannot take is refused here, for the sender to know: nothing is re-encoded, downgraded or sent without
-//! its declaration. Content is signed, and the message that arrives is the one that was accepted.
+//! its declaration. Domains of addresses are the exception: they have another form for servers without SMTPUTF8. Content is signed, and the message that arrives is the one that was accepted.
 
 use std::io;
 
+use crate::addr::Address;
 use crate::limits::{ENVID_BYTES_MAX, ORCPT_BYTES_MAX};
 use crate::mail::Late;
 use crate::reply::Reply;
@@ -26,6 +27,8 @@ pub(super) struct Plan {
     pub(super) is_chunked: bool,
     /// Content has no lines to look at.
     pub(super) is_binary: bool,
+    /// SMTPUTF8 is asked for: addresses go as they are. Elsewhere their domains go as A-labels.
+    is_utf8: bool,
     /// NOTIFY and ORCPT go along.
     pub(super) is_dsn_passed: bool,
     /// The other server tells the sender all that there is to tell: it knows of RFC 3461, and of RFC 2852 where the
@@ -51,8 +54,9 @@ pub(super) fn plan(outgoing: &Outgoing, live: &Live, now: Timestamp) -> Result<P
     if is_utf8 && !offered.has_smtputf8 {
         return Err(Reply::with(550, 6, 7, "the next server does not take internationalised mail (SMTPUTF8)"));
     }
-    let has_utf8_recipient = outgoing.recipients.iter().any(is_international);
-    let is_utf8 = is_utf8 || has_utf8_recipient && offered.has_smtputf8;
+    let mut addresses = outgoing.sender.iter().chain(outgoing.recipients.iter().map(|recipient| &recipient.address));
+    let has_utf8_address = addresses.any(|address| !address.is_ascii());
+    let is_utf8 = is_utf8 || has_utf8_address && offered.has_smtputf8;
     if outgoing.deliver_by.is_some_and(|(by, deadline)| by.late == Late::Return && deadline <= now) {
         return Err(Reply::with(550, 4, 7, "the time by which the message had to be there has passed"));
     }
@@ -62,6 +66,7 @@ pub(super) fn plan(outgoing: &Outgoing, live: &Live, now: Timestamp) -> Result<P
         mail: mail_line(outgoing, offered, body_type, is_utf8, now),
         is_chunked: is_binary || offered.has_chunking && live.policy.chunking == Chunking::Preferred,
         is_binary,
+        is_utf8,
         is_dsn_passed: offered.has_dsn,
         is_told_there: offered.has_dsn && (offered.has_deliverby || outgoing.deliver_by.is_none()),
     })
@@ -69,13 +74,13 @@ pub(super) fn plan(outgoing: &Outgoing, live: &Live, now: Timestamp) -> Result<P
 
 /// Why the server cannot be asked for that recipient, where it takes the message for others.
 pub(super) fn recipient_refusal(recipient: &OutgoingRecipient, offered: &Offered) -> Option<Reply> {
-    (is_international(recipient) && !offered.has_smtputf8)
+    (recipient.address.to_ascii().is_none() && !offered.has_smtputf8)
         .then(|| Reply::with(553, 6, 7, "the next server does not take internationalised addresses (SMTPUTF8)"))
 }
 
 /// The RCPT command.
 pub(super) fn rcpt_line(recipient: &OutgoingRecipient, plan: &Plan) -> String {
-    let mut line = format!("RCPT TO:<{}>", recipient.address);
+    let mut line = format!("RCPT TO:<{}>", written(&recipient.address, plan.is_utf8));
     if plan.is_dsn_passed {
         let notify = notify(&recipient.notify);
         if !notify.is_empty() {
@@ -90,7 +95,7 @@ pub(super) fn rcpt_line(recipient: &OutgoingRecipient, plan: &Plan) -> String {
 
 fn mail_line(outgoing: &Outgoing, offered: &Offered, body_type: BodyType, is_utf8: bool, now: Timestamp) -> String {
     let mut line = match &outgoing.sender {
-        Some(sender) => format!("MAIL FROM:<{sender}>"),
+        Some(sender) => format!("MAIL FROM:<{}>", written(sender, is_utf8)),
         None => "MAIL FROM:<>".to_owned(),
     };
     if offered.has_size {
@@ -150,17 +155,19 @@ fn body_type(outgoing: &Outgoing, offered: &Offered, chunking: Chunking) -> Resu
     }
 }
 
-// RFC 6531 §3.2: for the sender's address, and for a header whose client said that it is internationalised. A
+// RFC 6531 §3.2: a domain has a form for servers that know of no other.
+fn written(address: &Address, is_utf8: bool) -> String {
+    let ascii = address.to_ascii().filter(|_| !is_utf8);
+    ascii.unwrap_or_else(|| address.to_string())
+}
+
+// RFC 6531 §3.2: for the sender's address, unless its domain alone is international, and for a header whose client said that it is internationalised. A
 // header whose octets nobody declared is what such headers always were: eight bits that the next server gets as
 // they came. To return it would punish the sender for what most servers never ask.
 fn needs_utf8(outgoing: &Outgoing) -> bool {
-    let has_utf8_sender = outgoing.sender.as_ref().is_some_and(|sender| !sender.to_string().is_ascii());
+    let has_utf8_sender = outgoing.sender.as_ref().is_some_and(|sender| sender.to_ascii().is_none());
     let is_utf8 = |octets: &[u8]| !octets.is_ascii() && core::str::from_utf8(octets).is_ok();
     has_utf8_sender || outgoing.is_smtputf8 && outgoing.header.fields().iter().any(|field| is_utf8(field.raw()))
-}
-
-fn is_international(recipient: &OutgoingRecipient) -> bool {
-    !recipient.address.to_string().is_ascii()
 }
 
 // RFC 3461 §4.1: NEVER stands alone; no other words go to another server than those of the standard.
