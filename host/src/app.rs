@@ -250,7 +250,6 @@ impl Server {
         };
         let queue = Queue::new(parts, config.limits.deliveries);
         configure_queue(&queue, &config);
-        let guard = Guard::default();
         let services = Arc::new(Services {
             metrics,
             ask,
@@ -259,7 +258,7 @@ impl Server {
             tracking,
             stopper,
             randomness,
-            guard,
+            guard: Guard::default(),
             outbound: outbound.clone(),
             registry,
             tables,
@@ -275,11 +274,7 @@ impl Server {
         let free_bytes_min = spool_options.free_bytes_min;
         let admin = Admin { services: services.clone(), engine, spool: config.spool.clone(), free_bytes_min };
         service.spawn(serve_admin(admin, sockets.admin));
-        let (doors, listeners) = Doors::open(&config, sockets.listeners)?;
-        for listener in listeners {
-            work.spawn(listener.run(services.clone(), services.stopper.subscribe()));
-        }
-        let doors = Arc::new(doors);
+        let doors = open_doors(&config, sockets.listeners, &services, &mut work)?;
         service.spawn(doors::watch_files(doors.clone()));
         let server = Self { config, services, doors, transport, outbound, reports, signing, began };
         Ok((server, Tasks { work, service, courier: courier_thread }))
@@ -339,6 +334,19 @@ fn start_courier(config: &Config) -> anyhow::Result<(Courier, std::thread::JoinH
     let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
     maildirs.prepare()?;
     Courier::start(maildirs).context("cannot start the delivery thread")
+}
+
+fn open_doors(
+    config: &Config,
+    sockets: Vec<std::net::TcpListener>,
+    services: &Arc<Services>,
+    work: &mut JoinSet<()>,
+) -> anyhow::Result<Arc<Doors>> {
+    let (doors, listeners) = Doors::open(config, sockets)?;
+    for listener in listeners {
+        work.spawn(listener.run(services.clone(), services.stopper.subscribe()));
+    }
+    Ok(Arc::new(doors))
 }
 
 fn take_files(pickup: Option<Pickup>, services: &Arc<Services>, work: &mut JoinSet<()>) {
