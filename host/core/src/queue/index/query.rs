@@ -101,7 +101,9 @@ impl Query {
     /// Where a message stands, with regard to where mail goes now: what is ready to leave for nowhere waits like what
     /// was deferred.
     pub(super) fn standing(&mut self, packed: &Packed, texts: &Texts) -> Standing {
-        if packed.standing != Standing::Ready || self.closed.is_empty() {
+        // A message whose submission nobody hears is written as it came, so its record says that it is submitted still.
+        let is_leaving = matches!(packed.standing, Standing::Submission | Standing::Ready);
+        if !is_leaving || self.closed.is_empty() {
             return packed.standing;
         }
         self.freshen(texts);
@@ -110,10 +112,10 @@ impl Query {
             is_pending = true;
             let destination = self.destination(recipient.route, texts);
             if !self.closed.contains(destination.as_ref()) {
-                return Standing::Ready;
+                return packed.standing;
             }
         }
-        if is_pending { Standing::Deferred } else { Standing::Ready }
+        if is_pending { Standing::Deferred } else { packed.standing }
     }
 
     // Numbers of texts are used again; what was remembered of them is then about another text.
