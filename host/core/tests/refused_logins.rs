@@ -89,6 +89,7 @@ impl Talk {
                         by: Some("sink".into()),
                         overlay,
                         failures: Vec::new(),
+                        is_heard: true,
                     };
                     paused.resume(decision, NOW, &mut self.outbox)
                 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use basin_core::addr::Address;
-use basin_core::event::{Decision, EventSet, Verdict};
+use basin_core::event::{Decision, EventSet, Overlay, Verdict};
 use basin_core::mail::{Content, MessageId};
 use basin_core::reply::Reply;
 use basin_core::smtp::{Connection, ListenerPolicy, Outbox, ProofOfStorage, Session, Step, Wanted};
@@ -77,6 +77,10 @@ fn connection() -> Connection {
 }
 
 /// Plays a whole input that arrives in chunks; sinks answer in turn from `verdicts`.
+fn decided(verdict: Verdict, overlay: Overlay) -> Decision {
+    Decision { verdict, by: Some("a".to_owned()), overlay, failures: Vec::new(), is_heard: true }
+}
+
 fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) -> Outcome {
     let (mut outbox, mut outcome) = (Outbox::new(), Outcome::default());
     let (mut at, mut arrived, mut draft) = (0, 0, Vec::new());
@@ -99,10 +103,7 @@ fn play(input: &[u8], chunk: usize, interest: EventSet, verdicts: &[Verdict]) ->
                 let verdict = verdicts.get(outcome.questions % verdicts.len().max(1)).cloned().unwrap_or(Verdict::Next);
                 assert!(question.occasion.session.is_some());
                 outcome.questions += 1;
-                let by = Some("a".to_owned());
-                let decision =
-                    Decision { verdict, by, overlay: question.overlay, failures: Vec::new(), is_heard: true };
-                paused.resume(decision, NOW, &mut outbox)
+                paused.resume(decided(verdict, question.overlay), NOW, &mut outbox)
             }
             Step::Receive(mut receiving) => {
                 if receiving.is_new() {
