@@ -24,8 +24,8 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(60);
 /// Descriptors of a process beside those of its sessions.
 const DESCRIPTORS_BESIDE: u64 = 200;
 
-/// Times that the load is measured with and without slow clients; odd, so that the median was measured.
-const TURNS: u32 = 5;
+/// Times that the load is measured without and with slow clients; odd, so that the median was measured.
+const TURNS: u32 = 9;
 
 /// The endless line, in octets.
 const LINE_BYTES: usize = 4 * 1024 * 1024;
@@ -49,22 +49,29 @@ impl Idle {
 }
 
 /// Throughput beside slow clients that send, beside the same ones silent, and on a server that has none.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Beside {
     /// Slow sessions, each of which sends an octet a second.
     pub slow: u32,
-    /// Messages a second where nobody else is.
-    pub alone: f64,
-    /// Messages a second while they are silent.
-    pub silent: f64,
-    /// Messages a second while they send.
-    pub sending: f64,
+    /// Messages a second in each turn: where nobody else is, while they are silent, while they send.
+    turns: Vec<[f64; 3]>,
 }
 
 impl Beside {
-    /// What is left for others beside sessions that send, of what they have alone.
-    pub fn ratio(&self) -> f64 {
-        self.sending / self.alone.max(1.0)
+    /// Messages a second where nobody else is, while they are silent, while they send: medians.
+    pub fn rates(&self) -> [f64; 3] {
+        [0, 1, 2].map(|at| median(self.turns.iter().map(|rates| rates.get(at).copied().unwrap_or_default()).collect()))
+    }
+
+    /// What is left for others beside sessions that are silent, of what they have alone: the median of the turns, whose
+    /// measurements follow on each other while the machine is the same.
+    pub fn ratio_silent(&self) -> f64 {
+        median(self.turns.iter().map(|[alone, silent, _]| silent / alone.max(1.0)).collect())
+    }
+
+    /// The same beside sessions that send.
+    pub fn ratio_sending(&self) -> f64 {
+        median(self.turns.iter().map(|[alone, _, sending]| sending / alone.max(1.0)).collect())
     }
 }
 
@@ -130,19 +137,26 @@ pub async fn beside(slow: u32, messages: u32) -> io::Result<Beside> {
     let crowd = greeted(crowded.smtp(), slow).await?;
     let is_sending = Arc::new(AtomicBool::new(false));
     let trickle = tokio::spawn(trickle(crowd, Arc::clone(&is_sending)));
-    let [mut alone, mut silent, mut sending] = [Vec::new(), Vec::new(), Vec::new()];
-    for _ in 0..TURNS {
-        let turns = [(&empty, false, &mut alone), (&crowded, false, &mut silent), (&crowded, true, &mut sending)];
-        for (server, sends, rates) in turns {
-            is_sending.store(sends, Ordering::Relaxed);
-            rates.push(generator::run(server.smtp(), &load(messages / TURNS)).await?.rate());
+    let mut turns = Vec::new();
+    for turn in 0..TURNS {
+        let mut rates = [0.0; 3];
+        // Another one begins each time, so that being first or last is nobody's advantage.
+        for place in 0..3 {
+            let at = (place + turn) % 3;
+            is_sending.store(at == 2, Ordering::Relaxed);
+            let server = if at == 0 { &empty } else { &crowded };
+            let rate = generator::run(server.smtp(), &load(messages / TURNS)).await?.rate();
+            if let Some(place) = rates.get_mut(usize::try_from(at).unwrap_or(0)) {
+                *place = rate;
+            }
         }
+        turns.push(rates);
     }
     if trickle.is_finished() {
         return Err(Error::other("a slow session was closed"));
     }
     trickle.abort();
-    Ok(Beside { slow, alone: median(alone), silent: median(silent), sending: median(sending) })
+    Ok(Beside { slow, turns })
 }
 
 /// Sends an octet a second in each session while that is wanted; ends where one of them was closed.
