@@ -118,6 +118,10 @@ fn version_1(input: &[u8]) -> Result<Header, NoHeader> {
         return Err(if input.len() < V1_BYTES_MAX { NoHeader::Incomplete(left) } else { NoHeader::TooLong });
     };
     let line = input.get(..=end).unwrap_or_default();
+    // §2.1: CR LF ends the line, and nothing else; the parser takes a blank for the CR.
+    if !line.ends_with(b"\r\n") {
+        return Err(NoHeader::Malformed);
+    }
     if is_unknown(line) {
         return Ok(Header { len: line.len(), source: Source::Unknown });
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use basin_core::event::{EventSet, Question, Verdict};
-use basin_core::proxy::{Header, Source};
+use basin_core::proxy::{Header, NoHeader, Source};
 use basin_fuzzing::shell::{Outcome, Scene, play};
 use basin_fuzzing::targets;
 use basin_fuzzing::world::{Offers, policy};
@@ -60,4 +60,15 @@ fn a_proxy_that_names_no_transport_names_no_client() {
     assert_eq!(source(&header(0x20, 0x4f)), Ok(Source::Proxy));
     // Behind UNKNOWN more than four words were refused; section 2.1 has a receiver ignore all of them.
     assert_eq!(source(b"PROXY UNKNOWN 1 2 3 4 5 6\r\n"), Ok(Source::Unknown));
+}
+
+// The parser found the fourth blank and took what followed for the end, whatever it was: here nothing and a bare LF.
+#[test]
+fn a_proxy_line_ends_in_cr_lf_and_in_nothing_else() {
+    let line = "PROXY TCP4 192.0.2.1 198.51.100.2 1542 325";
+    let read = |end: &str| Header::parse(format!("{line}{end}EHLO a\r\n").as_bytes());
+    assert_eq!(read("\r\n").map(|header| header.len), Ok(line.len() + 2));
+    for end in [" \n", "\n", "\r\r\n", " \r\n", "\t\n"] {
+        assert_eq!(read(end), Err(NoHeader::Malformed), "{end:?}");
+    }
 }
