@@ -222,7 +222,7 @@ impl Transport {
         let stage = core::mem::take(&mut self.state.stage);
         self.state.stage = match stage {
             Stage::Held { then, .. } => *then,
-            Stage::Bad { .. } => Stage::Delivery,
+            Stage::Bad { .. } => self.state.resumes.take().unwrap_or(Stage::Delivery),
             Stage::Submission
             | Stage::PreCategorize
             | Stage::Categorize

@@ -90,6 +90,8 @@ impl Transport {
     }
 
     fn bear(&mut self, message: Message, state: State) {
+        // A question that is asked again before anything was written makes the same once more.
+        self.children.retain(|(child, _)| child.id != message.id);
         self.children.push((message, state));
         self.is_changed = true;
     }

@@ -25,11 +25,11 @@ impl Transport {
 
     pub(super) fn ask_to_store(self, id: RecipientId, now: Timestamp) -> Work {
         let raised = self.message.envelope.recipient(id).map(|recipient| recipient.outcome.attempts());
-        let occasion = Occasion {
-            recipient: Some(id),
-            raised: raised.unwrap_or_default(),
-            ..self.occasion(EventKind::OnLocalDelivery, &id.to_string(), now)
-        };
+        let raised = raised.unwrap_or_default();
+        // Each attempt is an event of its own; after a crash the same one comes again, because none of it was written.
+        let thing = format!("{id}/{raised}");
+        let occasion =
+            Occasion { recipient: Some(id), raised, ..self.occasion(EventKind::OnLocalDelivery, &thing, now) };
         let message = self.message.clone();
         self.ask(Concern::Local(id), occasion, message)
     }

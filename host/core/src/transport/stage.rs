@@ -170,6 +170,9 @@ pub struct State {
     /// The bindings that are asked at this stage, where it came out of a chain that others had gone through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<Vec<String>>,
+    /// Where bad mail goes on when an operator takes it for good; its delivery where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes: Option<Stage>,
     /// How often an operator sent it through its sinks again.
     #[serde(default, skip_serializing_if = "is_none_yet")]
     pub rounds: u32,
@@ -194,6 +197,7 @@ impl State {
         self.raised = 0;
         self.not_before = None;
         self.rest = None;
+        self.resumes = None;
         self.expanded.clear();
     }
 }

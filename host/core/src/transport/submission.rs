@@ -129,7 +129,14 @@ impl Transport {
                 let then = Box::new(self.next_heard());
                 self.accept(edited, Stage::Held { reason, then }, now)
             }
-            Verdict::BadMail(reason) => self.accept(edited, Stage::Bad { reason }, now),
+            Verdict::BadMail(reason) => {
+                self.message = edited.unwrap_or(self.message);
+                let next = self.next_heard();
+                self.state.enter(Stage::Bad { reason });
+                self.state.resumes = Some(next).filter(Stage::is_before_delivery);
+                self.is_changed = true;
+                self.save(now)
+            }
             // The chain turns these into failures of the sink (EventKind::allows). Should one come through
             // all the same, nothing is lost while a person looks at it.
             verdict @ (Verdict::Accept
