@@ -140,7 +140,7 @@ fn world(seed: u64) -> World {
 
 /// What a turn of the machine came to.
 enum Turn {
-    Goes(Work),
+    Goes(Box<Work>),
     Rests(Option<Timestamp>),
     Crashed,
 }
@@ -171,7 +171,7 @@ impl World {
                 return self.crash();
             }
             match self.turn(id, work) {
-                Turn::Goes(next) => work = next,
+                Turn::Goes(next) => work = *next,
                 Turn::Rests(at) => {
                     self.due.extend(at.map(|at| (id.clone(), at)));
                     let (out, kept): (Vec<_>, Vec<_>) = self.announced.drain(..).partition(|(parent, _)| parent == id);
@@ -185,7 +185,7 @@ impl World {
     }
 
     fn turn(&mut self, id: &MessageId, work: Work) -> Turn {
-        Turn::Goes(match work {
+        Turn::Goes(Box::new(match work {
             Work::Ask(waiting, question) => waiting.decided(self.decide(*question), self.now),
             Work::Save(saving, ..) if self.fails() => saving.not_saved(self.now),
             Work::Save(saving, message, state) => {
@@ -249,7 +249,7 @@ impl World {
                 self.end(&message, end);
                 return Turn::Rests(None);
             }
-        })
+        }))
     }
 
     fn fails(&mut self) -> bool {
@@ -376,7 +376,7 @@ impl World {
         let attempt = Attempt { at: self.now, host: (!nobody).then(|| "mx.far.example".into()), results, again };
         let (policy, random) = (self.policy.clone(), self.dice.next());
         let change = Change::Sent(attempt);
-        Turn::Goes(Transport::change(policy, message, state, self.interest, change, self.now, random))
+        Turn::Goes(Box::new(Transport::change(policy, message, state, self.interest, change, self.now, random)))
     }
 
     fn decide(&mut self, mut question: Question) -> Decision {
