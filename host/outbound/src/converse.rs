@@ -257,8 +257,8 @@ impl<F: Feed> Conversation<'_, F> {
 /// Why a message must not go to that server, where another of the destination may be fit.
 fn unfit(outgoing: &Outgoing, idle: &Idle, is_relaxed: bool) -> Option<Reply> {
     // RFC 8689 §4.2.1: a server that cannot pass the rule on is passed over; the client refuses it, too.
-    let is_kept = || idle.offered().has_requiretls && idle.tls().is_some_and(TlsFacts::is_verified);
-    if outgoing.requires_tls && !is_kept() {
+    let is_proven = idle.tls().is_some_and(TlsFacts::is_verified);
+    if !outgoing.is_protected_by(is_proven, idle.offered()) {
         return Some(Reply::with(550, 7, 30, "REQUIRETLS: the next server offers no proven way on"));
     }
     // The message that the connection was made for may be gone by now.

@@ -48,7 +48,7 @@ pub struct Visit {
     pub failure: Option<Reply>,
 }
 
-/// Whether the sender would rather have a message go unprotected than not at all: `TLS-Required: No` (RFC 8689 §5).
+/// Whether the sender would rather have a message go unprotected than not at all: `TLS-Required: No` (RFC 8689 §3).
 /// REQUIRETLS overrules it, and a field that is there twice says nothing.
 pub fn is_tls_optional(outgoing: &Outgoing) -> bool {
     let mut fields = outgoing.header.all("TLS-Required");

@@ -21,6 +21,7 @@ mod words;
 mod write;
 
 use returned::Returned;
+pub use write::seven_bit;
 use write::{field, line};
 
 /// Octets of an id, from its end, that go into a boundary; with the number they stay under the 70 of RFC 2046 §5.1.1.
@@ -102,12 +103,19 @@ impl Maker<'_> {
         let worst = Action::ALL.into_iter().find(|action| recipients.iter().any(|r| Action::of(r) == *action))?;
         // RFC 3461 §4.3: RET is about failures; whatever else is told comes with the header alone.
         let ret = original.envelope.parameters.get("RET");
-        let is_full = worst == Action::Failed && ret.is_some_and(|ret| ret.eq_ignore_ascii_case("FULL"));
+        // RFC 8689 §5: what was to travel protected alone comes back as if RET=HDRS had been said.
+        let needs_tls = original.envelope.parameters.contains_key("REQUIRETLS");
+        let is_failure = worst == Action::Failed && !needs_tls;
+        let is_full = is_failure && ret.is_some_and(|ret| ret.eq_ignore_ascii_case("FULL"));
         let returned = Returned::of(original, is_full.then_some(self.returned_bytes_max));
         let boundary = self.boundary(&returned.octets);
         let mut envelope = Envelope::new(None);
         if !returned.is_ascii() {
             envelope.parameters.insert("BODY".to_owned(), "8BITMIME".to_owned());
+        }
+        if needs_tls {
+            // RFC 8689 §5: even so it holds the header of the original, and is protected as that was.
+            envelope.parameters.insert("REQUIRETLS".to_owned(), String::new());
         }
         let header = self.header(original, &sender, &boundary, worst, returned.is_ascii());
         let body = self.body(original, recipients, &boundary, &returned);

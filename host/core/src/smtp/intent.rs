@@ -14,7 +14,7 @@ use crate::smtp::auth::Mechanism;
 use crate::smtp::command::{CommandError, Request};
 use crate::smtp::extension;
 use crate::smtp::live::{Live, Transaction};
-use crate::smtp::parameters::{Parameters, Wishes};
+use crate::smtp::parameters::{Parameters, Wishes, check_rcpt_is_ascii};
 use crate::smtp::xclient::Claims;
 use crate::time::Timestamp;
 use crate::transport::Lookup;
@@ -176,6 +176,11 @@ impl Live {
             // RFC 6531 §3.5: only who said so may use other letters than ASCII.
             let reply = CommandError::Recipient(AddressError::NotAscii).reply();
             return Err(OutOfSequence { reply, tally: Tally::Fault });
+        }
+        if !transaction.is_smtputf8()
+            && let Err(error) = check_rcpt_is_ascii(parameters)
+        {
+            return Err(OutOfSequence { reply: error.reply(), tally: Tally::Fault });
         }
         let recipient = self.without_own_literal(recipient);
         let refusal = self.rcpt_refusal(transaction, &recipient);

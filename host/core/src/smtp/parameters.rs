@@ -23,6 +23,9 @@ const ENVID_BYTES_MAX: usize = 100;
 /// Longest ORCPT, in octets (RFC 3461 §4.2).
 const ORCPT_BYTES_MAX: usize = 500;
 
+/// Most digits of a character in an address of the type utf-8 (RFC 6533 §3).
+const HEXPOINT_DIGITS_MAX: usize = 6;
+
 /// Reads what stands after the path: each parameter after one space.
 pub(super) fn parse(text: &str) -> Result<Parameters, CommandError> {
     let mut parameters = Parameters::new();
@@ -52,8 +55,15 @@ pub(super) fn is_keyword(text: &str) -> bool {
         && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
 }
 
+// Beyond ASCII it may be what RFC 6533 §3 lets ORCPT say; each parameter checks what it has.
 fn is_value(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'=')
+    let is_fine = |it: char| if it.is_ascii() { it.is_ascii_graphic() && it != '=' } else { is_printable(it) };
+    !text.is_empty() && text.chars().all(is_fine)
+}
+
+// No control beyond ASCII, and no mark by which some editors end a line.
+fn is_printable(character: char) -> bool {
+    !character.is_control() && !matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 /// Checks the parameters of MAIL: their form, and that they are some of those that this server knows.
@@ -103,6 +113,12 @@ pub(super) fn check_rcpt(parameters: &Parameters) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Checks what RCPT may say only where MAIL said SMTPUTF8 (RFC 6533 §3).
+pub(super) fn check_rcpt_is_ascii(parameters: &Parameters) -> Result<(), CommandError> {
+    let is_ascii = parameters.get("ORCPT").is_none_or(|original| original.is_ascii());
+    if is_ascii { Ok(()) } else { Err(CommandError::ParameterValue("ORCPT")) }
+}
+
 /// What the parameters of RCPT say of the recipient.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
@@ -131,10 +147,27 @@ fn is_notify(value: &str) -> bool {
     words == ["NEVER"] || words.iter().all(|word| is_word(word) && is_once(word))
 }
 
-// RFC 3461 §4.2: an address type, a semicolon, the address coded.
+// RFC 3461 §4.2: an address type, a semicolon, the address coded; for one type in another way as well.
 fn is_original(value: &str) -> bool {
     let Some((kind, address)) = value.split_once(';') else { return false };
-    value.len() <= ORCPT_BYTES_MAX && is_keyword(kind) && !address.is_empty() && is_xtext(address)
+    let is_coded = is_xtext(address) || kind.eq_ignore_ascii_case("utf-8") && is_unitext(address);
+    value.len() <= ORCPT_BYTES_MAX && is_keyword(kind) && !address.is_empty() && is_coded
+}
+
+// RFC 6533 §3, utf-8-addr-unitext: letters as they are, and `\x{E9}` in place of those that have a meaning here.
+fn is_unitext(text: &str) -> bool {
+    let mut parts = text.split('\\');
+    let is_plain = |part: &str| part.chars().all(|it| !matches!(it, '+' | '='));
+    parts.next().is_some_and(is_plain) && parts.all(|part| embedded(part).is_some_and(is_plain))
+}
+
+// What stands behind an embedded character, of which the backslash is gone.
+fn embedded(part: &str) -> Option<&str> {
+    let (digits, rest) = part.strip_prefix("x{")?.split_once('}')?;
+    let is_hex = (2..=HEXPOINT_DIGITS_MAX).contains(&digits.len())
+        && digits.bytes().all(|digit| digit.is_ascii_digit() || (b'A'..=b'F').contains(&digit));
+    let code = u32::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+    char::from_u32(code).map(|_| rest)
 }
 
 // RFC 3461 §4: printable octets, of which "+" begins a coded one and "=" is always coded.
@@ -227,6 +260,9 @@ mod tests {
         assert_eq!(check(" SIZE=1 size=2"), Err(CommandError::DuplicateParameter));
         assert_eq!(check(" X-OWN=1"), Err(CommandError::UnknownParameter));
         for (name, bad) in [
+            ("ENVID", "ENVID=\u{f6}"),
+            ("AUTH", "AUTH=\u{f6}@x.example"),
+            ("SIZE", "SIZE=\u{664}"),
             ("SMTPUTF8", "SMTPUTF8=1"),
             ("PRDR", "PRDR=yes"),
             ("REQUIRETLS", "REQUIRETLS=1"),
@@ -276,6 +312,20 @@ mod tests {
         for bad in ["rfc822", "rfc822;", ";a@b", "rfc822;a+2b", "rfc822;a+0", "a b;c"] {
             assert!(wishes(&format!(" ORCPT={bad}")).is_err(), "{bad}");
         }
+        for good in
+            ["utf-8;j\u{f6}rg@b\u{fc}cher.example", "utf-8;a\\x{2B}\u{e9}@x", "UTF-8;a\\x{E9}@x", "utf-8;a+2Bb@x"]
+        {
+            assert!(wishes(&format!(" ORCPT={good}")).is_ok(), "{good}");
+        }
+        for bad in
+            ["rfc822;j\u{f6}rg@x", "utf-8;\u{f6}+2B@x", "utf-8;\u{f6}\\x{zz}", "utf-8;\u{f6}\\", "utf-8;\u{f6}\u{85}"]
+        {
+            assert!(wishes(&format!(" ORCPT={bad}")).is_err(), "{bad}");
+        }
+        for bad in ["utf-8;\u{f6}\\x{D800}", "utf-8;\u{f6}\\x{1234567}", "utf-8;\u{f6}\\x{e9}", "\u{f6};a"] {
+            assert!(wishes(&format!(" ORCPT={bad}")).is_err(), "{bad}");
+        }
+        assert!(wishes(" NOTIFY=NEV\u{c9}R").is_err());
         assert_eq!(wishes(&format!(" ORCPT=rfc822;{}", "x".repeat(500))), Err(CommandError::ParameterValue("ORCPT")));
         assert_eq!(wishes(" SIZE=1"), Err(CommandError::UnknownParameter));
     }

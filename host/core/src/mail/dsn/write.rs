@@ -52,6 +52,20 @@ pub(super) fn neutral(text: &str) -> String {
     out
 }
 
+/// An ORCPT with the letters beyond ASCII as `\x{E9}` (RFC 6533 §3, utf-8-addr-xtext); the octets that have a meaning
+/// there are coded in what comes over the wire.
+pub fn seven_bit(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            out.push_str(&format!("\\x{{{:02X}}}", u32::from(character)));
+        }
+    }
+    out
+}
+
 /// Takes the coding of RFC 3461 §4 off: `+2B` is a plus sign. What is not coded right stays as it is; line
 /// ends that come out are made harmless by [`field`].
 pub(super) fn decoded(xtext: &str) -> String {

@@ -7,6 +7,7 @@ use crate::addr::Address;
 use crate::limits::CONTENT_SLICE_BYTES;
 use crate::mail::{Body, DeliverBy, HeaderBlock, Message, MessageId, RecipientId};
 use crate::reply::Reply;
+use crate::smtp::client::offered::Offered;
 use crate::smtp::client::sent::Sent;
 use crate::time::Timestamp;
 
@@ -107,6 +108,14 @@ impl Outgoing {
             priority: message.priority,
             deliver_by: DeliverBy::of(message),
         }
+    }
+
+    /// Whether a server that proved who it is under TLS, or did not, and that offers this, may have the message, as
+    /// far as REQUIRETLS has a say in it.
+    pub fn is_protected_by(&self, is_proven: bool, offered: &Offered) -> bool {
+        // RFC 8689 §4.2.1: both, or the message goes back. §5: one with the null sender has nowhere to go back to, and
+        // is not lost because a server that proved itself does not know the word.
+        !self.requires_tls || is_proven && (offered.has_requiretls || self.sender.is_none())
     }
 
     /// What stands between header block and body.

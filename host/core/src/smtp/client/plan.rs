@@ -8,6 +8,7 @@ use std::io;
 use crate::addr::Address;
 use crate::limits::{ENVID_BYTES_MAX, ORCPT_BYTES_MAX};
 use crate::mail::Late;
+use crate::mail::dsn::seven_bit;
 use crate::reply::Reply;
 use crate::smtp::client::live::Live;
 use crate::smtp::client::offered::Offered;
@@ -40,8 +41,7 @@ pub(super) struct Plan {
 pub(super) fn plan(outgoing: &Outgoing, live: &Live, now: Timestamp) -> Result<Plan, Reply> {
     let offered = &live.offered;
     let is_proven = live.tls.as_ref().is_some_and(TlsFacts::is_verified);
-    // RFC 8689 §4.2.1: both, or the message goes back.
-    if outgoing.requires_tls && !(is_proven && offered.has_requiretls) {
+    if !outgoing.is_protected_by(is_proven, offered) {
         return Err(Reply::with(550, 7, 30, "REQUIRETLS: the next server offers no proven way on"));
     }
     let size = outgoing.size();
@@ -86,8 +86,10 @@ pub(super) fn rcpt_line(recipient: &OutgoingRecipient, plan: &Plan) -> String {
         if !notify.is_empty() {
             line.push_str(&format!(" NOTIFY={notify}"));
         }
-        if is_orcpt(&recipient.original) {
-            line.push_str(&format!(" ORCPT={}", recipient.original));
+        // RFC 6533 §3: in the form that goes to every server, SMTPUTF8 or not.
+        let original = seven_bit(&recipient.original);
+        if is_orcpt(&original) {
+            line.push_str(&format!(" ORCPT={original}"));
         }
     }
     line
@@ -119,7 +121,7 @@ fn mail_line(outgoing: &Outgoing, offered: &Offered, body_type: BodyType, is_utf
             line.push_str(&format!(" ENVID={envid}"));
         }
     }
-    if outgoing.requires_tls {
+    if outgoing.requires_tls && offered.has_requiretls {
         line.push_str(" REQUIRETLS");
     }
     if outgoing.priority != 0 && offered.has_mt_priority {
@@ -216,6 +218,8 @@ mod tests {
         {
             assert!(!is_orcpt(bad), "{bad:?}");
         }
+        assert!(is_orcpt(&seven_bit("utf-8;j\u{f6}rg@b\u{fc}cher.example")));
+        assert!(!is_orcpt(&seven_bit("j\u{f6}rg@b\u{fc}cher.example")));
         let words = |words: &[&str]| notify(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         assert_eq!(words(&["delay", "SUCCESS", "X"]), "SUCCESS,DELAY");
         assert_eq!(words(&["NEVER", "SUCCESS"]), "NEVER");

@@ -153,6 +153,21 @@ fn ret_full_returns_the_message_of_a_failure_where_it_is_small() {
 }
 
 #[test]
+fn what_required_tls_comes_back_without_its_body_and_requires_it_again() {
+    // RFC 8689 §5, with and without RET=FULL beside it.
+    for parameters in [&[("REQUIRETLS", ""), ("RET", "FULL")][..], &[("REQUIRETLS", "")]] {
+        let notification = notify(&asking(with(&[("a@other.example", failed())]), parameters)).expect("a sender");
+        assert_eq!(notification.envelope.parameters, [("REQUIRETLS".to_owned(), String::new())].into());
+        let text = text(&notification);
+        assert!(text.contains("Subject: hello\r\n") && !text.contains("secret body"), "{text}");
+        let (kind, _) = parts(&notification).pop().expect("the last");
+        assert_eq!(kind, "text/rfc822-headers");
+    }
+    let other = notify(&asking(with(&[("a@other.example", failed())]), &[("RET", "FULL")])).expect("a sender");
+    assert!(text(&other).contains("secret body") && other.envelope.parameters.is_empty());
+}
+
+#[test]
 fn a_body_that_no_server_need_take_is_not_returned_nor_can_it_end_the_part() {
     let returned = |body: Vec<u8>| {
         let mut message = asking(with(&[("a@other.example", failed())]), &[("RET", "FULL")]);
@@ -171,6 +186,25 @@ fn an_international_original_comes_back_as_one() {
     let mut message = asking(with(&[("a@other.example", failed())]), &[("SMTPUTF8", "")]);
     message.header = HeaderBlock::parse(&Bytes::from("Subject: grün\r\n".as_bytes())).expect("small").into();
     assert!(text(&notify(&message).expect("there is a sender")).contains("Content-Type: message/global-headers"));
+}
+
+#[test]
+fn international_recipients_are_told_in_ascii() {
+    let mut message = with(&[("a@other.example", failed()), ("b@other.example", failed())]);
+    let envelope = std::sync::Arc::make_mut(&mut message.envelope);
+    let international = Address::parse_utf8("j\u{f6}rg+x@b\u{fc}cher.example").expect("valid");
+    for (to, original) in envelope.recipients.iter_mut().zip(["utf-8;\u{f6}\\x{2B}y@x.example", "\u{f6}+z@x.example"]) {
+        (to.address, to.original) = (international.clone(), original.to_owned());
+    }
+    let status = parts(&notify(&message).expect("there is a sender")).get(1).map(|(_, text)| text.clone());
+    let status = status.unwrap_or_default();
+    for line in [
+        "Original-Recipient: utf-8; \\x{F6}\\x{2B}y@x.example",
+        "Original-Recipient: utf-8; \\x{F6}\\x{2B}z@x.example",
+        "Final-Recipient: utf-8; j\\x{F6}rg\\x{2B}x@b\\x{FC}cher.example",
+    ] {
+        assert!(status.lines().any(|present| present == line), "{line}\n{status}");
+    }
 }
 
 #[test]
