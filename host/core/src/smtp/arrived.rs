@@ -75,7 +75,7 @@ impl Live {
 
     /// Raises `on-end-of-headers` or `on-max-msg-size`.
     pub(super) fn ask_about(
-        self: Box<Self>,
+        mut self: Box<Self>,
         mut text: Box<Text>,
         due: Due,
         ended: Option<Finished>,
@@ -183,7 +183,7 @@ impl Live {
 
     // The whole message is here: sinks are asked about it, or it is stored.
     fn message_arrived(
-        self: Box<Self>,
+        mut self: Box<Self>,
         message: Message,
         original: Arc<Message>,
         named: Named,

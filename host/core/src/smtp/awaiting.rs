@@ -147,7 +147,13 @@ impl Live {
     }
 
     // Raises `on-inbound-input` for the binding that asked.
-    fn ask_about_input(self: Box<Self>, dialogue: Dialogue, input: &[u8], now: Timestamp, outbox: &mut Outbox) -> Step {
+    fn ask_about_input(
+        mut self: Box<Self>,
+        dialogue: Dialogue,
+        input: &[u8],
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Step {
         if dialogue.is_auth() && input == b"*" {
             // RFC 4954 §4: the client gives up; the sink's next AUTH begins anew.
             return self.auth_failed(Failed::Cancelled, None, &dialogue.command.line, now, outbox);

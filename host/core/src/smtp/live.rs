@@ -25,8 +25,10 @@ pub(super) struct Live {
     /// What sinks put into it at `on-connect`: they knew of the connection alone, nothing that the client said.
     pub(super) bag_at_connect: Arc<Bag>,
     pub(super) transaction: Option<Transaction>,
-    /// Commands so far; makes the idempotency keys of questions.
+    /// Commands so far; makes the nonces of logins.
     pub(super) commands: u64,
+    /// Questions and notices so far; makes their idempotency keys.
+    questions: u64,
     /// Commands without use for any mail since the last message.
     pub(super) idle: u32,
     /// DATA was refused and no command came since: a line that is none is message text.
@@ -160,6 +162,7 @@ impl Live {
             bag_at_connect: Arc::new(Bag::default()),
             transaction: None,
             commands: 0,
+            questions: 0,
             idle: 0,
             has_refused_data: false,
             has_failed_chunk: false,
@@ -204,16 +207,18 @@ impl Live {
 
     /// Raises an event of this session.
     pub(super) fn question(
-        &self,
+        &mut self,
         event: EventKind,
         native_response: Option<Reply>,
         overlay: Overlay,
         now: Timestamp,
     ) -> Question {
-        // A message keeps its key over sessions; what has none is counted within its own.
+        // A message keeps its key over sessions; what has none is counted within its own. Commands are not enough: one
+        // may be answered with several refusals (PRDR), or ask for several inputs.
+        self.questions += 1;
         let idempotency_key = match overlay.message.as_ref().filter(|_| event.has_content()) {
             Some(message) => format!("{}-{event}", message.id),
-            None => format!("{}-{}-{event}", self.facts.id, self.commands),
+            None => format!("{}-{}-{event}", self.facts.id, self.questions),
         };
         let occasion = Occasion {
             idempotency_key,

@@ -1,9 +1,12 @@
 //! MAIL: what is offered, who may send, and what the parameters ask for.
 
-use crate::addr::Address;
+use std::sync::Arc;
+
+use crate::addr::{Address, AddressError};
+use crate::event::Command;
 use crate::mail::{DeliverBy, Envelope, Late, Message};
 use crate::reply::Reply;
-use crate::smtp::command::CommandError;
+use crate::smtp::command::{CommandError, check_rewritten_mail};
 use crate::smtp::intent::{Action, Intent, OutOfSequence, Refusal, Tally, over_rate, too_large};
 use crate::smtp::live::{Live, Transaction};
 use crate::smtp::parameters::{Parameters, declared_size, held_until, priority};
@@ -101,11 +104,54 @@ impl Live {
         lines
     }
 
-    /// Puts what the parameters ask for into the message, and gives the answer to MAIL.
-    pub(super) fn take_wishes(&self, message: &mut Message) -> Reply {
-        let parameters = &message.envelope.parameters;
-        message.deliver_after = held_until(parameters, message.arrival.at);
-        let wanted = priority(parameters).unwrap_or(0);
+    /// Takes over what sinks rewrote of MAIL, and that alone: what they changed about the message itself stays.
+    /// Gives the answer where the priority is another one now, and why policy refuses what MAIL has become.
+    ///
+    /// # Errors
+    /// The client would have been refused for its form.
+    pub(super) fn rewrite_mail(
+        &self,
+        transaction: &mut Transaction,
+        sent: &Command,
+        rewritten: &Command,
+    ) -> Result<(Option<Reply>, Option<Refusal>), CommandError> {
+        let sender = check_rewritten_mail(rewritten)?;
+        if rewritten.parameters.iter().any(|(keyword, value)| !self.offers(keyword, value)) {
+            return Err(CommandError::UnknownParameter);
+        }
+        let parameters = self.vouch_for_sender(rewritten.parameters.clone());
+        let parameters = parameters.map_err(|_| CommandError::UnknownParameter)?;
+        let is_new = |keyword: &str| sent.parameters.get(keyword) != rewritten.parameters.get(keyword);
+        let message = &mut transaction.message;
+        let envelope = Arc::make_mut(&mut message.envelope);
+        if rewritten.path != sent.path {
+            envelope.sender = sender;
+        }
+        for keyword in sent.parameters.keys().chain(parameters.keys()).filter(|keyword| is_new(keyword)) {
+            match parameters.get(keyword) {
+                Some(value) => drop(envelope.parameters.insert(keyword.clone(), value.clone())),
+                None => drop(envelope.parameters.remove(keyword)),
+            }
+        }
+        if !envelope.sender.as_ref().is_none_or(Address::is_ascii) && !envelope.parameters.contains_key("SMTPUTF8") {
+            return Err(CommandError::Sender(AddressError::NotAscii));
+        }
+        if is_new("HOLDFOR") || is_new("HOLDUNTIL") {
+            message.deliver_after = held_until(&parameters, message.arrival.at);
+        }
+        let reply = is_new("MT-PRIORITY").then(|| self.take_priority(message));
+        let sender = message.envelope.sender.as_ref();
+        Ok((reply, self.mail_refusal(sender, &parameters, transaction.waived, message.arrival.at)))
+    }
+
+    // Puts what the parameters ask for into the message, and gives the answer to MAIL.
+    fn take_wishes(&self, message: &mut Message) -> Reply {
+        message.deliver_after = held_until(&message.envelope.parameters, message.arrival.at);
+        self.take_priority(message)
+    }
+
+    fn take_priority(&self, message: &mut Message) -> Reply {
+        let wanted = priority(&message.envelope.parameters).unwrap_or(0);
         // RFC 6710 §5.1 and §8: strangers do not get their mail in front of that of others, and hear it.
         let granted = if self.may_relay() { wanted } else { wanted.min(0) };
         message.priority = granted;
@@ -190,6 +236,119 @@ impl SenderTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventSet;
+    use crate::mail::TlsFacts;
+    use crate::smtp::policy::{Connection, ListenerPolicy};
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
+
+    fn live(change: impl FnOnce(&mut ListenerPolicy)) -> Live {
+        let connection = Connection {
+            id: "s".into(),
+            client: "192.0.2.7:4".parse().expect("an address"),
+            server: "192.0.2.1:25".parse().expect("an address"),
+            started: NOW,
+            random: 0,
+            client_name: None,
+            tls: None,
+        };
+        let mut policy = ListenerPolicy::new("mx", "basin.example", Arc::default());
+        change(&mut policy);
+        let mut live = Live::new(Arc::new(policy), connection, EventSet::default());
+        live.facts_mut().helo = Some("client.example".to_owned());
+        live
+    }
+
+    fn parameters(words: &[(&str, &str)]) -> Parameters {
+        words.iter().map(|(keyword, value)| ((*keyword).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn mail(path: &str, words: &[(&str, &str)]) -> Command {
+        let path = Some(path.to_owned());
+        Command { keyword: "MAIL".to_owned(), path, parameters: parameters(words), ..Command::default() }
+    }
+
+    fn begun(live: &mut Live, sent: &Command) -> Transaction {
+        let sender = sent.path.as_deref().map(|path| Address::parse(path).expect("valid"));
+        let intent = live.intend_mail(sender, sent.parameters.clone(), NOW).expect("in sequence");
+        match intent.action {
+            Action::Begin(transaction) => *transaction,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_sinks_changed_about_the_message_outlives_what_others_rewrite_of_mail() {
+        let mut live = live(|_| ());
+        let sent = mail("a@client.example", &[("ENVID", "1"), ("MT-PRIORITY", "-3"), ("RET", "FULL")]);
+        let mut transaction = begun(&mut live, &sent);
+        let later = Some(NOW.plus(core::time::Duration::from_secs(60)));
+        let message = &mut transaction.message;
+        (message.priority, message.deliver_after) = (5, later);
+        Arc::make_mut(&mut message.envelope).parameters.insert("ENVID".to_owned(), "by-a-sink".to_owned());
+        Arc::make_mut(&mut message.envelope).parameters.insert("AUTH".to_owned(), "own@here.example".to_owned());
+        Arc::make_mut(&mut message.envelope).sender = Address::parse("b@here.example").ok();
+
+        let rewritten = mail("a@client.example", &[("ENVID", "1"), ("MT-PRIORITY", "-3"), ("SIZE", "10")]);
+        let (reply, refusal) = live.rewrite_mail(&mut transaction, &sent, &rewritten).expect("right");
+        assert!(reply.is_none() && refusal.is_none(), "{reply:?} {refusal:?}");
+        let message = &transaction.message;
+        assert_eq!((message.priority, message.deliver_after), (5, later));
+        assert_eq!(message.envelope.sender.as_ref().map(ToString::to_string).as_deref(), Some("b@here.example"));
+        let there = [("ENVID", "by-a-sink"), ("AUTH", "own@here.example"), ("MT-PRIORITY", "-3"), ("SIZE", "10")];
+        assert_eq!(message.envelope.parameters, parameters(&there), "RET is gone, SIZE came");
+
+        let rewritten = mail("c@client.example", &[("ENVID", "2"), ("MT-PRIORITY", "-7")]);
+        let (reply, _) = live.rewrite_mail(&mut transaction, &sent, &rewritten).expect("right");
+        assert!(reply.is_some_and(|reply| reply.code() == 250));
+        let message = &transaction.message;
+        assert_eq!((message.priority, message.deliver_after), (-7, later));
+        assert_eq!(message.envelope.parameters.get("ENVID").map(String::as_str), Some("2"));
+        assert_eq!(message.envelope.sender.as_ref().map(ToString::to_string).as_deref(), Some("c@client.example"));
+    }
+
+    #[test]
+    fn a_sink_adds_to_mail_what_the_client_could_have_said_and_nothing_else() {
+        let tls = TlsFacts::default();
+        for (word, is_offered) in [
+            (("SMTPUTF8", ""), false),
+            (("PRDR", ""), false),
+            (("MT-PRIORITY", "-1"), false),
+            (("REQUIRETLS", ""), false),
+            (("HOLDFOR", "60"), false),
+            (("RET", "HDRS"), true),
+        ] {
+            let mut bare = live(|policy| {
+                let extensions = &mut policy.extensions;
+                (extensions.smtputf8, extensions.prdr, extensions.mt_priority) = (false, false, false);
+            });
+            let sent = mail("a@client.example", &[]);
+            let mut transaction = begun(&mut bare, &sent);
+            let done = bare.rewrite_mail(&mut transaction, &sent, &mail("a@client.example", &[word]));
+            assert_eq!(done.is_ok(), is_offered, "{word:?} {done:?}");
+            let mut full = live(|policy| {
+                policy.is_submission = true;
+                policy.hold_max = Some(core::time::Duration::from_secs(100));
+            });
+            full.facts_mut().vouched.tls = Some(tls.clone());
+            let mut transaction = begun(&mut full, &sent);
+            let done = full.rewrite_mail(&mut transaction, &sent, &mail("a@client.example", &[word]));
+            assert!(done.is_ok(), "{word:?} {done:?}");
+            assert!(transaction.message.envelope.parameters.contains_key(word.0), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn an_international_sender_needs_smtputf8_whoever_wrote_it() {
+        let mut live = live(|_| ());
+        let sent = mail("a@client.example", &[("SMTPUTF8", "")]);
+        let mut transaction = begun(&mut live, &sent);
+        let path = "j\u{f6}rg@b\u{fc}cher.example";
+        assert!(live.rewrite_mail(&mut transaction, &sent, &mail(path, &[("SMTPUTF8", "")])).is_ok());
+        assert!(transaction.message.envelope.sender.as_ref().is_some_and(|sender| !sender.is_ascii()));
+        let done = live.rewrite_mail(&mut transaction, &sent, &mail("a@client.example", &[]));
+        assert_eq!(done.err(), Some(CommandError::Sender(AddressError::NotAscii)), "set-sender is older than that");
+    }
 
     #[test]
     fn a_row_says_all_that_a_user_may_send_from() {

@@ -10,12 +10,12 @@ use crate::smtp::arrived::{Finished, success_of_sink};
 use crate::smtp::auth::{Ended, Failed};
 use crate::smtp::awaiting::{Dialogue, Purpose, wanted};
 use crate::smtp::carry_out::{Answer, Consent, answer_of_sink, out_of_order, refusal_of_sink};
-use crate::smtp::command::{CommandError, check_rewritten_mail, check_rewritten_rcpt};
+use crate::smtp::command::{CommandError, check_rewritten_rcpt};
 use crate::smtp::incoming::Due;
 use crate::smtp::intent::{Action, Intent, Tally};
 use crate::smtp::live::{EndReason, Live, Transaction};
 use crate::smtp::outbox::Outbox;
-use crate::smtp::parameters::Wishes;
+use crate::smtp::parameters::{Wishes, check_rcpt_is_ascii};
 use crate::smtp::receiving::Text;
 use crate::smtp::session::Step;
 use crate::smtp::storing::Disposition;
@@ -238,26 +238,19 @@ impl Live {
     fn rewrite(&mut self, intent: &mut Intent, sent: &Command, rewritten: &Command) -> Result<(), CommandError> {
         match &mut intent.action {
             Action::Begin(transaction) => {
-                let sender = check_rewritten_mail(rewritten)?;
-                let parameters = self.vouch_for_sender(rewritten.parameters.clone());
-                let parameters = parameters.map_err(|_| CommandError::UnknownParameter)?;
-                let envelope = Arc::make_mut(&mut transaction.message.envelope);
-                if rewritten.path != sent.path {
-                    envelope.sender = sender;
+                let (reply, refusal) = self.rewrite_mail(transaction, sent, rewritten)?;
+                intent.refusal = refusal;
+                if let Some(reply) = reply {
+                    intent.reply = reply;
                 }
-                let has_new_wishes = envelope.parameters != parameters;
-                envelope.parameters.clone_from(&parameters);
-                if has_new_wishes {
-                    intent.reply = self.take_wishes(&mut transaction.message);
-                }
-                let message = &transaction.message;
-                let sender = message.envelope.sender.as_ref();
-                intent.refusal = self.mail_refusal(sender, &parameters, transaction.waived, message.arrival.at);
             }
             Action::Add(recipient, wishes) => {
                 *recipient = check_rewritten_rcpt(rewritten)?;
-                if !recipient.is_ascii() && !self.transaction.as_ref().is_some_and(Transaction::is_smtputf8) {
-                    return Err(CommandError::Recipient(AddressError::NotAscii));
+                if !self.transaction.as_ref().is_some_and(Transaction::is_smtputf8) {
+                    check_rcpt_is_ascii(&rewritten.parameters)?;
+                    if !recipient.is_ascii() {
+                        return Err(CommandError::Recipient(AddressError::NotAscii));
+                    }
                 }
                 let given = sent.path.clone().unwrap_or_default();
                 *wishes = Wishes::of(&rewritten.parameters, given);

@@ -249,7 +249,7 @@ impl Live {
     }
 
     /// Asks the sinks at `on-connect`, or greets the client.
-    pub(super) fn open(self: Box<Self>, now: Timestamp, outbox: &mut Outbox) -> Step {
+    pub(super) fn open(mut self: Box<Self>, now: Timestamp, outbox: &mut Outbox) -> Step {
         let banner = self.policy.banner.clone();
         if !self.interest.has(EventKind::OnConnect) {
             return self.greet(&banner, outbox);
@@ -294,7 +294,7 @@ impl Live {
 
     // Asks the sinks about a command where anybody listens, else carries it out.
     fn ask_or_carry_out(
-        self: Box<Self>,
+        mut self: Box<Self>,
         intent: Intent,
         command: Option<Arc<Command>>,
         line: &[u8],

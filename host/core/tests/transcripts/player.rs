@@ -2,7 +2,7 @@
 
 use core::mem;
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use basin_core::event::{EventSet, Overlay, Question, Verdict};
@@ -46,6 +46,8 @@ struct Player {
     last: Option<Message>,
     body: VecDeque<String>,
     notices: VecDeque<String>,
+    /// Idempotency keys so far.
+    keys: BTreeSet<String>,
     is_storage_full: bool,
     is_store_broken: bool,
     is_tls_gone: bool,
@@ -164,6 +166,7 @@ impl Player {
             last: None,
             body: VecDeque::new(),
             notices: VecDeque::new(),
+            keys: BTreeSet::new(),
             is_storage_full: false,
             is_store_broken: false,
             is_tls_gone: false,
@@ -177,6 +180,7 @@ impl Player {
         let (step, went_on) = match step {
             Step::Read(session) => self.read(session),
             Step::Ask(paused, question) => {
+                self.keep_key(&question);
                 let decision = decision(Verdict::Next, question.overlay);
                 (paused.resume(decision, NOW, &mut self.outbox), true)
             }
@@ -296,17 +300,27 @@ impl Player {
             let text = String::from_utf8(bytes).expect("replies are ASCII");
             self.replies.extend(text.split_terminator("\r\n").map(str::to_owned));
         }
-        self.notices.extend(self.outbox.notices.drain(..).map(|notice| describe(&notice)));
+        for notice in self.outbox.notices.drain(..).collect::<Vec<_>>() {
+            self.keep_key(&notice);
+            self.notices.push_back(describe(&notice));
+        }
         if let Some(Step::Close(_)) = &self.step
             && let Some(Step::Close(ended)) = self.step.take()
         {
             // The notice is read out once; what is left is a closed session.
             let facts = ended.facts().clone();
             if let Some(notice) = ended.notice() {
+                self.keep_key(&notice);
                 self.notices.push_back(describe(&notice));
             }
             assert!(facts.end_reason.is_some(), "a session that ended says why");
         }
+    }
+
+    // A key belongs to one question or notice (`wit/types.wit`, `idempotency-key`).
+    fn keep_key(&mut self, question: &Question) {
+        let key = question.occasion.idempotency_key.clone();
+        assert!(self.keys.insert(key.clone()), "{key} is the key of another one");
     }
 
     fn is_closed(&self) -> bool {
@@ -349,6 +363,7 @@ impl Player {
                     if native.is_some_and(|native| !fits(native, &there)) {
                         return Err(format!("the native response is {there}"));
                     }
+                    self.keep_key(&question);
                     return Ok((paused, *question));
                 }
                 step => self.step = step,

@@ -118,7 +118,7 @@ impl Live {
         }
     }
 
-    fn auth_ended(self: Box<Self>, ended: Ended, now: Timestamp, outbox: &mut Outbox) -> Step {
+    fn auth_ended(mut self: Box<Self>, ended: Ended, now: Timestamp, outbox: &mut Outbox) -> Step {
         outbox.flush_now = true;
         if !self.interest.has(EventKind::OnAuthenticated) {
             let Ended { reply, tally, line } = ended;
