@@ -1,5 +1,6 @@
 //! The loop that drives a chain of sinks: the one place where something waits for a sink's answer.
 
+mod heard;
 mod later;
 mod tables;
 
@@ -8,13 +9,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use basin_core::event::{
-    Answer, Asked, Binding, Chain, ChainStep, Decision, EventKind, EventSet, Failure, FailureKind, Overlay, Question,
-    SinkEntry,
+    Answer, Binding, ChainStep, Decision, EventKind, EventSet, Failure, FailureKind, Overlay, Question, SinkEntry,
 };
 use basin_core::mail::{Message, MessageId};
 use basin_sinks::{CallReport, CallRequest, Component, Engine, Instances, Scopes, SinkHost, Usage};
 use tokio::time::{Instant, timeout};
 
+use crate::ask::heard::{Heard, Told};
 use crate::ask::later::{Decided, Later, Notice};
 use crate::clock::now;
 use crate::control::{Activity, Call};
@@ -153,26 +154,26 @@ impl Ask {
     }
 
     // `conflicts` is how often other calls were faster with what the chain wanted to write.
-    async fn attempt(&self, question: Question, time: &mut SinkTime, conflicts: u32) -> Decision {
+    async fn attempt(&self, mut question: Question, time: &mut SinkTime, conflicts: u32) -> Decision {
         let before = question.clone();
         let scopes = time.scopes(&question);
         let left = time.of(&question);
         // One generation for the whole chain: a reload meets the next one.
         let loaded = self.loaded.load_full();
         let event = question.occasion.event;
-        let (plan, observers) = self.heard_by(&loaded, &question);
-        let Question { occasion, overlay, can_fail, only, rest: _ } = question;
-        let plan = match (plan, only) {
-            (Some(plan), _) => plan,
-            (None, binding) => return Decision::without(binding.unwrap_or_default(), overlay, can_fail),
+        let heard = match Heard::of(&loaded, &question, &self.activity) {
+            Ok(heard) => heard,
+            Err(binding) => return Decision::without(binding, question.overlay, question.can_fail),
         };
-        let overlay = Overlay { arrived: overlay.arrived.clone().or_else(|| as_it_is(&overlay, event)), ..overlay };
-        let mut step = Chain::start(occasion.clone(), plan, overlay, can_fail);
+        let Overlay { arrived, message, .. } = &mut question.overlay;
+        *arrived = arrived.take().or_else(|| as_it_is(message.as_ref(), event));
+        let (mut step, told) = heard.begin(question);
         let (decision, shadows) = loop {
             match step {
                 ChainStep::Decided(decision, shadows) => break (*decision, shadows),
                 ChainStep::Ask(chain, asked, overlay) => {
-                    let asking = Asking { occasion: &occasion, overlay, is_read_only: false, scopes: scopes.as_ref() };
+                    let occasion = &chain.occasion().clone();
+                    let asking = Asking { occasion, overlay, is_read_only: false, scopes: scopes.as_ref() };
                     let started = Instant::now();
                     let answer = self.call(&loaded, &asked.binding, asking, *left).await;
                     *left = left.saturating_sub(started.elapsed());
@@ -188,26 +189,13 @@ impl Ask {
             // The last that sinks hear of it while its session waits; what they kept for it need not wait longer.
             time.end_transaction();
         }
+        let Told { observers, about: occasion } = told.once_decided(&decision.verdict);
         if !observers.is_empty() || !shadows.is_empty() {
             let decided = Some(Decided { verdict: decision.verdict.clone(), by: decision.by.clone() });
             let overlay = decision.overlay.clone();
             self.tell_later(Notice { occasion, overlay, decided, told: observers, shadows, loaded, scopes });
         }
         decision
-    }
-
-    // Whom to ask, and whom to tell afterwards. `None` where the one who asked for input is gone.
-    fn heard_by(&self, loaded: &Loaded, question: &Question) -> (Option<Vec<Asked>>, Vec<Asked>) {
-        if let Some(binding) = &question.only {
-            return (loaded.registry.active(binding).map(|asked| vec![asked]), Vec::new());
-        }
-        let (event, now, facts) = (question.occasion.event, question.occasion.now, question.facts());
-        let firings = |binding: &str| self.activity.firings(binding);
-        let mut plan = loaded.registry.plan(event, &facts, now, &firings);
-        if let Some(rest) = &question.rest {
-            plan.retain(|asked| rest.contains(&asked.binding.name));
-        }
-        (Some(plan), loaded.registry.observers(event, &facts, now, &firings))
     }
 
     /// Tells the sinks of a notice, later; nobody waits for them.
@@ -302,8 +290,8 @@ struct Asking<'a> {
 }
 
 // What is proved of a message is proved of what the chain begins with; from a session it comes as the client sent it.
-fn as_it_is(overlay: &Overlay, event: EventKind) -> Option<Arc<Message>> {
-    overlay.message.clone().filter(|_| event.has_content()).map(Arc::new)
+fn as_it_is(message: Option<&Message>, event: EventKind) -> Option<Arc<Message>> {
+    message.filter(|_| event.has_content()).cloned().map(Arc::new)
 }
 
 // What a call cost, for the story of its message.

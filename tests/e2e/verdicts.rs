@@ -231,3 +231,28 @@ fn a_refused_connection_leaves_the_server_open_to_others() -> Outcome {
     server.client()?.deliver(SENDER, &[USER], HELLO)?.require(250)?;
     Ok(())
 }
+
+#[test]
+fn behind_a_sink_that_asked_for_input_the_others_are_asked_too() -> Outcome {
+    let rule = "on-inbound-command:verb=RCPT";
+    let server = TestServer::prepare(Settings::usual())?;
+    let asks = ["--priority", "10", "--set", "on-inbound-input=input"];
+    Script { name: "asker", more: &asks, ..Script::new(rule, "await-input 350 - who asks") }.register(&server)?;
+    let refuses = ["--priority", "20", "--set", "on-inbound-input=log not for me"];
+    let steps = "log asked about it ; input ; refuse 550 5.7.1 not here";
+    Script { name: "policy", more: &refuses, ..Script::new(rule, steps) }.register(&server)?;
+    let observes = ["--mode", "observe"];
+    Script { name: "observer", more: &observes, ..Script::new(rule, "log told of it") }.register(&server)?;
+    let mut server = server;
+    server.launch()?;
+    let mut client = server.client()?;
+    client.command(&format!("MAIL FROM:<{SENDER}>"))?.require(250)?;
+    assert_eq!(client.command(&format!("RCPT TO:<{USER}>"))?.wire(), "350 who asks");
+    assert_eq!(client.command("it is me")?.wire(), "550 5.7.1 not here");
+    assert!(wait::until_true(PATIENCE, || server.log().contains("told of it")), "{}", server.log());
+    let log = server.log();
+    let count = |text: &str| log.matches(text).count();
+    assert_eq!((count("asked about it"), count("input is it is me"), count("told of it")), (1, 1, 1), "{log}");
+    assert_eq!(count("not for me"), 0, "only who asked for it is shown the input: {log}");
+    Ok(())
+}

@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::consume_budget;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
@@ -328,6 +329,9 @@ impl Wire {
 
     async fn fill(&mut self, deadline: Instant, stop_at: Phase) -> Result<(), Pause> {
         self.compact();
+        // Input that is there is read at once, which the runtime does not count: who sends faster than it is decoded
+        // would have a worker for itself.
+        consume_budget().await;
         loop {
             self.buffer.resize(BUFFER_BYTES, 0);
             let room = self.buffer.get_mut(self.end..).unwrap_or_default();

@@ -132,3 +132,26 @@ async fn who_is_kept_waiting_holds_no_memory_and_waits_once() {
     client.write_all(b"OP\r\n").await.expect("sent");
     assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"NOOP")), "what lay there is kept");
 }
+
+#[tokio::test]
+async fn who_sends_without_a_pause_does_not_keep_a_worker() {
+    let Pair { mut client, mut wire, phase: _phase } = pair().await;
+    client.write_all(b"EHLO a\r\n").await.expect("sent");
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"EHLO a")));
+    client.write_all(b"NOOP\r\n").await.expect("sent");
+    tokio::task::yield_now().await;
+    // The share of this task is used up; what lies in the socket has to wait for the next turn.
+    let has_waited = core::future::poll_fn(|context| {
+        while tokio::task::coop::has_budget_remaining() {
+            let mut spend = core::pin::pin!(consume_budget());
+            if spend.as_mut().poll(context).is_pending() {
+                break;
+            }
+        }
+        let mut line = core::pin::pin!(wire.line(LONG, Phase::Draining));
+        core::task::Poll::Ready(line.as_mut().poll(context).is_pending())
+    })
+    .await;
+    assert!(has_waited);
+    assert!(matches!(wire.line(LONG, Phase::Draining).await, Line::Complete(b"NOOP")));
+}

@@ -1,7 +1,7 @@
 //! How log lines are written: text or JSON, on standard error, with a level that can change.
 
 use tracing::Level;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
@@ -11,13 +11,13 @@ use crate::config::Log;
 /// Changes the level of a running server.
 #[derive(Clone, Debug)]
 pub struct LogLevel {
-    handle: reload::Handle<LevelFilter, Registry>,
+    handle: reload::Handle<Targets, Registry>,
 }
 
 impl LogLevel {
     /// Sets the least important level that is written. After the end of the subscriber it does nothing.
     pub fn set(&self, level: Level) {
-        if let Err(error) = self.handle.reload(LevelFilter::from_level(level)) {
+        if let Err(error) = self.handle.reload(written_at(level)) {
             tracing::warn!(%error, "the log level cannot be changed");
         }
     }
@@ -25,7 +25,7 @@ impl LogLevel {
 
 /// Starts logging; once in each process, before anything is logged.
 pub fn start(log: &Log) -> LogLevel {
-    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(log.level));
+    let (filter, handle) = reload::Layer::new(written_at(log.level));
     // Escape sequences only where a person watches, never into files and journals.
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
@@ -36,4 +36,25 @@ pub fn start(log: &Log) -> LogLevel {
     };
     tracing_subscriber::registry().with(filter).with(layer).init();
     LogLevel { handle }
+}
+
+// What is written at a level. The TLS library warns of everything odd that a client says, such as an address in
+// place of a name, once for each connection: any client could fill the log with it. What becomes of a handshake the
+// server logs itself; who wants the library's words asks for `debug`.
+fn written_at(level: Level) -> Targets {
+    let library = if level >= Level::DEBUG { LevelFilter::from_level(level) } else { LevelFilter::ERROR };
+    Targets::new().with_default(level).with_target("rustls", library)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_client_fills_the_log_with_warnings_of_the_tls_library() {
+        let odd = |level| written_at(level).would_enable("rustls::msgs::handshake", &Level::WARN);
+        assert!(!odd(Level::INFO) && !odd(Level::WARN) && odd(Level::DEBUG));
+        assert!(written_at(Level::WARN).would_enable("basin::net::arrival", &Level::WARN));
+        assert!(!written_at(Level::WARN).would_enable("basin::net::arrival", &Level::INFO));
+    }
 }

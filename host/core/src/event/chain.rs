@@ -33,10 +33,22 @@ pub struct Shadow {
     pub overlay: Box<Overlay>,
 }
 
+/// How a chain goes on behind the sink that hears the input which it asked for.
+///
+/// The others had not been asked when the command was set aside for that input; they are asked about the command.
+#[derive(Debug, Clone)]
+pub struct Behind {
+    /// The command's, see [`Occasion::without_input`].
+    pub occasion: Arc<Occasion>,
+    /// The bindings behind, in their order.
+    pub plan: Vec<Asked>,
+}
+
 /// What a chain wants next.
 #[derive(Debug)]
 pub enum ChainStep {
-    /// Ask this binding's sink with this overlay, and call [`Chain::answer`] with what came of it.
+    /// Ask this binding's sink with this overlay, about [`Chain::occasion`], and call [`Chain::answer`] with what
+    /// came of it.
     Ask(Chain, Asked, Box<Overlay>),
     /// The chain is decided; these shadows stood before the end of it.
     Decided(Box<Decision>, Vec<Shadow>),
@@ -89,6 +101,7 @@ pub struct Chain {
 struct Course {
     occasion: Arc<Occasion>,
     rest: VecDeque<Asked>,
+    behind: Option<Behind>,
     start: Box<Overlay>,
     current: Box<Overlay>,
     shadows: Vec<Shadow>,
@@ -104,12 +117,24 @@ impl Chain {
     ///
     /// `can_fail_command` is false at QUIT, RSET and NOOP: a broken sink must not keep a client from them.
     pub fn start(occasion: Arc<Occasion>, plan: Vec<Asked>, overlay: Overlay, can_fail_command: bool) -> ChainStep {
-        let start = Box::new(overlay);
-        let current = start.clone();
-        let (shadows, failures) = (Vec::new(), Vec::new());
-        let is_heard = !plan.is_empty();
-        Course { occasion, rest: plan.into(), start, current, shadows, failures, can_fail_command, is_heard, forked: 0 }
-            .next()
+        Course::new(occasion, plan.into(), None, overlay, can_fail_command).next()
+    }
+
+    /// Goes on with a chain that waited for input: `by` hears it, and where it says `Next` those behind are asked
+    /// about the command. It is one chain: what a refusal drops and what each adds holds for all of them together.
+    pub fn go_on(
+        occasion: Arc<Occasion>,
+        by: Asked,
+        behind: Behind,
+        overlay: Overlay,
+        can_fail_command: bool,
+    ) -> ChainStep {
+        Course::new(occasion, [by].into(), Some(behind), overlay, can_fail_command).next()
+    }
+
+    /// What the sink is asked about.
+    pub fn occasion(&self) -> &Arc<Occasion> {
+        &self.course.occasion
     }
 
     /// Takes the answer of the sink that was asked.
@@ -178,6 +203,10 @@ impl Chain {
             Answer::Verdict(verdict, _) if !verdict.has_fitting_reply(event) => {
                 Some(format!("the reply of the verdict {} is of the wrong class", verdict.word()))
             }
+            Answer::Verdict(Verdict::AwaitInput(_) | Verdict::AwaitOctets(..), overlay) => {
+                let command = overlay.command.as_ref().filter(|command| !may_be_interrupted(&command.keyword));
+                command.map(|command| format!("what follows {} is never input for a sink", command.keyword))
+            }
             Answer::Verdict(verdict, _) => occasion.objection(verdict, &self.asked.name),
             Answer::Failed(_) => None,
         };
@@ -193,8 +222,22 @@ impl Chain {
 }
 
 impl Course {
+    fn new(
+        occasion: Arc<Occasion>,
+        rest: VecDeque<Asked>,
+        behind: Option<Behind>,
+        overlay: Overlay,
+        can_fail_command: bool,
+    ) -> Self {
+        let start = Box::new(overlay);
+        let current = start.clone();
+        let is_heard = !rest.is_empty();
+        let (shadows, failures) = (Vec::new(), Vec::new());
+        Self { occasion, rest, behind, start, current, shadows, failures, can_fail_command, is_heard, forked: 0 }
+    }
+
     fn next(mut self) -> ChainStep {
-        while let Some(asked) = self.rest.pop_front() {
+        while let Some(asked) = self.next_asked() {
             let mut overlay = self.current.clone();
             overlay.matched.clone_from(&asked.matched);
             if asked.binding.mode == Mode::Shadow {
@@ -207,6 +250,15 @@ impl Course {
         let decision =
             Decision { verdict: Verdict::Next, by: None, overlay, failures: self.failures, is_heard: self.is_heard };
         ChainStep::Decided(Box::new(decision), self.shadows)
+    }
+
+    fn next_asked(&mut self) -> Option<Asked> {
+        if self.rest.is_empty()
+            && let Some(Behind { occasion, plan }) = self.behind.take()
+        {
+            (self.occasion, self.rest) = (occasion, plan.into());
+        }
+        self.rest.pop_front()
     }
 
     fn decide(mut self, verdict: Verdict, by: String) -> ChainStep {
@@ -237,6 +289,12 @@ impl Course {
         overlay.matched.clone_from(&self.start.matched);
         overlay
     }
+}
+
+/// Whether a sink may ask for input in the middle of this command: not where the client takes any 3yz for a go-ahead of
+/// its own, not where what follows it is a content or a handshake, and not where it leaves.
+pub fn may_be_interrupted(verb: &str) -> bool {
+    !matches!(verb, "DATA" | "BDAT" | "STARTTLS" | "XCLIENT" | "QUIT")
 }
 
 fn deferred() -> Reply {

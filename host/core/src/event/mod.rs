@@ -17,7 +17,7 @@ pub mod verdict;
 pub use binding::{Binding, FailurePolicy, InstanceMode, Mode};
 pub use birth::{BirthError, Fork, NewMessage, Submission};
 pub use budget::{Budget, BudgetOverride};
-pub use chain::{Asked, Chain, ChainStep, Decision, Shadow};
+pub use chain::{Asked, Behind, Chain, ChainStep, Decision, Shadow};
 pub use grant::{Grant, GrantError, Grants};
 pub use http_address::{HttpAddress, HttpTarget};
 pub use kind::{EventKind, EventSet};

@@ -125,6 +125,14 @@ impl Occasion {
         }
     }
 
+    /// At `on-inbound-input`, the occasion of the command that the input belongs to: those behind the sink that
+    /// asked for it are asked about the command, and nobody but that sink is shown the input.
+    pub fn without_input(&self) -> Self {
+        let event = EventKind::OnInboundCommand;
+        let key = self.idempotency_key.strip_suffix(self.event.name()).unwrap_or(&self.idempotency_key);
+        Self { event, idempotency_key: format!("{key}{event}"), input: Secret::default(), ..self.clone() }
+    }
+
     /// Why a verdict of that binding cannot be carried out in the dialogue with another server; `None` where it can.
     pub(crate) fn objection(&self, verdict: &Verdict, binding: &str) -> Option<String> {
         let facts = self.outbound.as_ref()?;
@@ -239,9 +247,10 @@ pub struct Question {
     pub overlay: Overlay,
     /// False at QUIT, RSET and NOOP: a sink that fails is skipped there whatever its policy.
     pub can_fail: bool,
-    /// The one binding that is asked, by name, at `on-inbound-input`: the one whose sink said `await-input`
+    /// The one binding that hears the input, by name, at `on-inbound-input`: the one whose sink said `await-input`
     /// ([`Decision::by`](crate::event::Decision)). It is bound to `on-inbound-command`, and its rule is not looked
-    /// at again. Where the registry in force has none of this name, the call has failed.
+    /// at again. Where the registry in force has none of this name, the call has failed. Where it says `Next`, those
+    /// behind it are asked as at `on-inbound-command` ([`Chain::go_on`](crate::event::Chain::go_on)).
     pub only: Option<String>,
     /// Of the bindings of the event only these are asked, by name: the rest of the chain that a fork came out of.
     /// Where the registry in force no longer has one, it is left out.

@@ -192,7 +192,7 @@ impl Registry {
             registry.bindings.entry(binding.event).or_default().push(Arc::new(binding));
         }
         for bound in registry.bindings.values_mut() {
-            bound.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
+            bound.sort_by(|a, b| turn(a).cmp(&turn(b)));
         }
         registry.interest = registry.count_interest();
         Ok(registry)
@@ -249,6 +249,19 @@ impl Registry {
         firings: &dyn Fn(&str) -> u64,
     ) -> Vec<Asked> {
         self.firing(event, Circumstances { facts, now, firings }, |mode| mode != Mode::Observe && !event.is_notice())
+    }
+
+    /// Of [`Registry::plan`] for the event of this binding, those whose turn comes after it.
+    pub fn plan_behind(
+        &self,
+        before: &Binding,
+        facts: &Facts<'_>,
+        now: Timestamp,
+        firings: &dyn Fn(&str) -> u64,
+    ) -> Vec<Asked> {
+        let mut plan = self.plan(before.event, facts, now, firings);
+        plan.retain(|asked| turn(&asked.binding) > turn(before));
+        plan
     }
 
     /// The sinks to tell after the fact, in order: those bound in the mode observe, and at a notice all,
@@ -357,6 +370,11 @@ impl Registry {
         let heard = self.bindings.iter().filter(|(_, bound)| bound.iter().any(is_on));
         heard.map(|(event, _)| *event).collect()
     }
+}
+
+// What orders the bindings of an event.
+fn turn(binding: &Binding) -> (u16, &str) {
+    (binding.priority, &binding.name)
 }
 
 /// Why a binding does not fire.

@@ -330,3 +330,62 @@ fn who_a_client_is_says_the_sink_that_consumes_and_no_other_one() {
     assert_eq!(login("b", "a"), None);
     assert_eq!(login("nobody", "b"), None);
 }
+
+// Goes on with a chain whose asking binding hears input, over `behind`; what was asked of whom, and the decision.
+fn go_on(behind: &[&str], mut answer: impl FnMut(&str) -> Verdict) -> (Vec<String>, Decision) {
+    let mut about = Occasion::of(EventKind::OnInboundInput, Timestamp::default());
+    about.input = crate::secret::Secret::new(b"the answer");
+    about.idempotency_key = "1-2-on-inbound-input".to_owned();
+    let behind = Behind { occasion: Arc::new(about.without_input()), plan: plan(behind) };
+    let by = binding("asker", FailurePolicy::Defer);
+    let mut step = Chain::go_on(Arc::new(about), by, behind, overlay(), true);
+    let mut asked_for = Vec::new();
+    loop {
+        step = match step {
+            ChainStep::Ask(chain, asked, overlay) => {
+                let (name, Occasion { idempotency_key, input, .. }) = (&asked.binding.name, chain.occasion().as_ref());
+                let input = String::from_utf8_lossy(input.reveal()).into_owned();
+                asked_for.push(format!("{name} {idempotency_key} {input}"));
+                let verdict = answer(name);
+                chain.answer(Answer::Verdict(verdict, edited(name, overlay)))
+            }
+            ChainStep::Decided(decision, _) => return (asked_for, *decision),
+        }
+    }
+}
+
+#[test]
+fn behind_the_sink_that_heard_its_input_the_others_are_asked_about_the_command() {
+    let (asked, decision) = go_on(&["b", "c"], |_| Verdict::Next);
+    let heard = "asker 1-2-on-inbound-input the answer";
+    assert_eq!(asked, [heard, "b 1-2-on-inbound-command ", "c 1-2-on-inbound-command "]);
+    assert_eq!((decision.verdict.clone(), marks(&decision)), (Verdict::Next, ("askerbc".into(), 3)));
+
+    let (asked, decision) = go_on(&["b", "c"], |name| if name == "b" { refusal() } else { Verdict::Next });
+    assert_eq!(asked.len(), 2);
+    assert_eq!((decision.by.as_deref(), marks(&decision)), (Some("b"), ("".into(), 0)), "of one chain nothing is left");
+
+    let (asked, decision) = go_on(&["b"], |_| Verdict::Consume(Reply::with(250, 0, 0, "done")));
+    assert_eq!((asked.len(), decision.by.as_deref()), (1, Some("asker")), "whoever ends it is the last");
+}
+
+#[test]
+fn no_sink_asks_for_input_where_the_client_means_something_else_by_what_follows() {
+    let asks = || Verdict::AwaitInput(Reply::new(354, None, "go on"));
+    for (verb, may) in [
+        ("MAIL", true),
+        ("AUTH", true),
+        ("XOWN", true),
+        ("DATA", false),
+        ("BDAT", false),
+        ("STARTTLS", false),
+        ("XCLIENT", false),
+        ("QUIT", false),
+    ] {
+        let decision = run(EventKind::OnInboundCommand, vec![binding("a", FailurePolicy::Refuse)], |_, mut overlay| {
+            overlay.command = Some(Arc::new(crate::event::Command { keyword: verb.into(), ..Default::default() }));
+            Answer::Verdict(asks(), overlay)
+        });
+        assert_eq!((decision.verdict == asks(), decision.failures.is_empty()), (may, may), "{verb}");
+    }
+}

@@ -51,6 +51,23 @@ fn the_order_is_priority_then_name() {
 }
 
 #[test]
+fn behind_a_binding_are_those_whose_turn_is_later_whether_or_not_it_fires_itself() {
+    let event = EventKind::OnInboundCommand;
+    let bindings = [("b", 10), ("a", 10), ("z", 0), ("c", 11), ("y", 12)].map(|(name, priority)| {
+        let mode = if name == "y" { Mode::Observe } else { Mode::Decide };
+        Binding { priority, mode, ..binding(name, event, if name == "a" { "verb=MAIL" } else { "" }) }
+    });
+    let registry = registry(bindings.to_vec());
+    let behind = |name: &str| {
+        let before = registry.active(name).expect("it is switched on").binding;
+        registry.plan_behind(&before, &Facts { verb: Some("RCPT"), ..Facts::default() }, NOW, &|_| 0)
+    };
+    assert_eq!(names(&behind("z")), ["b", "c"]);
+    assert_eq!(names(&behind("a")), ["b", "c"]);
+    assert_eq!(names(&behind("c")), [""; 0]);
+}
+
+#[test]
 fn observers_are_apart_from_the_plan_and_at_a_notice_all_observe() {
     let observe = Binding { mode: Mode::Observe, ..binding("observer", EventKind::OnConnect, "") };
     let decide = binding("decider", EventKind::OnConnect, "");
