@@ -268,13 +268,12 @@ mod tests {
         Command { keyword: "MAIL".to_owned(), path, parameters: parameters(words), ..Command::default() }
     }
 
+    #[expect(clippy::panic, reason = "a test fails by panicking")]
     fn begun(live: &mut Live, sent: &Command) -> Transaction {
         let sender = sent.path.as_deref().map(|path| Address::parse(path).expect("valid"));
         let intent = live.intend_mail(sender, sent.parameters.clone(), NOW).expect("in sequence");
-        match intent.action {
-            Action::Begin(transaction) => *transaction,
-            other => panic!("{other:?}"),
-        }
+        let Action::Begin(transaction) = intent.action else { panic!("MAIL begins a transaction") };
+        *transaction
     }
 
     #[test]
