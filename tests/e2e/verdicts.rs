@@ -237,7 +237,7 @@ fn behind_a_sink_that_asked_for_input_the_others_are_asked_too() -> Outcome {
     let rule = "on-inbound-command:verb=RCPT";
     let server = TestServer::prepare(Settings::usual())?;
     let asks = ["--priority", "10", "--set", "on-inbound-input=input"];
-    Script { name: "asker", more: &asks, ..Script::new(rule, "await-input 350 - who asks") }.register(&server)?;
+    Script { name: "asker", more: &asks, ..Script::new(rule, "await-input 350 who asks") }.register(&server)?;
     let refuses = ["--priority", "20", "--set", "on-inbound-input=log not for me"];
     let steps = "log asked about it ; input ; refuse 550 5.7.1 not here";
     Script { name: "policy", more: &refuses, ..Script::new(rule, steps) }.register(&server)?;

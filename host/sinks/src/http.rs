@@ -39,7 +39,7 @@ const REQUEST_CHUNK_BYTES: usize = 64 * 1024;
 /// Octets of one answer's body.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Octets of an answer's header.
+/// Octets of an answer's header. It is looked at between two reads, so what is refused may be up to twice as long.
 const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// Fields of an answer's header.

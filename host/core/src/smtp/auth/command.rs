@@ -86,6 +86,10 @@ impl Live {
         if self.transaction.is_some() {
             return refused(Reply::with(503, 5, 1, "a transaction is open; RSET ends it"), Tally::Fault);
         }
+        if self.policy.auth.is_none() {
+            // Nor for a mechanism of a sink: a login lets its user send anywhere, and that is the operator's to allow.
+            return refused(Reply::with(502, 5, 1, "AUTH is not offered"), Tally::Idle);
+        }
         if self.auth_needs_tls_first() {
             // RFC 4954 §6; not a word about the mechanism or the password that may have come with it.
             return refused(
@@ -97,11 +101,7 @@ impl Live {
             return refused(Failed::Unavailable.reply().0, Tally::Idle);
         }
         let own = Mechanism::parse(&mechanism).filter(|own| self.offered_mechanisms().any(|offered| offered == *own));
-        let refusal = match (own, &self.policy.auth) {
-            (Some(_), _) => None,
-            (None, Some(_)) => Some(Reply::with(504, 5, 4, "mechanism not offered")),
-            (None, None) => Some(Reply::with(502, 5, 1, "AUTH is not offered")),
-        };
+        let refusal = own.is_none().then(|| Reply::with(504, 5, 4, "mechanism not offered"));
         let tally = Tally::Idle;
         let refusal = refusal.map(|reply| Refusal { reply, tally, is_policy: false, is_size: false });
         // How a login ends is not known before it is tried; `on-authenticated` has that.

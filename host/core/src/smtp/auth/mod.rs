@@ -101,10 +101,12 @@ impl Live {
         self.policy.auth.as_ref().is_some_and(|auth| auth.needs_tls) && self.facts.vouched.tls.is_none()
     }
 
-    /// Whether a line that a sink adds to EHLO may stand there now: no mechanism before TLS, where AUTH needs it.
+    /// Whether a line that a sink adds to EHLO may stand there now: no mechanism where nobody may log in, and none before
+    /// TLS where AUTH needs it.
     pub(super) fn may_publish(&self, line: &str) -> bool {
         let keyword = line.split(' ').next().unwrap_or_default();
-        !(self.auth_needs_tls_first() && keyword.eq_ignore_ascii_case("AUTH"))
+        let is_offered = self.policy.auth.is_some() && !self.auth_needs_tls_first();
+        is_offered || !keyword.eq_ignore_ascii_case("AUTH")
     }
 
     fn offered_mechanisms(&self) -> impl Iterator<Item = Mechanism> {
