@@ -185,12 +185,14 @@ fn build(config: &Config, decoy: &[u8; DECOY_BYTES]) -> anyhow::Result<Vec<Door>
         let certificate =
             Certificate::read(&files.chain, &files.key).with_context(|| format!("certificate {:?}", files.name))?;
         warn_of_time(&files.name, &certificate);
+        warn_of_readers(&files.key);
         certificates.push(Arc::new(certificate));
     }
     let mut users: BTreeMap<PathBuf, Arc<Accounts>> = BTreeMap::new();
     for file in config.listeners.iter().filter_map(|listener| listener.auth.as_ref()?.users.as_ref()) {
         if !users.contains_key(file) {
-            users.insert(file.clone(), Arc::new(accounts(file, *decoy)?));
+            warn_of_readers(file);
+            users.insert(file.clone(), Arc::new(config::read_accounts(file, *decoy)?));
         }
     }
     config.listeners.iter().map(|listener| door(config, listener, &certificates, &users)).collect()
@@ -276,10 +278,10 @@ fn warn_of_time(name: &str, certificate: &Certificate) {
     }
 }
 
-fn accounts(file: &Path, decoy: [u8; DECOY_BYTES]) -> anyhow::Result<Accounts> {
-    let read = || format!("cannot read the users in {}; `basin user add` makes the file", file.display());
-    let text = fs::read_to_string(file).with_context(read)?;
-    Accounts::parse(&text, decoy).with_context(|| format!("cannot use the users in {}", file.display()))
+fn warn_of_readers(file: &Path) {
+    if let Some(warning) = config::open_to_all(file) {
+        tracing::warn!("{warning}");
+    }
 }
 
 // The secret is the same after a restart, or who asks twice would see which users are made up.

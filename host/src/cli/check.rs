@@ -1,5 +1,7 @@
 //! `basin check`: what the configuration means, and what is wrong with it.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -7,6 +9,7 @@ use basin_core::time::Timestamp;
 
 use crate::cli::Context;
 use crate::clock::now;
+use crate::config::{Config, open_to_all, read_accounts};
 use crate::tls::{Certificate, Validity};
 
 /// Arguments of `basin check`.
@@ -39,15 +42,30 @@ impl Check {
             }
         }
         warnings.extend(nameless(&config.host_name, &certificates));
+        let users = user_files(&config);
+        warnings.extend(
+            config.certificates.iter().map(|files| &files.key).chain(&users).filter_map(|file| open_to_all(file)),
+        );
+        for file in &users {
+            // The secret matters to who guesses, not to whether the file can be used.
+            if let Err(error) = read_accounts(file, Default::default()) {
+                is_usable = false;
+                println!("users        {error:#}");
+            }
+        }
         for warning in &warnings {
             println!("warning: {warning}");
         }
         if !is_usable {
-            bail!("{} cannot be used: a certificate cannot", config.file.display());
+            bail!("{} cannot be used: a certificate or a file of users cannot", config.file.display());
         }
         println!("{} can be used, {} warnings", config.file.display(), warnings.len());
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn user_files(config: &Config) -> BTreeSet<PathBuf> {
+    config.listeners.iter().filter_map(|listener| listener.auth.as_ref()?.users.clone()).collect()
 }
 
 // Most mail servers take any certificate; mail programs and those who verify do not.

@@ -152,7 +152,7 @@ keys! {
     "listener", "xclient", "list of addresses and networks", Some("[]"), "[]",
         "Clients that may say with XCLIENT for whom they speak, such as a content filter or a proxy.";
     "listener", "greet-delay", "time, at most 60s", Some("\"0s\""), "\"0s\"",
-        "How long the greeting waits. A client that speaks before it is answered with 554: mail programs wait, programs that send spam often do not.";
+        "How long the greeting waits. A client that speaks before it is answered with 554: mail programs wait, programs that send spam often do not. Nothing waits where TLS begins with the connection.";
     "listener", "max-message-size", "size", Some("\"25MiB\""), "\"25MiB\"",
         "Largest message, announced with SIZE (RFC 1870). A larger one is refused with 552.";
     "listener", "hard-max-message-size", "size", None, "\"100MiB\"",

@@ -12,6 +12,7 @@ mod message_auth;
 mod outgoing;
 mod raw;
 pub mod reference;
+mod secrecy;
 mod signing;
 mod source;
 
@@ -19,5 +20,6 @@ pub use checked::{Config, Domain, Limits, Log};
 pub use listener::{CertificateFiles, Listener, ListenerAuth, ListenerTls, Rates, TlsMode};
 pub use message_auth::MessageAuth;
 pub use outgoing::{Credentials, Dns, Outbound, Queue, Tls};
+pub use secrecy::{open_to_all, read_accounts};
 pub use signing::{ArcKey, DkimKey, Pickup};
 pub use source::{ConfigErrors, Problem};

@@ -82,7 +82,7 @@ pub fn parse_grant(name: &str) -> Result<Grant, String> {
     name.parse().map_err(|error: GrantError| match &error {
         GrantError::NotYet { .. } | GrantError::Address { .. } => error.to_string(),
         GrantError::Unknown { .. } => {
-            let known: Vec<_> = Grant::ALL.iter().map(|grant| grant.name()).collect();
+            let known: Vec<_> = Grant::given().map(Grant::name).collect();
             let hint = suggest::hint(name, known.iter().copied());
             format!("there is no grant {name:?}{hint}; known are {}", known.join(", "))
         }

@@ -2,7 +2,6 @@
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use basin_core::transport::{
 };
 
 use super::Check;
+use crate::config::open_to_all;
 use crate::config::outgoing::{Credentials, Dns, Outbound, Queue, Tls};
 use crate::config::raw::{self, Span};
 
@@ -215,8 +215,8 @@ impl Check<'_> {
 
     fn password(&mut self, key: &str, file: &str) -> String {
         let path = self.folder.join(file);
-        if std::fs::metadata(&path).is_ok_and(|facts| facts.mode() & 0o004 != 0) {
-            self.warn(key, format!("everybody on this machine can read {}; chmod o-r it", path.display()));
+        if let Some(warning) = open_to_all(&path) {
+            self.warn(key, warning);
         }
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
