@@ -12,7 +12,7 @@ use basin_core::transport::Directory;
 use basin_outbound::dns::{QueryError, Resolver};
 use basin_outbound::verify::VerifyError;
 use basin_outbound::{Outbound, ReachError, Reached};
-use basin_sinks::{HttpStream, LogLevel, LogLine, ServiceError, SinkHost, Waiting};
+use basin_sinks::{HttpStream, LogLevel, LogLine, Named, ServiceError, SinkHost, Waiting};
 use basin_state::StateError;
 use tokio::task::JoinSet;
 
@@ -93,6 +93,14 @@ impl SinkHost for ServerView {
 
     fn message_bytes_max(&self) -> u64 {
         self.message_bytes_max
+    }
+
+    fn has_name(&self, what: Named, name: &str) -> bool {
+        match what {
+            Named::Credentials => self.outbound.load().has_credentials(name),
+            // The configuration gives these no names.
+            Named::Lmtp | Named::Source => false,
+        }
     }
 
     fn is_log_enabled(&self, _sink: &str, level: LogLevel) -> bool {

@@ -81,6 +81,11 @@ impl Outbound {
         &self.verifier
     }
 
+    /// Whether there are credentials of that name.
+    pub fn has_credentials(&self, name: &str) -> bool {
+        self.options.credentials.contains_key(name)
+    }
+
     /// The authorities that are trusted.
     pub fn roots(&self) -> &Arc<RootCertStore> {
         &self.roots

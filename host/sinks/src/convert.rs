@@ -3,19 +3,15 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use basin_core::event::{FailureKind, Later, Verdict};
+use basin_core::event::Later;
 use basin_core::limits::{QUEUE_LIFETIME_DEFAULT, REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, SINK_DEFER_MIN};
 use basin_core::reply::{Enhanced, Reply};
 use basin_core::time::Timestamp;
 
 use crate::LogLevel;
-use crate::bindings::basin::sink::{inbound, log, types};
-use crate::ended::Ended;
+use crate::bindings::basin::sink::{log, types};
 use crate::host_api::ErrorValue;
 use crate::text;
-
-/// Longest text of `hold` and `bad-mail`, in octets; it goes into logs and the queue's listing.
-const REASON_BYTES_MAX: usize = 512;
 
 /// A moment, as sinks see it.
 pub(crate) fn datetime(moment: Timestamp) -> types::Datetime {
@@ -100,92 +96,4 @@ impl From<ErrorValue> for types::Error {
             ErrorValue::Unavailable(what) => Self::Unavailable(what),
         }
     }
-}
-
-/// A verdict as a sink said it, made a verdict of the core.
-pub(crate) trait IntoVerdict {
-    /// The verdict; what cannot be one ends the call.
-    fn into_verdict(self) -> Result<Verdict, Ended>;
-}
-
-impl IntoVerdict for () {
-    fn into_verdict(self) -> Result<Verdict, Ended> {
-        Ok(Verdict::Next)
-    }
-}
-
-impl IntoVerdict for inbound::ConnectVerdict {
-    fn into_verdict(self) -> Result<Verdict, Ended> {
-        Ok(match self {
-            Self::Next => Verdict::Next,
-            Self::SkipRemaining => Verdict::SkipRemaining,
-            Self::Refuse(with) => Verdict::Refuse(reply(with)?),
-            Self::Special(_) => return Err(special()),
-        })
-    }
-}
-
-impl IntoVerdict for inbound::CommandVerdict {
-    fn into_verdict(self) -> Result<Verdict, Ended> {
-        Ok(match self {
-            Self::Next => Verdict::Next,
-            Self::SkipRemaining => Verdict::SkipRemaining,
-            Self::Accept => Verdict::Accept,
-            Self::Consume(with) => Verdict::Consume(reply(with)?),
-            Self::Refuse(with) => Verdict::Refuse(reply(with)?),
-            Self::DropSession(with) => Verdict::DropSession(reply(with)?),
-            Self::AwaitInput(with) => Verdict::AwaitInput(reply(with)?),
-            Self::AwaitOctets((with, octets)) => Verdict::AwaitOctets(reply(with)?, octets),
-            Self::Special(_) => return Err(special()),
-        })
-    }
-}
-
-impl IntoVerdict for inbound::DataVerdict {
-    fn into_verdict(self) -> Result<Verdict, Ended> {
-        Ok(match self {
-            Self::Next => Verdict::Next,
-            Self::SkipRemaining => Verdict::SkipRemaining,
-            Self::Refuse(with) => Verdict::Refuse(reply(with)?),
-            Self::DropSession(with) => Verdict::DropSession(reply(with)?),
-            Self::Discard => Verdict::Discard,
-            Self::Hold(why) => Verdict::Hold(text::line(&why, REASON_BYTES_MAX)),
-            Self::Special(_) => return Err(special()),
-        })
-    }
-}
-
-impl IntoVerdict for inbound::SizeVerdict {
-    fn into_verdict(self) -> Result<Verdict, Ended> {
-        Ok(match self {
-            Self::Next => Verdict::Next,
-            Self::WaiveUpTo(octets) => Verdict::WaiveUpTo(octets),
-            Self::Special(_) => return Err(special()),
-        })
-    }
-}
-
-impl IntoVerdict for inbound::MessageVerdict {
-    fn into_verdict(self) -> Result<Verdict, Ended> {
-        Ok(match self {
-            Self::Next => Verdict::Next,
-            Self::SkipRemaining => Verdict::SkipRemaining,
-            Self::Refuse(with) => Verdict::Refuse(reply(with)?),
-            Self::Defer(until) => {
-                Verdict::Defer(later_from_sink(until).map_err(|why| Ended::new(FailureKind::Verdict, why))?)
-            }
-            Self::Discard => Verdict::Discard,
-            Self::Hold(why) => Verdict::Hold(text::line(&why, REASON_BYTES_MAX)),
-            Self::BadMail(why) => Verdict::BadMail(text::line(&why, REASON_BYTES_MAX)),
-            Self::Special(_) => return Err(special()),
-        })
-    }
-}
-
-fn reply(reply: types::Reply) -> Result<Reply, Ended> {
-    reply_from_sink(reply).map_err(|why| Ended::new(FailureKind::Verdict, why))
-}
-
-fn special() -> Ended {
-    Ended::new(FailureKind::Verdict, "the verdict `special` is reserved for later versions")
 }

@@ -58,6 +58,17 @@ pub enum ServiceError {
     Unavailable(String),
 }
 
+/// What a hop of a sink names, and only the configuration knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// An LMTP server.
+    Lmtp,
+    /// Credentials to log in with.
+    Credentials,
+    /// A source address.
+    Source,
+}
+
 /// An answer that takes its time.
 ///
 /// The call waits for it on a small stack: what computes deeply, TLS say, belongs into a task of its own. A call
@@ -94,6 +105,11 @@ pub trait SinkHost: Send + Sync {
     /// Largest message that this server takes, in octets; bounds the bodies that sinks write.
     fn message_bytes_max(&self) -> u64 {
         basin_core::limits::MESSAGE_BYTES_DEFAULT
+    }
+
+    /// Whether the configuration has something of that name for the hops of sinks.
+    fn has_name(&self, _what: Named, _name: &str) -> bool {
+        false
     }
 
     /// Whether a line of that level would be written at all.

@@ -12,6 +12,7 @@ mod cache;
 mod call;
 mod clock;
 mod convert;
+mod convert_verdict;
 mod ended;
 mod engine;
 mod exports;
@@ -38,7 +39,7 @@ mod verdict;
 mod wasi;
 
 pub use engine::{CALLS_MAX_DEFAULT, Engine, EngineError, EngineOptions, PoolUse};
-pub use host::{LogLevel, LogLine, ServiceError, SinkHost, Waiting};
+pub use host::{LogLevel, LogLine, Named, ServiceError, SinkHost, Waiting};
 pub use http::{Duplex, HttpStream};
 pub use instances::{Instances, Scopes};
 pub use load::Component;

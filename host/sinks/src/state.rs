@@ -4,16 +4,16 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use basin_core::event::{Binding, Budget, EventKind, Grant, Occasion, Overlay, SinkEntry};
-use basin_core::mail::{Message, Recipient};
+use basin_core::mail::Recipient;
 use tracing::warn;
-use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::SinkHost;
 use crate::clock::OwnTime;
 use crate::ended::Ended;
-use crate::host_api::{AuthResults, ErrorValue, MailMsg, Parts, Refused, Waited, Writers};
+use crate::host_api::{AuthResults, Drafts, ErrorValue, Hops, MAIN, Others, Parts, Refused, Waited, Writers};
 use crate::http::Http;
 use crate::limiter::Limiter;
 use crate::tariff::Tariff;
@@ -47,8 +47,13 @@ pub(crate) struct State {
     pub(crate) writers: Writers,
     pub(crate) auth_results: AuthResults,
     pub(crate) waited: Waited,
-    /// Recipients that the call removed; their handles still tell what they were.
-    pub(crate) removed: Vec<Recipient>,
+    pub(crate) drafts: Drafts,
+    pub(crate) hops: Hops,
+    pub(crate) others: Others,
+    /// Which message the host call is about (`host_api::which`).
+    pub(crate) message_number: u32,
+    /// Recipients that the call removed, each with its message; their handles still tell what they were.
+    pub(crate) removed: Vec<(u32, Recipient)>,
     pub(crate) denied: u32,
     /// Which call of its instance it is, from 0.
     pub(crate) call_number: u32,
@@ -84,7 +89,8 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_HANDLES_MAX);
         Self {
-            is_read_only: occasion.event.is_notice(),
+            // Whoever is called because it is time has come to do something.
+            is_read_only: occasion.event.is_notice() && occasion.event != EventKind::OnTimer,
             limiter: Limiter::new(budget.memory, budget.table_elements, budget.instances),
             sink,
             binding,
@@ -98,6 +104,10 @@ impl State {
             writers: Writers::default(),
             auth_results: AuthResults::default(),
             waited: Waited::default(),
+            drafts: Drafts::default(),
+            hops: Hops::default(),
+            others: Others::default(),
+            message_number: MAIN,
             removed: Vec::new(),
             denied: 0,
             call_number: 0,
@@ -124,34 +134,13 @@ impl State {
     /// The state, with one more host call noted; every function of the linker goes through it.
     pub(crate) fn counted(&mut self) -> &mut Self {
         self.tariff.call();
+        self.message_number = MAIN;
         self
     }
 
     /// The event of the call.
     pub(crate) fn event(&self) -> EventKind {
         self.occasion.event
-    }
-
-    /// The message of the call. An event without one hands out no handle to it.
-    pub(crate) fn message(&self) -> wasmtime::Result<&Message> {
-        self.overlay.message.as_ref().ok_or_else(|| Ended::host("there is no message at this event").into())
-    }
-
-    /// The message, to change.
-    pub(crate) fn message_mut(&mut self) -> wasmtime::Result<&mut Message> {
-        self.overlay.message.as_mut().ok_or_else(|| Ended::host("there is no message at this event").into())
-    }
-
-    /// The message that a handle of this call stands for.
-    pub(crate) fn message_of(&self, handle: &Resource<MailMsg>) -> wasmtime::Result<&Message> {
-        self.live(handle)?;
-        self.message()
-    }
-
-    /// The same, to change.
-    pub(crate) fn message_mut_of(&mut self, handle: &Resource<MailMsg>) -> wasmtime::Result<&mut Message> {
-        self.live(handle)?;
-        self.message_mut()
     }
 
     /// Whether the binding grants it.
@@ -180,7 +169,7 @@ impl State {
 
     /// Answers `read-only` where the call may change nothing.
     pub(crate) fn writable(&self) -> Result<(), Refused> {
-        if self.is_read_only { Err(ErrorValue::ReadOnly.into()) } else { Ok(()) }
+        if self.is_read_only || self.is_about_subject() { Err(ErrorValue::ReadOnly.into()) } else { Ok(()) }
     }
 
     /// An answer `denied`, counted.
@@ -188,11 +177,6 @@ impl State {
         let why = why.into();
         self.audit(&why);
         ErrorValue::Denied(why).into()
-    }
-
-    /// An answer `denied` for what the contract has and this version does not give.
-    pub(crate) fn not_given(&mut self, what: &str) -> Refused {
-        self.deny(format!("{what} is not given by this version of basin"))
     }
 
     /// Counts a denied call and writes its audit line, the first few of a call in full.

@@ -32,7 +32,9 @@ pub(crate) fn check(event: EventKind, verdict: Verdict, standing: Standing<'_>) 
     if !event.allows(&verdict) {
         return Err(refused(format!("it said {word} at {event}, which does not know that")));
     }
-    if let Some(grant) = grant_for(&verdict, standing).filter(|grant| !standing.grants.has(*grant)) {
+    let speaks_out = event.is_outbound() && verdict != Verdict::Next;
+    let needed = [speaks_out.then_some(Grant::Outbound), grant_for(&verdict, standing)];
+    if let Some(grant) = needed.into_iter().flatten().find(|grant| !standing.grants.has(*grant)) {
         return Err(refused(format!("it said {word} without the grant {grant} (--grant {grant} gives it)")));
     }
     if !verdict.has_fitting_reply(event) {
@@ -46,6 +48,11 @@ pub(crate) fn check(event: EventKind, verdict: Verdict, standing: Standing<'_>) 
             Ok(Verdict::Refuse(in_place_of_banner(own_or_stock(reply))))
         }
         Verdict::Refuse(reply) => Ok(Verdict::Refuse(own_or_stock(reply))),
+        // Its words are the server's own there.
+        Verdict::DropSession(_) if event.is_outbound() => Ok(verdict),
+        Verdict::SkipRecipient(reply) => Ok(Verdict::SkipRecipient(own_or_stock(reply))),
+        Verdict::SkipMessage(reply) => Ok(Verdict::SkipMessage(own_or_stock(reply))),
+        Verdict::TreatAs(reply) => Ok(Verdict::TreatAs(own_or_stock(reply))),
         Verdict::DropSession(_) if !may_reply => Ok(Verdict::DropSession(dropped(&verdict))),
         Verdict::Consume(reply) => Ok(Verdict::Consume(own_or_stock(reply))),
         Verdict::Defer(mut later) => {
@@ -76,9 +83,6 @@ pub(crate) fn check(event: EventKind, verdict: Verdict, standing: Standing<'_>) 
         | Verdict::Suppress
         | Verdict::SendFirst(_)
         | Verdict::SendBlob(_)
-        | Verdict::SkipRecipient(_)
-        | Verdict::SkipMessage(_)
-        | Verdict::TreatAs(_)
         | Verdict::ChangeState(_) => Ok(verdict),
     }
 }

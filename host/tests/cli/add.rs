@@ -100,7 +100,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
         &["stamp.wasm", "--name", "a", "--event", "on-end-of-data", "--grant", "edit-everything"],
         "basin: there is no grant \"edit-everything\"; known are read-envelope, read-headers, read-body, edit-headers, \
          edit-body, edit-envelope, break-signatures, reply, accept-recipients, end-chain, discard, \
-         authenticate, state, dns, message-auth",
+         authenticate, state, dns, message-auth, route, submit, outbound",
     ),
     (
         "a grant of a later version",

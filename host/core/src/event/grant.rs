@@ -70,6 +70,8 @@ grants! {
     Route = "route",
     /// Put messages of its own into the queue.
     Submit = "submit",
+    /// Change and judge the dialogue with other servers.
+    Outbound = "outbound",
 }
 
 /// A name that is no grant, or one that this version cannot give.
@@ -95,7 +97,7 @@ pub enum GrantError {
     },
 }
 
-const NOT_YET: &[&str] = &["outbound", "route", "submit", "dir", "env", "clock", "random"];
+const NOT_YET: &[&str] = &["dir", "env", "clock", "random"];
 
 impl Grant {
     /// The grants that this version gives, but for `http`, which names an address.
@@ -158,7 +160,9 @@ impl Grants {
             [Grant::ReadEnvelope, Grant::ReadHeaders, Grant::ReadBody].into_iter().collect()
         } else if event == EventKind::OnEndOfHeaders {
             [Grant::ReadEnvelope, Grant::ReadHeaders].into_iter().collect()
-        } else if matches!(event, EventKind::OnInboundCommand | EventKind::OnMaxMsgSize) {
+        } else if matches!(event, EventKind::OnInboundCommand | EventKind::OnMaxMsgSize | EventKind::OnTrack)
+            || event.is_outbound()
+        {
             [Grant::ReadEnvelope].into_iter().collect()
         } else {
             Self::default()

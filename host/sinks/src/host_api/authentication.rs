@@ -20,14 +20,15 @@ pub(crate) type AuthResults = Vec<mail::AuthResult>;
 impl Host for State {
     async fn verify(&mut self, msg: Resource<MailMsg>, method: String) -> Result<Vec<Resource<AuthResult>>, Refused> {
         self.taken(&method);
-        self.live(&msg)?;
+        self.about(&msg)?;
         self.service(Grant::MessageAuth)?;
         let method: AuthMethod = method.parse().map_err(invalid)?;
         // Only the addresses are known before the content is here, and SPF alone is about them.
         if method != AuthMethod::Spf && !self.event().has_content() {
             return Err(ErrorValue::Unavailable(format!("{method} needs the whole message")).into());
         }
-        let message = match self.overlay.arrived.clone() {
+        let arrived = self.overlay.arrived.clone().filter(|_| self.is_main());
+        let message = match arrived {
             Some(arrived) => arrived,
             None => Arc::new(self.message()?.clone()),
         };

@@ -17,8 +17,9 @@ const WRITERS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Writers(Vec<Option<Writer>>);
 
+/// A body under construction.
 #[derive(Debug, Default)]
-struct Writer {
+pub(super) struct Writer {
     octets: Vec<u8>,
     // The last octet written was a CR, and it is not in `octets` yet.
     is_cr_open: bool,
@@ -39,9 +40,9 @@ impl Writers {
 }
 
 impl Writer {
-    // Makes every line end CR LF, bare CR and LF included: servers that disagree about what ends a line let one message
-    // be read as two (SMTP smuggling).
-    fn append(&mut self, octets: &[u8]) {
+    /// Adds octets. Makes every line end CR LF, bare CR and LF included: servers that disagree about what ends a line let
+    /// one message be read as two (SMTP smuggling).
+    pub(super) fn append(&mut self, octets: &[u8]) {
         self.octets.reserve(octets.len());
         for &octet in octets {
             let is_after_cr = core::mem::replace(&mut self.is_cr_open, octet == b'\r');
@@ -59,7 +60,13 @@ impl Writer {
         }
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    /// Octets so far.
+    pub(super) fn len(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// The body, with its last line ended.
+    pub(super) fn finish(mut self) -> Vec<u8> {
         if self.is_cr_open || !self.octets.is_empty() && !self.octets.ends_with(b"\n") {
             self.octets.extend_from_slice(b"\r\n");
         }
@@ -137,8 +144,8 @@ impl State {
     // What can be changed at `first` can be changed at the events behind it, too (`wit/message.wit`).
     fn edit_from(&mut self, first: EventKind, grant: Grant) -> Result<(), Refused> {
         use EventKind::{
-            OnEndOfData, OnEndOfHeaders, OnInboundCommand, OnInboundInput, OnPostCategorize, OnPreCategorize,
-            OnSubmission,
+            OnEndOfData, OnEndOfHeaders, OnInboundCommand, OnInboundInput, OnNotification, OnPostCategorize,
+            OnPreCategorize, OnSubmission,
         };
         let changing = [
             OnInboundCommand,
@@ -148,6 +155,7 @@ impl State {
             OnSubmission,
             OnPreCategorize,
             OnPostCategorize,
+            OnNotification,
         ];
         if !changing.iter().skip_while(|event| **event != first).any(|event| *event == self.event()) {
             return Err(ErrorValue::ReadOnly.into());
@@ -157,7 +165,8 @@ impl State {
 
     /// Answers `unavailable` where the content is not here yet.
     pub(super) fn content_is_here(&self) -> Result<(), Refused> {
-        if self.event().has_content() {
+        // What goes to another server is here, too.
+        if self.event().has_content() || self.event().is_outbound() {
             return Ok(());
         }
         Err(ErrorValue::Unavailable(format!("at {} the content is not here yet", self.event())).into())

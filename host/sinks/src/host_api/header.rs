@@ -122,11 +122,14 @@ impl State {
     }
 
     fn check_trace(&mut self, name: &str) -> Result<(), Refused> {
-        if TRACE_FIELDS.iter().any(|trace| trace.eq_ignore_ascii_case(name)) {
-            return Err(self.deny(TRACE_TEXT));
-        }
-        Ok(())
+        check_trace_name(name).map_err(|why| self.deny(why))
     }
+}
+
+/// No sink writes the fields of servers, not in messages of its own either; why.
+pub(super) fn check_trace_name(name: &str) -> Result<(), &'static str> {
+    let is_trace = TRACE_FIELDS.iter().any(|trace| trace.eq_ignore_ascii_case(name));
+    if is_trace { Err(TRACE_TEXT) } else { Ok(()) }
 }
 
 const TRACE_TEXT: &str = "Received and Return-Path belong to the servers that write them (RFC 5321 §4.4)";
@@ -135,7 +138,8 @@ fn trace(block: &HeaderBlock) -> impl Iterator<Item = &Field> {
     block.fields().iter().filter(|field| TRACE_FIELDS.iter().any(|name| field.is(name)))
 }
 
-fn field_error(why: FieldError) -> Refused {
+/// Why a field was not taken, for the sink.
+pub(super) fn field_error(why: FieldError) -> Refused {
     match why {
         FieldError::Name | FieldError::Value => invalid(why),
         FieldError::NoSuchField => ErrorValue::NotFound.into(),

@@ -10,22 +10,26 @@
 
 mod authentication;
 mod body;
+mod content;
 mod decode;
 mod dns;
 mod field;
 mod header;
 mod inbound;
-mod later;
 mod message;
 mod mime;
+mod outbound;
 mod part;
 mod recipient;
 mod services;
 mod signature;
+mod submission;
 mod tables;
+mod transport;
 mod types;
 mod wait;
 mod weight;
+mod which;
 
 use core::fmt::Display;
 
@@ -39,7 +43,10 @@ use crate::wasi;
 pub(crate) use authentication::AuthResults;
 pub(crate) use body::Writers;
 pub(crate) use part::Parts;
+pub(crate) use submission::Drafts;
+pub(crate) use transport::{Hops, host_name};
 pub(crate) use wait::Waited;
+pub(crate) use which::{MAIN, Others};
 
 /// Handles of things of which a call has one; their number is 0.
 macro_rules! single {
@@ -54,11 +61,11 @@ macro_rules! never {
 single! {
     /// The occasion of the call.
     Call,
-    /// The message.
+    /// A message; the number says which (`which`).
     MailMsg,
-    /// A recipient; the number is its id.
+    /// A recipient; the number is its id, or a place in `Others`.
     Recipient,
-    /// A part; the number is its place among the parts.
+    /// A part; the number is its place among the parts, or a place in `Others`.
     Part,
     /// A body under construction; the number is its place in `Writers`.
     BodyWriter,
@@ -66,6 +73,20 @@ single! {
     Session,
     /// The command.
     Command,
+    /// A message in the making; the number is its place in `Drafts`.
+    NewMessage,
+    /// The session in which this server is the client.
+    OutSession,
+    /// A command of such a session.
+    OutCommand,
+    /// A reply in such a session.
+    ServerResponse,
+    /// Where mail goes next; the number is its place in `Hops`.
+    NextHop,
+    /// The destination to route or to resolve.
+    Destination,
+    /// The line of the tracking log.
+    TrackRecord,
     /// A result of SPF, DKIM, DMARC or ARC; the number is its place among those that the call asked for.
     AuthResult,
 }
@@ -73,20 +94,6 @@ single! {
 never! {
     /// What later versions add to a verdict.
     Action,
-    /// A message in the making (grant `submit`).
-    NewMessage,
-    /// A session in which this server is the client.
-    OutSession,
-    /// A command of such a session.
-    OutCommand,
-    /// A reply in such a session.
-    ServerResponse,
-    /// Where mail goes next (grant `route`).
-    NextHop,
-    /// A destination to route.
-    Destination,
-    /// A line of the tracking log.
-    TrackRecord,
 }
 
 /// Why a function answers with an error that the sink can handle; `types.error` of the contract.

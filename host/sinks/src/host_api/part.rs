@@ -26,6 +26,8 @@ pub(super) const CHUNK_BYTES_MAX: u32 = 64 * 1024;
 pub(crate) struct Parts {
     found: Option<Vec<Entry>>,
     decoded: Option<(usize, Vec<u8>)>,
+    /// The message that they are of.
+    message: u32,
 }
 
 impl Parts {
@@ -85,7 +87,8 @@ impl HostPart for State {
         if !self.entry(&part)?.is_text() {
             return Ok(None);
         }
-        let text = self.text_of(self.number(&part)?)?;
+        let number = self.about_part(&part)?;
+        let text = self.text_of(number)?;
         self.give(Some(text))
     }
 
@@ -151,6 +154,9 @@ impl State {
 
     fn entries(&mut self) -> wasmtime::Result<&[Entry]> {
         self.read(Grant::ReadBody, "the parts of the message")?;
+        if self.parts.message != self.message_number {
+            self.parts = Parts { message: self.message_number, ..Parts::default() };
+        }
         if self.parts.found.is_none() {
             let (header, body) = {
                 let message = self.message()?;
@@ -166,7 +172,8 @@ impl State {
     }
 
     fn entry(&mut self, part: &Resource<Part>) -> wasmtime::Result<&Entry> {
-        self.entry_at(self.number(part)?)
+        let number = self.about_part(part)?;
+        self.entry_at(number)
     }
 
     // An edit of the content in the same call may leave fewer parts than a handle was made for.
@@ -177,7 +184,8 @@ impl State {
     }
 
     fn content(&mut self, part: &Resource<Part>) -> wasmtime::Result<&[u8]> {
-        self.content_at(self.number(part)?)
+        let number = self.about_part(part)?;
+        self.content_at(number)
     }
 
     fn content_at(&mut self, number: u32) -> wasmtime::Result<&[u8]> {

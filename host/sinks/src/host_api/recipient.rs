@@ -31,9 +31,10 @@ impl HostRecipient for State {
 
     fn set_address(&mut self, recipient: Resource<Recipient>, address: String) -> Result<(), Refused> {
         self.taken(&address);
+        self.about_recipient(&recipient)?;
         self.edit_envelope()?;
         let address = Address::parse(&address).map_err(invalid)?;
-        let id = self.number(&recipient)?;
+        let id = self.about_recipient(&recipient)?;
         let others = &self.message()?.envelope.recipients;
         if others.iter().any(|other| other.id != id && other.address.is_same(&address)) {
             return Err(ErrorValue::Duplicate.into());
@@ -59,6 +60,7 @@ impl HostRecipient for State {
 
     fn set_notify(&mut self, recipient: Resource<Recipient>, notify: Vec<String>) -> Result<(), Refused> {
         self.taken(&notify);
+        self.about_recipient(&recipient)?;
         self.edit_envelope()?;
         let notify =
             notify_words(&notify).ok_or_else(|| invalid("NOTIFY is NEVER, or any of SUCCESS, FAILURE, DELAY"))?;
@@ -68,6 +70,7 @@ impl HostRecipient for State {
 
     fn set_route_domain(&mut self, recipient: Resource<Recipient>, domain: String) -> Result<(), Refused> {
         self.taken(&domain);
+        self.about_recipient(&recipient)?;
         self.edit_envelope()?;
         check_domain(&domain).map_err(invalid)?;
         self.addressee_mut(&recipient)?.route_domain = Some(domain);
@@ -75,17 +78,19 @@ impl HostRecipient for State {
     }
 
     fn remove(&mut self, recipient: Resource<Recipient>) -> Result<(), Refused> {
+        let id = self.about_recipient(&recipient)?;
         self.edit_envelope()?;
-        let id = self.number(&recipient)?;
+        let message = self.message_number;
         let envelope = Arc::make_mut(&mut self.message_mut()?.envelope);
         let gone = envelope.recipient(id).cloned().ok_or(ErrorValue::NotFound)?;
         envelope.remove(id);
-        self.removed.push(gone);
+        self.removed.push((message, gone));
         Ok(())
     }
 
     fn fail(&mut self, recipient: Resource<Recipient>, why: Reply) -> Result<(), Refused> {
         self.taken(&why);
+        self.about_recipient(&recipient)?;
         self.edit_envelope()?;
         let reply = convert::reply_from_sink(why).map_err(invalid)?;
         if reply.class() != Class::Permanent {
@@ -97,6 +102,7 @@ impl HostRecipient for State {
 
     fn defer(&mut self, recipient: Resource<Recipient>, until: Later) -> Result<(), Refused> {
         self.taken(&until.reply);
+        self.about_recipient(&recipient)?;
         self.edit_envelope()?;
         let later = convert::later_from_sink(until).map_err(invalid)?;
         if later.reply.class() != Class::Transient {
@@ -109,6 +115,7 @@ impl HostRecipient for State {
 
     fn hold(&mut self, recipient: Resource<Recipient>, why: String) -> Result<(), Refused> {
         self.taken(&why);
+        self.about_recipient(&recipient)?;
         self.edit_envelope()?;
         let reason = text::line(&why, REASON_BYTES_MAX);
         self.addressee_mut(&recipient)?.outcome = Outcome::Held { reason };
@@ -138,6 +145,7 @@ impl HostRecipient for State {
     fn set_property(&mut self, recipient: Resource<Recipient>, name: String, value: Vec<u8>) -> Result<(), Refused> {
         self.taken(&name);
         self.taken(&value);
+        self.about_recipient(&recipient)?;
         self.writable()?;
         self.room_for_property(&name, &value)?;
         let sink = self.sink.clone();
@@ -181,7 +189,7 @@ impl State {
         let added = Arc::make_mut(&mut self.message_mut()?.envelope).add(address, original);
         let id = added.ok_or(ErrorValue::Duplicate)?;
         self.quota.recipients += 1;
-        Ok(self.handle(id)?)
+        Ok(self.recipient_handle(id)?)
     }
 
     fn room_for_property(&mut self, name: &str, value: &[u8]) -> Result<(), Refused> {
@@ -196,14 +204,15 @@ impl State {
 
     fn addressee(&mut self, recipient: &Resource<Recipient>) -> wasmtime::Result<&mail::Recipient> {
         self.read(Grant::ReadEnvelope, "a recipient")?;
-        let id = self.number(recipient)?;
+        let id = self.about_recipient(recipient)?;
         // One that the sink removed still tells what it was.
-        let found = self.message()?.envelope.recipient(id).or_else(|| self.removed.iter().find(|gone| gone.id == id));
+        let gone = self.removed.iter().find(|(message, gone)| *message == self.message_number && gone.id == id);
+        let found = self.message()?.envelope.recipient(id).or_else(|| gone.map(|(_, gone)| gone));
         found.ok_or_else(|| Ended::host("there is no such recipient").into())
     }
 
     fn addressee_mut(&mut self, recipient: &Resource<Recipient>) -> Result<&mut mail::Recipient, Refused> {
-        let id = self.number(recipient)?;
+        let id = self.about_recipient(recipient)?;
         let envelope = Arc::make_mut(&mut self.message_mut()?.envelope);
         Ok(envelope.recipient_mut(id).ok_or(ErrorValue::NotFound)?)
     }

@@ -38,6 +38,12 @@ impl Weight for Reply {
     }
 }
 
+impl Weight for Vec<(String, Reply)> {
+    fn weight(&self) -> usize {
+        self.iter().map(|(text, reply)| text.len() + ELEMENT_OCTETS + reply.weight()).sum()
+    }
+}
+
 impl<T: Weight> Weight for Option<T> {
     fn weight(&self) -> usize {
         self.as_ref().map_or(0, T::weight)
