@@ -1,7 +1,8 @@
 //! Does at each event what its configuration says, so that one component serves every test of a verdict.
 //!
 //! The key is the event's name, the value a list of steps, parted by ` ; `. A step is an effect or, as the last
-//! one, a verdict in the words of the contract; without a verdict the sink says `next`.
+//! one, a verdict in the words of the contract; without a verdict the sink says `next`. Several lists are parted by
+//! ` || `: the first one whose conditions hold is played, and where none does the sink says `next`.
 //!
 //! | step | what it does |
 //! |---|---|
@@ -21,12 +22,20 @@
 //! | `input` | logs what the client sent after `await-input` |
 //! | `known` | logs who the client proved to be, and its TLS |
 //! | `seen NAME` | counts in the sink's own memory and logs how often; tells how long an instance lives |
-//! | `when VERB` | the steps behind it are for this verb alone; for another the sink says `next` |
+//! | `when VERB` | the steps behind it are for this verb alone |
+//! | `for ADDRESS` | the steps behind it are for this recipient alone |
+//! | `raised N`, `failures N` | the steps behind it are for the event raised so often before, the destination failed so often |
+//! | `replied CODE`, `fresh` | the steps behind it are for that reply to what was sent first, or to none yet |
 //! | `delay MILLISECONDS` | has the reply wait |
 //! | `log TEXT` | logs |
 //! | `count NAME` | counts |
 //! | `fail TEXT` | returns an error |
 //! | `panic TEXT` | panics |
+//!
+//! The steps of events between two sessions and in the dialogue with other servers are told in their files.
+
+mod between;
+mod outbound;
 
 use basin_sink::prelude::*;
 use std::cell::RefCell;
@@ -47,23 +56,68 @@ struct Stage<'a> {
     session: Option<&'a Session>,
     message: Option<&'a mut Message>,
     command: Option<&'a Command>,
+    recipient: Option<&'a mut Recipient>,
+    destination: Option<&'a Destination>,
+    out: Option<&'a OutSession>,
+    out_command: Option<&'a OutCommand>,
+    response: Option<&'a ServerResponse>,
     input: &'a [u8],
     call: &'a Call,
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    /// A stage with nothing on it.
+    fn of(call: &'a Call) -> Self {
+        Self {
+            session: None,
+            message: None,
+            command: None,
+            recipient: None,
+            destination: None,
+            out: None,
+            out_command: None,
+            response: None,
+            input: &[],
+            call,
+        }
+    }
+
     /// Runs the effects and leaves the verdict: its word, and what stands behind it.
     fn play(&mut self, event: &str) -> Result<(String, String)> {
-        for step in config::get_or(event, "next").split(" ; ") {
-            let (word, rest) = step.split_once(' ').unwrap_or((step, ""));
-            if word == "when" && self.command.is_none_or(|command| command.keyword() != rest) {
-                return Ok(("next".to_owned(), String::new()));
+        let next = || ("next".to_owned(), String::new());
+        let script = config::get_or(event, "next");
+        'lists: for list in script.split(" || ") {
+            for step in list.split(" ; ") {
+                let (word, rest) = step.split_once(' ').unwrap_or((step, ""));
+                match self.holds(word, rest)? {
+                    Some(true) => {}
+                    Some(false) => continue 'lists,
+                    None if self.effect(word, rest)? => {}
+                    None => return Ok((word.to_owned(), rest.to_owned())),
+                }
             }
-            if !self.effect(word, rest)? {
-                return Ok((word.to_owned(), rest.to_owned()));
-            }
+            return Ok(next());
         }
-        Ok(("next".to_owned(), String::new()))
+        Ok(next())
+    }
+
+    /// Whether a condition holds; none where the step is no condition.
+    fn holds(&self, word: &str, rest: &str) -> Result<Option<bool>> {
+        let verb = || {
+            let command = self.command.map(Command::keyword);
+            let command = command.or_else(|| self.out_command.map(OutCommand::keyword));
+            command.or_else(|| self.response.map(ServerResponse::keyword))
+        };
+        let previous = || self.out_command.and_then(OutCommand::previous_reply);
+        Ok(Some(match word {
+            "when" => verb().as_deref() == Some(rest),
+            "for" => self.recipient.as_ref().is_some_and(|recipient| recipient.address() == rest),
+            "raised" => u64::from(self.call.raised()) == number(rest)?,
+            "failures" => self.destination.map_or(0, |it| it.failures().len()) as u64 == number(rest)?,
+            "replied" => previous().map(|reply| u64::from(reply.code)) == Some(number(rest)?),
+            "fresh" => previous().is_none(),
+            _ => return Ok(None),
+        }))
     }
 
     fn effect(&mut self, word: &str, rest: &str) -> Result<bool> {
@@ -90,13 +144,12 @@ impl Stage<'_> {
             ("fault", ..) => self.call.set_protocol_error(),
             ("input", ..) => log::info!("input is {}", String::from_utf8_lossy(self.input)),
             ("seen", ..) => log::info!("{rest} seen {}", seen(rest)),
-            ("when", ..) => {}
             ("delay", ..) => self.call.delay_response(Duration::from_millis(number(rest)?))?,
             ("log", ..) => log::info!("{rest}"),
             ("count", ..) => metrics::count(rest),
             ("fail", ..) => return Err(Error::Other(rest.to_owned()).into()),
             ("panic", ..) => return on_purpose(rest),
-            _ => return Ok(false),
+            _ => return Ok(self.between(word, rest)? || self.outbound(word, rest)?),
         }
         Ok(true)
     }
@@ -156,7 +209,7 @@ fn unknown(word: &str) -> Error {
 
 impl OnConnect for Scripted {
     fn on_connect(session: &Session, call: &Call) -> Result<ConnectVerdict> {
-        let mut stage = Stage { session: Some(session), message: None, command: None, input: &[], call };
+        let mut stage = Stage { session: Some(session), ..Stage::of(call) };
         let (word, rest) = stage.play("on-connect")?;
         Ok(match word.as_str() {
             "next" => ConnectVerdict::Next,
@@ -200,7 +253,7 @@ fn about_data(word: &str, rest: &str) -> Result<DataVerdict> {
 
 impl OnAuthenticated for Scripted {
     fn on_authenticated(session: &Session, call: &Call) -> Result<CommandVerdict> {
-        let mut stage = Stage { session: Some(session), message: None, command: None, input: &[], call };
+        let mut stage = Stage { session: Some(session), ..Stage::of(call) };
         let (word, rest) = stage.play("on-authenticated")?;
         about_command(&word, &rest)
     }
@@ -208,9 +261,12 @@ impl OnAuthenticated for Scripted {
 
 impl OnInboundCommand for Scripted {
     fn on_inbound_command(
-        session: &Session, message: Option<&mut Message>, command: &Command, call: &Call,
+        session: &Session,
+        message: Option<&mut Message>,
+        command: &Command,
+        call: &Call,
     ) -> Result<CommandVerdict> {
-        let mut stage = Stage { session: Some(session), message, command: Some(command), input: &[], call };
+        let mut stage = Stage { session: Some(session), message, command: Some(command), ..Stage::of(call) };
         let (word, rest) = stage.play("on-inbound-command")?;
         about_command(&word, &rest)
     }
@@ -218,9 +274,13 @@ impl OnInboundCommand for Scripted {
 
 impl OnInboundInput for Scripted {
     fn on_inbound_input(
-        session: &Session, message: Option<&mut Message>, command: &Command, input: &[u8], call: &Call,
+        session: &Session,
+        message: Option<&mut Message>,
+        command: &Command,
+        input: &[u8],
+        call: &Call,
     ) -> Result<CommandVerdict> {
-        let mut stage = Stage { session: Some(session), message, command: Some(command), input, call };
+        let mut stage = Stage { session: Some(session), message, command: Some(command), input, ..Stage::of(call) };
         let (word, rest) = stage.play("on-inbound-input")?;
         about_command(&word, &rest)
     }
@@ -228,7 +288,7 @@ impl OnInboundInput for Scripted {
 
 impl OnEndOfHeaders for Scripted {
     fn on_end_of_headers(session: &Session, message: &mut Message, call: &Call) -> Result<DataVerdict> {
-        let mut stage = Stage { session: Some(session), message: Some(message), command: None, input: &[], call };
+        let mut stage = Stage { session: Some(session), message: Some(message), ..Stage::of(call) };
         let (word, rest) = stage.play("on-end-of-headers")?;
         about_data(&word, &rest)
     }
@@ -236,7 +296,7 @@ impl OnEndOfHeaders for Scripted {
 
 impl OnEndOfData for Scripted {
     fn on_end_of_data(session: &Session, message: &mut Message, call: &Call) -> Result<DataVerdict> {
-        let mut stage = Stage { session: Some(session), message: Some(message), command: None, input: &[], call };
+        let mut stage = Stage { session: Some(session), message: Some(message), ..Stage::of(call) };
         let (word, rest) = stage.play("on-end-of-data")?;
         about_data(&word, &rest)
     }
@@ -245,7 +305,7 @@ impl OnEndOfData for Scripted {
 impl OnMaxMsgSize for Scripted {
     fn on_max_msg_size(session: &Session, message: &mut Message, limit: u64, call: &Call) -> Result<SizeVerdict> {
         log::info!("{} octets, the limit is {limit}", message.size());
-        let mut stage = Stage { session: Some(session), message: Some(message), command: None, input: &[], call };
+        let mut stage = Stage { session: Some(session), message: Some(message), ..Stage::of(call) };
         let (word, rest) = stage.play("on-max-msg-size")?;
         Ok(match word.as_str() {
             "next" => SizeVerdict::Next,
@@ -255,31 +315,11 @@ impl OnMaxMsgSize for Scripted {
     }
 }
 
-impl OnSubmission for Scripted {
-    fn on_submission(message: &mut Message, call: &Call) -> Result<MessageVerdict> {
-        let raised = call.raised();
-        let mut stage = Stage { session: None, message: Some(message), command: None, input: &[], call };
-        let (word, rest) = stage.play("on-submission")?;
-        Ok(match word.as_str() {
-            "next" => MessageVerdict::Next,
-            "skip-remaining" => MessageVerdict::SkipRemaining,
-            "refuse" => MessageVerdict::Refuse(reply(&rest)?),
-            // Once only: a message that is put off for ever would tell a test nothing.
-            "defer" if raised > 0 => MessageVerdict::Next,
-            "defer" => MessageVerdict::Defer(Later::after(Duration::from_secs(1), reply(&rest)?)),
-            "discard" => MessageVerdict::Discard,
-            "hold" => MessageVerdict::Hold(rest),
-            "bad-mail" => MessageVerdict::BadMail(rest),
-            _ => return Err(unknown(&word).into()),
-        })
-    }
-}
-
 impl OnReject for Scripted {
     fn on_reject(session: &Session, line: &[u8], call: &Call) -> Result<()> {
         let why = call.response().map_or("nothing".to_owned(), |reply| reply.to_string());
         log::info!("rejected {} with {why}", String::from_utf8_lossy(line));
-        let mut stage = Stage { session: Some(session), message: None, command: None, input: &[], call };
+        let mut stage = Stage { session: Some(session), ..Stage::of(call) };
         stage.play("on-reject").map(drop)
     }
 }
@@ -287,12 +327,14 @@ impl OnReject for Scripted {
 impl OnDisconnect for Scripted {
     fn on_disconnect(session: &Session, call: &Call) -> Result<()> {
         log::info!("ended by {}", session.end_reason().unwrap_or_else(|| "nobody knows".to_owned()));
-        let mut stage = Stage { session: Some(session), message: None, command: None, input: &[], call };
+        let mut stage = Stage { session: Some(session), ..Stage::of(call) };
         stage.play("on-disconnect").map(drop)
     }
 }
 
 basin_sink::export!(
     Scripted: OnConnect, OnAuthenticated, OnInboundCommand, OnInboundInput, OnEndOfHeaders, OnEndOfData, OnMaxMsgSize,
-    OnSubmission, OnReject, OnDisconnect
+    OnReject, OnDisconnect, OnSubmission, OnPreCategorize, OnCategorize, OnPostCategorize, OnRoute, OnDnsResolve,
+    OnLocalDelivery, OnNotification, OnTrack, OnTimer, OnSessionStart, OnMessageStart, OnPerRecipient, OnBeforeData,
+    OnSessionEnd, OnServerResponse
 );

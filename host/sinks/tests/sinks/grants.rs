@@ -99,18 +99,6 @@ fn secrets_of_auth_are_left_out() {
 }
 
 #[test]
-fn what_this_version_does_not_give_is_linked_and_denies() {
-    for script in ["submit", "copy-of", "hop", "fork", "set-expiry|1|2"] {
-        let outcome = probe(script).all_grants().run();
-        outcome.answered();
-        let line = outcome.lines().first().copied().unwrap_or_default().to_owned();
-        assert!(line.contains("denied") && line.contains("not given by this version of basin"), "{line}");
-    }
-    // A getter has no `denied` to answer.
-    assert_eq!(probe("local-hop").all_grants().run().failed().kind, FailureKind::Denied);
-}
-
-#[test]
 fn the_world_outside_is_out_of_reach() {
     let outcome = probe("files\nconnect\ntime").all_grants().run();
     assert_eq!(outcome.lines(), ["files: (false, 0, 0)", "connect: false", "time: Some(1800000000)"]);

@@ -6,6 +6,7 @@
 
 mod asking;
 mod cache;
+mod dialogue;
 mod edits;
 mod events;
 mod grants;
@@ -14,6 +15,8 @@ mod limits;
 mod loading;
 mod reading;
 mod remembering;
+mod scenes;
 mod services;
 mod stage;
+mod steering;
 mod web;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use basin_core::mail::{AuthMethod, AuthResult, Message};
 use basin_core::time::Timestamp;
-use basin_sinks::{HttpStream, LogLevel, LogLine, ServiceError, SinkHost, Waiting};
+use basin_sinks::{HttpStream, LogLevel, LogLine, Named, ServiceError, SinkHost, Waiting};
 use tokio::net::TcpStream;
 
 /// A host that remembers what sinks told it.
@@ -39,6 +39,10 @@ impl SinkHost for Remembering {
 
     fn message_bytes_max(&self) -> u64 {
         2 * 1024 * 1024
+    }
+
+    fn has_name(&self, what: Named, name: &str) -> bool {
+        matches!((what, name), (Named::Lmtp, "store") | (Named::Credentials, "relay") | (Named::Source, "first"))
     }
 
     fn is_log_enabled(&self, _: &str, level: LogLevel) -> bool {

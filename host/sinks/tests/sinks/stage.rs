@@ -18,6 +18,7 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 
 use crate::remembering::Remembering;
+use crate::scenes::Scene;
 
 /// The time of every event.
 pub(crate) const NOW: Timestamp = Timestamp { seconds: 1_800_000_000, nanoseconds: 5 };
@@ -101,6 +102,7 @@ pub(crate) struct Call {
     scopes: Option<Scopes>,
     tables: TableEdits,
     arrived: Option<Message>,
+    pub(crate) scene: Scene,
     pub(crate) host: Arc<Remembering>,
 }
 
@@ -136,6 +138,7 @@ pub(crate) fn call(name: &'static str) -> Call {
         scopes: None,
         tables: TableEdits::default(),
         arrived: None,
+        scene: Scene::default(),
         host: Arc::default(),
     }
 }
@@ -291,7 +294,7 @@ impl Call {
             end_reason: (self.event == EventKind::OnDisconnect).then_some("quit"),
             vouched: self.vouched.clone(),
         };
-        (!self.event.is_transport()).then(|| Arc::new(session))
+        self.event.has_session().then(|| Arc::new(session))
     }
 
     pub(crate) async fn start(self, engine: &Engine) -> Outcome {
@@ -327,7 +330,7 @@ impl Call {
             session,
             line: b"FOO bar".to_vec(),
             input: Secret::new(self.input),
-            ..Occasion::of(self.event, NOW)
+            ..self.scene.occasion(self.event)
         });
         let overlay = Box::new(Overlay {
             message: self.message,
@@ -335,6 +338,7 @@ impl Call {
             size: self.oversize,
             tables: self.tables,
             arrived: self.arrived.map(Arc::new),
+            out_command: self.scene.out_command,
             ..Overlay::default()
         });
         let host: Arc<dyn SinkHost> = self.host.clone();

@@ -6,35 +6,27 @@ wit_bindgen::generate!({
     inline: "
         package probe:probe;
         world probe {
-            include basin:sink/imports@0.1.0;
-            export basin:sink/on-connect@0.1.0;
-            export basin:sink/on-authenticated@0.1.0;
-            export basin:sink/on-inbound-command@0.1.0;
-            export basin:sink/on-inbound-input@0.1.0;
-            export basin:sink/on-end-of-headers@0.1.0;
-            export basin:sink/on-end-of-data@0.1.0;
-            export basin:sink/on-max-msg-size@0.1.0;
-            export basin:sink/on-reject@0.1.0;
-            export basin:sink/on-disconnect@0.1.0;
-            export basin:sink/on-submission@0.1.0;
+            include basin:sink/all-events@0.1.0;
         }
     ",
     world: "probe:probe/probe",
     generate_all,
 });
 
-use basin::sink::inbound::{
-    Command, CommandVerdict, ConnectVerdict, DataVerdict, MessageVerdict, Session, SizeVerdict,
-};
-use basin::sink::message::{MailMsg, NewMessage, Position, Recipient};
+use basin::sink::inbound::{Command, CommandVerdict, ConnectVerdict, DataVerdict, Session, SizeVerdict};
+use basin::sink::message::{MailMsg, Position, Recipient};
 use basin::sink::types::{Call, Datetime, Error, Later, Reply};
-use basin::sink::{config, log, message, metrics, server, transport};
+use basin::sink::{config, log, message, metrics, server};
 use exports::basin::sink as events;
 
 use std::cell::{Cell, RefCell};
 
 mod http;
 mod services;
+mod steering;
+mod verdicts;
+
+use steering::More;
 
 struct Probe;
 
@@ -54,6 +46,8 @@ struct Scene<'a> {
     session: Option<&'a Session>,
     message: Option<&'a MailMsg>,
     command: Option<&'a Command>,
+    /// What events between two sessions and with other servers have besides.
+    more: steering::More<'a>,
     call: &'a Call,
 }
 
@@ -71,6 +65,7 @@ fn play(scene: &Scene<'_>) {
             .or_else(|| scene.on_content(name, arguments))
             .or_else(|| scene.on_recipient(name, arguments))
             .or_else(|| services::play(scene.message, name, arguments))
+            .or_else(|| scene.more.play(scene.message, name, arguments))
             .or_else(|| http::play(name, arguments))
             .or_else(|| around(name, arguments));
         let shown = shown.unwrap_or_else(|| panic!("the probe does not know {name:?}"));
@@ -186,7 +181,6 @@ impl Scene<'_> {
                 show((msg().auth_user(), msg().auth_mechanism(), msg().tls_version(), msg().tls_cipher()))
             }
             "keep-recipient" => show(KEPT.with_borrow_mut(|kept| kept.extend(msg().recipient(0)))),
-            "fork" => answer(msg().fork(&[0]).map(drop)),
             "hold-handles" => {
                 let count: usize = number(arguments, 0);
                 let held: Vec<_> = (0..count).map(|_| msg().recipient(0)).collect();
@@ -249,7 +243,6 @@ impl Scene<'_> {
             "part-text" => show(msg().part(number(arguments, 0)).map(|part| part.text())),
             "part-header" => show(msg().part(number(arguments, 0)).map(|part| part.header(arguments[1]))),
             "part-range" => show(msg().part(number(arguments, 0)).map(|part| part.raw_range())),
-            "copy-of" => answer(NewMessage::copy_of(msg(), "", &[]).map(drop)),
             _ => None,
         }
     }
@@ -286,9 +279,6 @@ fn around(name: &str, arguments: &[&str]) -> Option<String> {
         "metric" => show((metrics::add(arguments[0], 2), metrics::observe(arguments[0], 0.5))),
         "log" => show(log::write(log::Level::Warn, &arguments[0].replace('~', "\n\u{1b}"))),
         "fill-log" => show((0..number(arguments, 0)).for_each(|_| log::write(log::Level::Info, &"l".repeat(1_000)))),
-        "submit" => answer(NewMessage::create("", &[]).map(drop)),
-        "hop" => answer(transport::NextHop::mx("a.example").map(drop)),
-        "local-hop" => show(transport::NextHop::local()).map(|_| "made".to_owned()),
         "time" => {
             show(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|now| now.as_secs()).ok())
         }
@@ -339,7 +329,7 @@ fn verdict() -> (String, String) {
 
 impl events::on_connect::Guest for Probe {
     fn handle(session: Session, call: Call) -> Result<ConnectVerdict, String> {
-        play(&Scene { session: Some(&session), message: None, command: None, call: &call });
+        play(&Scene { session: Some(&session), message: None, command: None, more: More::default(), call: &call });
         let (name, rest) = verdict();
         Ok(match name.as_str() {
             "next" => ConnectVerdict::Next,
@@ -380,14 +370,20 @@ fn data_verdict() -> Result<DataVerdict, String> {
 
 impl events::on_authenticated::Guest for Probe {
     fn handle(session: Session, call: Call) -> Result<CommandVerdict, String> {
-        play(&Scene { session: Some(&session), message: None, command: None, call: &call });
+        play(&Scene { session: Some(&session), message: None, command: None, more: More::default(), call: &call });
         command_verdict()
     }
 }
 
 impl events::on_inbound_command::Guest for Probe {
     fn handle(session: Session, msg: Option<MailMsg>, command: Command, call: Call) -> Result<CommandVerdict, String> {
-        play(&Scene { session: Some(&session), message: msg.as_ref(), command: Some(&command), call: &call });
+        play(&Scene {
+            session: Some(&session),
+            message: msg.as_ref(),
+            command: Some(&command),
+            more: More::default(),
+            call: &call,
+        });
         command_verdict()
     }
 }
@@ -401,21 +397,39 @@ impl events::on_inbound_input::Guest for Probe {
         call: Call,
     ) -> Result<CommandVerdict, String> {
         log::write(log::Level::Info, &format!("input: {}", text(input)));
-        play(&Scene { session: Some(&session), message: msg.as_ref(), command: Some(&command), call: &call });
+        play(&Scene {
+            session: Some(&session),
+            message: msg.as_ref(),
+            command: Some(&command),
+            more: More::default(),
+            call: &call,
+        });
         command_verdict()
     }
 }
 
 impl events::on_end_of_headers::Guest for Probe {
     fn handle(session: Session, msg: MailMsg, call: Call) -> Result<DataVerdict, String> {
-        play(&Scene { session: Some(&session), message: Some(&msg), command: None, call: &call });
+        play(&Scene {
+            session: Some(&session),
+            message: Some(&msg),
+            command: None,
+            more: More::default(),
+            call: &call,
+        });
         data_verdict()
     }
 }
 
 impl events::on_end_of_data::Guest for Probe {
     fn handle(session: Session, msg: MailMsg, call: Call) -> Result<DataVerdict, String> {
-        play(&Scene { session: Some(&session), message: Some(&msg), command: None, call: &call });
+        play(&Scene {
+            session: Some(&session),
+            message: Some(&msg),
+            command: None,
+            more: More::default(),
+            call: &call,
+        });
         data_verdict()
     }
 }
@@ -423,7 +437,13 @@ impl events::on_end_of_data::Guest for Probe {
 impl events::on_max_msg_size::Guest for Probe {
     fn handle(session: Session, msg: MailMsg, limit: u64, call: Call) -> Result<SizeVerdict, String> {
         log::write(log::Level::Info, &format!("limit: {limit}"));
-        play(&Scene { session: Some(&session), message: Some(&msg), command: None, call: &call });
+        play(&Scene {
+            session: Some(&session),
+            message: Some(&msg),
+            command: None,
+            more: More::default(),
+            call: &call,
+        });
         let (name, rest) = verdict();
         Ok(match name.as_str() {
             "next" => SizeVerdict::Next,
@@ -436,31 +456,14 @@ impl events::on_max_msg_size::Guest for Probe {
 impl events::on_reject::Guest for Probe {
     fn handle(session: Session, line: Vec<u8>, call: Call) -> Result<(), String> {
         log::write(log::Level::Info, &format!("rejected: {}", text(line)));
-        play(&Scene { session: Some(&session), message: None, command: None, call: &call });
+        play(&Scene { session: Some(&session), message: None, command: None, more: More::default(), call: &call });
         Ok(())
     }
 }
 
 impl events::on_disconnect::Guest for Probe {
     fn handle(session: Session, call: Call) -> Result<(), String> {
-        play(&Scene { session: Some(&session), message: None, command: None, call: &call });
+        play(&Scene { session: Some(&session), message: None, command: None, more: More::default(), call: &call });
         Ok(())
-    }
-}
-
-impl events::on_submission::Guest for Probe {
-    fn handle(msg: MailMsg, call: Call) -> Result<MessageVerdict, String> {
-        play(&Scene { session: None, message: Some(&msg), command: None, call: &call });
-        let (name, rest) = verdict();
-        Ok(match name.as_str() {
-            "next" => MessageVerdict::Next,
-            "skip-remaining" => MessageVerdict::SkipRemaining,
-            "refuse" => MessageVerdict::Refuse(reply(&rest)),
-            "defer" => MessageVerdict::Defer(Later { reply: reply(&rest), after_seconds: 0 }),
-            "discard" => MessageVerdict::Discard,
-            "hold" => MessageVerdict::Hold(rest),
-            "bad-mail" => MessageVerdict::BadMail(rest),
-            _ => return Err(rest),
-        })
     }
 }
