@@ -98,8 +98,8 @@ impl SinkHost for ServerView {
     fn has_name(&self, what: Named, name: &str) -> bool {
         match what {
             Named::Credentials => self.outbound.load().has_credentials(name),
-            // The configuration gives these no names.
-            Named::Lmtp | Named::Source => false,
+            // The configuration gives servers no names.
+            Named::Lmtp => false,
         }
     }
 

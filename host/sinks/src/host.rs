@@ -65,8 +65,6 @@ pub enum Named {
     Lmtp,
     /// Credentials to log in with.
     Credentials,
-    /// A source address.
-    Source,
 }
 
 /// An answer that takes its time.

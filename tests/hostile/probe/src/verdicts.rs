@@ -92,7 +92,6 @@ fn dressed(host: &str) -> NextHop {
     let hop = NextHop::host(host, 2525).expect("a host");
     hop.set_tls("verified").expect("a level");
     hop.set_credentials("relay").expect("credentials");
-    hop.set_source("first").expect("a source");
     hop
 }
 
