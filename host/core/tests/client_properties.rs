@@ -83,6 +83,7 @@ fn against(input: &[u8], cuts: &[usize], policy: ClientPolicy, body: &[u8], reci
                     chunk => reading.feed(chunk, NOW, &mut wire),
                 }
             }
+            ClientStep::Ask(..) => panic!("nobody is bound to anything"),
             ClientStep::StartTls(upgrading) => {
                 let facts = TlsFacts { version: "TLSv1.3".into(), cipher: "c".into(), proof: TlsProof::None };
                 upgrading.secured(facts, NOW, &mut wire)
@@ -267,7 +268,7 @@ fn received(policy: ClientPolicy, header: &[u8], body: Pieces, offers: &str) -> 
             ClientStep::Send(sending) => match sending.more(NOW, &mut wire) {
                 ClientStep::Send(sending) => sending.feed(&core::mem::take(&mut reply), NOW),
                 step @ (ClientStep::Read(_) | ClientStep::Sent(..) | ClientStep::Close(_)) => step,
-                step @ (ClientStep::Idle(_) | ClientStep::StartTls(_)) => panic!("{step:?}"),
+                step @ (ClientStep::Idle(_) | ClientStep::StartTls(_) | ClientStep::Ask(..)) => panic!("{step:?}"),
             },
             ClientStep::Idle(idle) => match message.take() {
                 Some(message) => idle.transact(message, NOW, &mut wire),
@@ -277,7 +278,7 @@ fn received(policy: ClientPolicy, header: &[u8], body: Pieces, offers: &str) -> 
                 is_taken = sent.results.iter().all(|(_, result)| result.is_ok());
                 reported.go_on(NOW, &mut wire)
             }
-            step @ (ClientStep::Close(_) | ClientStep::StartTls(_)) => panic!("{step:?}"),
+            step @ (ClientStep::Close(_) | ClientStep::StartTls(_) | ClientStep::Ask(..)) => panic!("{step:?}"),
         };
     }
 }
@@ -369,6 +370,7 @@ fn a_body_that_ends_early_is_never_a_whole_message() {
                 }
                 ClientStep::Close(closed) => break closed.why,
                 ClientStep::StartTls(_) => panic!("nobody offered TLS"),
+                ClientStep::Ask(..) => panic!("nobody is bound to anything"),
             };
         };
         let reply = result.expect("a result").1.expect_err("not taken");

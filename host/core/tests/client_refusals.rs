@@ -38,7 +38,7 @@ fn told(offers: &str, message: Outgoing) -> String {
                 Some((_, Err(reply))) => return reply.to_string(),
                 other => panic!("{other:?}"),
             },
-            ClientStep::Close(_) | ClientStep::StartTls(_) => panic!("{step:?}"),
+            ClientStep::Close(_) | ClientStep::StartTls(_) | ClientStep::Ask(..) => panic!("{step:?}"),
         };
     }
 }

@@ -149,7 +149,11 @@ impl Link {
         let patience = match self.client.as_ref()? {
             ClientStep::Read(reading) => reading.patience(now),
             ClientStep::Send(sending) => sending.patience(now),
-            ClientStep::StartTls(_) | ClientStep::Idle(_) | ClientStep::Sent(..) | ClientStep::Close(_) => return None,
+            ClientStep::StartTls(_)
+            | ClientStep::Idle(_)
+            | ClientStep::Sent(..)
+            | ClientStep::Ask(..)
+            | ClientStep::Close(_) => return None,
         };
         Some(self.waits_since?.plus(patience))
     }
@@ -230,6 +234,7 @@ impl Link {
                 sending.timed_out()
             }
             ClientStep::Send(sending) => sending.more(now, &mut self.wire),
+            ClientStep::Ask(..) => unreachable!("nobody is bound to anything"),
             ClientStep::StartTls(upgrading) => upgrading.not_secured("no TLS is played here"),
             ClientStep::Idle(idle) => {
                 self.idle = Some(idle);

@@ -238,6 +238,14 @@ impl Registry {
         self.interest
     }
 
+    /// Whether somebody who is switched on may judge another server's replies to that verb.
+    pub fn judges(&self, verb: &str) -> bool {
+        self.bindings_of(EventKind::OnServerResponse).iter().any(|binding| {
+            let is_on = binding.is_enabled && self.sinks.get(&binding.sink).is_some_and(|sink| sink.is_enabled);
+            is_on && binding.mode == Mode::Decide && binding.rule.may_concern(verb)
+        })
+    }
+
     /// The sinks to ask at a question and those in their shadow, in order. A notice has none: see [`Registry::observers`].
     ///
     /// `firings` tells how often a binding fired since the server started; the shell counts.

@@ -146,6 +146,7 @@ proptest! {
                 }
                 ClientStep::Close(closed) => break closed.why,
                 ClientStep::StartTls(_) => panic!("this server offers no TLS"),
+                ClientStep::Ask(..) => panic!("nobody is bound to anything"),
             };
         };
         prop_assert_eq!(why, Why::Quit);

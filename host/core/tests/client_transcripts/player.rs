@@ -106,7 +106,9 @@ impl Player {
                 self.said.append(&mut self.wire);
                 return false;
             }
-            step @ (ClientStep::Read(_) | ClientStep::Idle(_) | ClientStep::StartTls(_)) => (step, false),
+            step @ (ClientStep::Read(_) | ClientStep::Idle(_) | ClientStep::StartTls(_) | ClientStep::Ask(..)) => {
+                (step, false)
+            }
         };
         self.step = Some(step);
         went_on

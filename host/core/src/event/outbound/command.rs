@@ -8,7 +8,7 @@ use crate::limits::{OUT_BLOB_BYTES_MAX, OUT_LINE_BYTES_MAX, OUT_VERB_BYTES_MAX};
 
 /// Verbs of SMTP and its extensions. They move the dialogue, so they are this server's alone: a sink changes the
 /// rest of their line, and cannot send one out of turn.
-const STANDARD_VERBS: [&str; 23] = [
+pub const STANDARD_VERBS: [&str; 23] = [
     "HELO", "EHLO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "VRFY", "EXPN", "HELP", "AUTH",
     "STARTTLS", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "BURL", "XCLIENT",
 ];

@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use command::{OutCommand, OutCommandError, is_own_line, is_standard_verb, smuggled_verb, verb_of};
+pub use command::{OutCommand, OutCommandError, STANDARD_VERBS, is_own_line, is_standard_verb, smuggled_verb, verb_of};
 pub use response::ResponseFacts;
 
 use crate::event::Verdict;

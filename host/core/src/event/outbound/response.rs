@@ -44,6 +44,7 @@ impl ResponseFacts {
         let is_refused = self.reply.is_refusal();
         match self.keyword.as_str() {
             "STARTTLS" | "AUTH" => Some("TLS and the login are the operator's"),
+            "DATA" if becomes == Class::Success => Some("no reply to DATA is a 2xx"),
             "." | "BDAT" if becomes == Class::Success => Some("no reply to content can be turned into a 2xx"),
             "RCPT" | "RSET" if is_refused && becomes == Class::Success => {
                 Some("what the server refused it would not do")

@@ -171,6 +171,12 @@ impl Rule {
         &self.text
     }
 
+    /// Whether the rule can hold for something about that verb.
+    pub fn may_concern(&self, verb: &str) -> bool {
+        let facts = Facts { verb: Some(verb), ..Facts::default() };
+        self.conditions.iter().filter(|condition| condition.field == Field::Verb).all(|it| it.holds(&facts))
+    }
+
     /// Checks the rule against what is known.
     ///
     /// On a RCPT command `rcpt to` looks at the recipient that the command names; everywhere else it

@@ -1,8 +1,11 @@
 //! What a connection knows in every state, and what all states share.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::event::SentFirst;
+use crate::mail::Bag;
 use crate::reply::{Class, Reply};
 use crate::smtp::client::listen::{ReplyFault, ReplyReader};
 use crate::smtp::client::offered::Offered;
@@ -31,6 +34,30 @@ pub(super) struct Live {
     pub(super) needs_reset: bool,
     /// When the wait that goes on began.
     pub(super) waits_since: Timestamp,
+    /// When the other server began to wait.
+    pub(super) quiet_since: Timestamp,
+    /// What sinks keep about the session.
+    pub(super) bag: Arc<Bag>,
+    /// Text of the greeting.
+    pub(super) banner: String,
+    /// Lines of the answer to EHLO, where sinks hear of the session.
+    pub(super) extensions: Arc<[String]>,
+    /// The EHLO or QUIT that was said, where sinks hear of the session.
+    pub(super) said: String,
+    /// What sinks sent before the command that they are asked about, by binding.
+    pub(super) first: BTreeMap<String, SentFirst>,
+    /// The line that a sink sent last.
+    pub(super) own_line: String,
+    /// The binding whose line got a 3xx: the other server waits for its octets.
+    pub(super) blob_due: Option<String>,
+    /// The message that goes on when the session has begun again, and the number of its transaction.
+    pub(super) resume: Option<(Box<Outgoing>, u32)>,
+    /// How often sinks changed the state.
+    pub(super) state_changes: u32,
+    /// Commands that sinks were asked about.
+    pub(super) commands_raised: u32,
+    /// Replies that sinks were asked about.
+    pub(super) replies_raised: u32,
 }
 
 impl Live {
@@ -46,7 +73,24 @@ impl Live {
             mails: 0,
             needs_reset: false,
             waits_since: now,
+            quiet_since: now,
+            bag: Arc::default(),
+            banner: String::new(),
+            extensions: Arc::from([]),
+            said: String::new(),
+            first: BTreeMap::new(),
+            own_line: String::new(),
+            blob_due: None,
+            resume: None,
+            state_changes: 0,
+            commands_raised: 0,
+            replies_raised: 0,
         }
+    }
+
+    /// The other server has said what it had to say.
+    pub(super) fn begins_to_wait(&mut self, now: Timestamp) {
+        (self.waits_since, self.quiet_since) = (now, now);
     }
 
     /// How long the wait may still last, of `limit` and up to `end` at the latest.
@@ -64,6 +108,11 @@ impl Live {
             Ok(Some(_)) => Some((Why::Violation, unasked_reply())),
             Err(fault) => Some((Why::Violation, fault_reply(fault))),
         }
+    }
+
+    /// Ends the connection. The message that was to go on comes back.
+    pub(super) fn close(mut self: Box<Self>, why: Why, reply: &Reply) -> ClientStep {
+        close_with(why, reply, self.resume.take().map(|(outgoing, _)| *outgoing))
     }
 
     /// Whether the server takes no more transactions (RFC 9422 §4.1).

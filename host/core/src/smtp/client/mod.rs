@@ -23,30 +23,43 @@
 //!         ClientStep::Send(sending) => ..,
 //!         // results of a transaction: record them, then reported.go_on(now, wire)
 //!         ClientStep::Sent(sent, reported) => ..,
+//!         // sinks are asked: asking.decided(decision, now, wire) within asking.patience(now), else
+//!         // asking.timed_out(now, wire); octets that arrive meanwhile: asking.feed(octets). `wire` may wait
+//!         ClientStep::Ask(asking, question) => ..,
 //!         // over: write out `wire`, close the connection
 //!         ClientStep::Close(closed) => break closed,
 //!     };
 //! }
 //! ```
 //!
+//! Where sinks are bound ([`ClientPolicy::hearing`]) they are asked about commands before these leave, a group of
+//! them at a time, and about replies before anybody acts on them. With nobody bound none of this costs anything.
+//!
 //! The way of a message: [`Outgoing`] -> `plan` (what the other server can take; what it cannot is refused here,
 //! never changed) -> `transaction` (MAIL, RCPT, DATA) -> `sending` (content) -> [`Sent`]. A recipient counts as
 //! taken by one thing alone: a 2yz reply to the end of the content that came after its last octet left.
 
+mod asking;
 mod greeting;
+mod group;
+mod hearing;
 mod listen;
 mod live;
 mod login;
 mod offered;
 mod outgoing;
+mod own;
 mod plan;
 mod policy;
+mod reading;
 mod sending;
 mod sent;
 mod step;
 mod stuffing;
 mod transaction;
 
+pub use asking::Asking;
+pub use hearing::Hearing;
 pub use offered::Offered;
 pub use outgoing::{BodyType, ContentReader, Outgoing, OutgoingRecipient, Ret};
 pub use policy::{Chunking, ClientPolicy, ClientTimeouts, Credentials, Mechanism, TlsFacts, TlsProof};

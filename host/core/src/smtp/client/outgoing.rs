@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::addr::Address;
 use crate::limits::CONTENT_SLICE_BYTES;
-use crate::mail::{Body, DeliverBy, HeaderBlock, Message, MessageId, RecipientId};
+use crate::mail::{Body, DeliverBy, HeaderBlock, Message, MessageId, Outcome, Recipient, RecipientId};
 use crate::reply::Reply;
 use crate::smtp::client::offered::Offered;
 use crate::smtp::client::sent::Sent;
@@ -42,6 +42,10 @@ pub struct Outgoing {
     pub priority: i32,
     /// When it has to be there, and what happens where it is not (RFC 2852).
     pub deliver_by: Option<(DeliverBy, Timestamp)>,
+    /// The message as sinks are shown it.
+    pub subject: Option<Arc<Message>>,
+    /// Which attempt this is for those recipients, from 1.
+    pub attempt: u32,
 }
 
 /// One recipient of an [`Outgoing`].
@@ -86,6 +90,12 @@ impl Outgoing {
         let body_types =
             [("7BIT", BodyType::SevenBit), ("8BITMIME", BodyType::EightBit), ("BINARYMIME", BodyType::Binary)];
         let rets = [("FULL", Ret::Full), ("HDRS", Ret::Headers)];
+        let tried = |recipient: &Recipient| match &recipient.outcome {
+            Outcome::Deferred { attempts, .. } => *attempts,
+            Outcome::Pending | Outcome::Delivered { .. } | Outcome::Failed { .. } | Outcome::Held { .. } => 0,
+        };
+        let attempts = recipients.iter().filter_map(|id| envelope.recipient(*id)).map(tried);
+        let attempt = attempts.max().unwrap_or(0).saturating_add(1);
         let recipients =
             recipients.iter().filter_map(|id| envelope.recipient(*id)).map(|recipient| OutgoingRecipient {
                 id: recipient.id,
@@ -107,6 +117,8 @@ impl Outgoing {
             requires_tls: parameter("REQUIRETLS").is_some(),
             priority: message.priority,
             deliver_by: DeliverBy::of(message),
+            subject: Some(Arc::new(message.clone())),
+            attempt,
         }
     }
 

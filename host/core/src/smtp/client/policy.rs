@@ -2,8 +2,10 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::sync::Arc;
 
 use crate::limits;
+use crate::smtp::client::hearing::Hearing;
 use crate::transport::{Protocol, TlsDemand};
 
 /// How one connection is to be used. It never changes while the connection lasts.
@@ -27,6 +29,8 @@ pub struct ClientPolicy {
     pub chunks_in_flight: u32,
     /// How long to wait for what.
     pub timeouts: ClientTimeouts,
+    /// What sinks hear of the session; `None` where nobody is bound to anything of it.
+    pub hearing: Option<Arc<Hearing>>,
 }
 
 impl ClientPolicy {
@@ -41,6 +45,7 @@ impl ClientPolicy {
             chunk_bytes: limits::CHUNK_BYTES_DEFAULT,
             chunks_in_flight: limits::CHUNKS_IN_FLIGHT_DEFAULT,
             timeouts: ClientTimeouts::default(),
+            hearing: None,
         }
     }
 }

@@ -3,10 +3,13 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use crate::event::OutState;
 use crate::limits::CONTENT_SLICE_BYTES;
+use crate::mail::RecipientId;
 use crate::reply::{Class, Reply};
+use crate::smtp::client::hearing::Heard;
 use crate::smtp::client::live::{Live, fault_reply, odd, put_line, violation};
-use crate::smtp::client::outgoing::ContentReader;
+use crate::smtp::client::outgoing::{ContentReader, Outgoing};
 use crate::smtp::client::sent::Why;
 use crate::smtp::client::step::{Awaits, ClientStep, Reading, shutting_down};
 use crate::smtp::client::stuffing::{BadLineEnd, DotStuffer, LineCheck};
@@ -150,6 +153,15 @@ impl Sending {
     }
 }
 
+/// The line that announces the first chunk of a message.
+pub(super) fn first_chunk_line(outgoing: &Outgoing, chunk_bytes: u64) -> String {
+    chunk_line(outgoing.size().min(chunk_bytes.max(1)), outgoing.size() <= chunk_bytes.max(1))
+}
+
+fn chunk_line(octets: u64, is_last: bool) -> String {
+    format!("BDAT {octets}{}", if is_last { " LAST" } else { "" })
+}
+
 impl Stream {
     // Everything has left.
     fn end(self, live: Box<Live>, chunk_replies: u32) -> ClientStep {
@@ -235,7 +247,7 @@ impl Chunks {
             self.left = rest.min(chunk_bytes.max(1));
             self.is_last = self.left == rest;
             self.is_open = true;
-            put_line(wire, &format!("BDAT {}{}", self.left, if self.is_last { " LAST" } else { "" }));
+            put_line(wire, &chunk_line(self.left, self.is_last));
         }
         let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(CONTENT_SLICE_BYTES);
         let slice = content.next(len).map_err(|_| unreadable())?;
@@ -267,7 +279,9 @@ fn give_text(
 }
 
 fn in_flight(live: &Live) -> u32 {
-    if live.offered.has_pipelining { live.policy.chunks_in_flight.max(1) } else { 1 }
+    // Whoever may judge a chunk judges it before the next.
+    let may_follow = live.offered.has_pipelining && !live.is_judged("BDAT");
+    if may_follow { live.policy.chunks_in_flight.max(1) } else { 1 }
 }
 
 /// A transaction whose content has left.
@@ -302,7 +316,29 @@ impl Ending {
         last.saturating_add(usize::try_from(self.chunk_replies).unwrap_or(usize::MAX))
     }
 
-    pub(super) fn reply(mut self: Box<Self>, mut live: Box<Live>, reply: &Reply) -> ClientStep {
+    /// The verb that the next reply answers, as sinks see it.
+    pub(super) fn keyword(&self) -> &'static str {
+        if self.chunk_replies > 0 { "BDAT" } else { "." }
+    }
+
+    /// The message.
+    pub(super) fn outgoing(&self) -> &Outgoing {
+        self.envelope.outgoing()
+    }
+
+    /// The recipient that the next reply is about, in LMTP.
+    pub(super) fn answered_recipient(&self) -> Option<RecipientId> {
+        let place = self.takers.front().filter(|_| self.chunk_replies == 0)?;
+        self.envelope.outgoing().recipients.get(*place).map(|recipient| recipient.id)
+    }
+
+    /// Goes on from elsewhere when the transaction is over.
+    pub(super) fn leave_for(&mut self, state: OutState) {
+        self.envelope.leave_for(state);
+    }
+
+    pub(super) fn reply(mut self: Box<Self>, mut live: Box<Live>, heard: &Heard) -> ClientStep {
+        let reply = &heard.judged;
         let is_refusal = reply.is_refusal();
         if reply.class() == Class::Continue {
             return self.break_off(Why::Violation, &odd(reply, "the end of the content"));
@@ -312,23 +348,42 @@ impl Ending {
         }
         if self.chunk_replies > 0 {
             if is_refusal {
+                // The last chunk has left. Where a sink alone refuses one before it, the server goes on to take the message.
+                let may_be_delivered = !heard.real.is_refusal();
                 self.envelope.decide_accepted(&Err(reply.shortened()));
-                return self.envelope.end(Why::Refused, reply, false);
+                return self.envelope.end(Why::Refused, reply, may_be_delivered);
             }
             self.chunk_replies -= 1;
             return ClientStep::Read(Reading { live, awaits: Awaits::End(self) });
         }
-        let result = if is_refusal { Err(reply.shortened()) } else { Ok(self.envelope.taken(reply)) };
-        if let Some(place) = self.takers.pop_front() {
-            self.envelope.decide_one(place, result);
-            if !self.takers.is_empty() {
-                return ClientStep::Read(Reading { live, awaits: Awaits::End(self) });
-            }
-        } else {
-            self.envelope.decide_accepted(&result);
+        if is_refusal && !heard.real.is_refusal() {
+            self.envelope.doubt();
         }
-        live.needs_reset = self.is_chunked && is_refusal;
+        self.answered(reply, is_refusal);
+        if !self.takers.is_empty() {
+            return ClientStep::Read(Reading { live, awaits: Awaits::End(self) });
+        }
+        live.needs_reset = self.is_chunked && heard.real.is_refusal();
         self.envelope.conclude(live)
+    }
+
+    fn answered(&mut self, reply: &Reply, is_refusal: bool) {
+        let result = if is_refusal { Err(reply.shortened()) } else { Ok(self.envelope.taken(reply)) };
+        match self.takers.pop_front() {
+            Some(place) => self.envelope.decide_one(place, result),
+            None => self.envelope.decide_accepted(&result),
+        }
+    }
+
+    /// A sink ends the connection over a reply. Who was taken is taken; the others are tried again.
+    pub(super) fn dropped(mut self, real: &Reply, why: &Reply) -> ClientStep {
+        if self.chunk_replies > 0 || self.is_lone_dot || real.class() == Class::Continue {
+            return self.break_off(Why::Dropped, why);
+        }
+        self.answered(if real.is_refusal() { why } else { real }, real.is_refusal());
+        let is_open = !self.takers.is_empty();
+        self.envelope.decide_accepted(&Err(interrupted(why)));
+        self.envelope.end(Why::Dropped, why, is_open)
     }
 
     /// The connection is over and the reply is not here. Nobody counts as taken; who has no reply is tried again.

@@ -67,6 +67,8 @@ pub enum Why {
     Login,
     /// The content could not be read here, or must not be sent as it is.
     Content,
+    /// A sink ended the session, or failed, or would have left it out of step. What is not done is tried again.
+    Dropped,
     /// This server stops.
     ShutDown,
 }
@@ -85,6 +87,7 @@ impl Why {
             Self::Tls => "tls",
             Self::Login => "login",
             Self::Content => "content",
+            Self::Dropped => "dropped",
             Self::ShutDown => "shut-down",
         }
     }

@@ -3,12 +3,15 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use crate::event::Question;
 use crate::reply::Reply;
+use crate::smtp::client::asking::Asking;
 use crate::smtp::client::greeting;
-use crate::smtp::client::live::{Live, close, fault_reply, put_line, unasked_reply, violation};
+use crate::smtp::client::live::{Live, close};
 use crate::smtp::client::login::Login;
 use crate::smtp::client::offered::Offered;
 use crate::smtp::client::outgoing::Outgoing;
+use crate::smtp::client::own::{Owned, goodbye};
 use crate::smtp::client::policy::{ClientPolicy, TlsFacts};
 use crate::smtp::client::sending::{Ending, Sending, Stream};
 use crate::smtp::client::sent::{Closed, Sent, Why};
@@ -29,6 +32,9 @@ pub enum ClientStep {
     Send(Sending),
     /// Record the results, then call [`Reported::go_on`].
     Sent(Sent, Reported),
+    /// Ask the sinks, at most [`Asking::patience`], and call [`Asking::decided`] or [`Asking::timed_out`]; only where
+    /// [`ClientPolicy::hearing`] says that somebody is bound. `wire` need not leave before.
+    Ask(Asking, Box<Question>),
     /// Close the connection.
     Close(Closed),
 }
@@ -53,6 +59,8 @@ pub(super) enum Awaits {
     Helo,
     StartTls,
     Login(Login),
+    /// Something that a sink sent before a command.
+    Own(Box<Owned>),
     Envelope(Box<Envelope>),
     Chunk(Box<Stream>),
     End(Box<Ending>),
@@ -64,6 +72,7 @@ impl Awaits {
     fn due(&self) -> usize {
         match self {
             Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) | Self::Quit => 1,
+            Self::Own(_) => 1,
             Self::Envelope(envelope) => envelope.due(),
             Self::Chunk(stream) => stream.due(),
             Self::End(ending) => ending.due(),
@@ -77,6 +86,7 @@ impl Awaits {
             Self::Helo => "HELO",
             Self::StartTls => "STARTTLS",
             Self::Login(_) => "AUTH",
+            Self::Own(_) => "what a filter of this server sent",
             Self::Envelope(envelope) => envelope.awaited(),
             Self::Chunk(_) => "BDAT",
             Self::End(_) => "the end of the content",
@@ -92,6 +102,7 @@ impl Reading {
         let (limit, end) = match &self.awaits {
             Awaits::Greeting => (timeouts.greeting, None),
             Awaits::Ehlo | Awaits::Helo | Awaits::StartTls | Awaits::Login(_) => (timeouts.command, None),
+            Awaits::Own(owned) => (timeouts.command, owned.owner().ends()),
             Awaits::Envelope(envelope) if envelope.awaits_data() => (timeouts.data, Some(envelope.ends)),
             Awaits::Envelope(envelope) => (timeouts.command, Some(envelope.ends)),
             Awaits::Chunk(stream) => (timeouts.block, Some(stream.envelope.ends)),
@@ -113,69 +124,27 @@ impl Reading {
     }
 
     /// Takes octets of the other server, cut anywhere.
-    pub fn feed(mut self, mut input: &[u8], now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
-        let mut due = self.awaits.due();
-        loop {
-            let Self { mut live, awaits } = self;
-            if due == 0 {
-                if input.is_empty() {
-                    return ClientStep::Read(Self { live, awaits });
-                }
-                // What was just said has not left, so part of a reply is as early as a whole one.
-                let (why, reply) = live.unasked(input).unwrap_or_else(|| (Why::Violation, unasked_reply()));
-                return awaits.break_off(why, &reply);
-            }
-            let reply = match live.reader.read(&mut input) {
-                Ok(Some(reply)) => reply,
-                Ok(None) => return ClientStep::Read(Self { live, awaits }.refilled(wire)),
-                Err(fault) => return awaits.break_off(Why::Violation, &fault_reply(fault)),
-            };
-            due -= 1;
-            live.waits_since = now;
-            // RFC 5321 §3.8, §4.2.3: it may come in answer to anything, and nothing follows it.
-            if reply.code() == 421 {
-                return awaits.break_off(Why::ServiceClosing, &reply);
-            }
-            match awaits.reply(live, &reply, wire) {
-                ClientStep::Read(next) => self = next,
-                step if input.is_empty() => return step,
-                ClientStep::StartTls(_) => {
-                    // RFC 3207 §5, §6: nothing in plain text may be taken for something that TLS protects.
-                    let reply = violation("plain text follows its go-ahead for TLS");
-                    return close(Why::Violation, &reply);
-                }
-                ClientStep::Idle(idle) => return idle.feed(input),
-                ClientStep::Send(sending) => return sending.feed(input, now),
-                ClientStep::Sent(sent, reported) => return ClientStep::Sent(sent, reported.with_input(input)),
-                ClientStep::Close(closed) => return ClientStep::Close(closed),
-            }
-        }
-    }
-
-    // Sends on where replies made room in the window.
-    fn refilled(mut self, wire: &mut Vec<u8>) -> Self {
-        if let Awaits::Envelope(envelope) = &mut self.awaits {
-            envelope.fill(&mut self.live, wire);
-        }
-        self
+    pub fn feed(self, input: &[u8], now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+        let due = self.awaits.due();
+        self.pump(due, input, now, wire)
     }
 
     /// No reply came in [`Reading::patience`].
     pub fn timed_out(self) -> ClientStep {
         let reply = Reply::with(451, 4, 2, format!("no reply to {} in time", self.awaited()));
-        self.awaits.break_off(Why::TimedOut, &reply)
+        self.break_off(Why::TimedOut, &reply)
     }
 
     /// The other server closed the connection, or it broke; `what` is the error for people.
     pub fn lost(self, what: &str) -> ClientStep {
         let reply =
             Reply::with(451, 4, 2, format!("the connection was lost before the reply to {}: {what}", self.awaited()));
-        self.awaits.break_off(Why::Lost, &reply)
+        self.break_off(Why::Lost, &reply)
     }
 
     /// This server stops.
     pub fn shut_down(self) -> ClientStep {
-        self.awaits.break_off(Why::ShutDown, &shutting_down())
+        self.break_off(Why::ShutDown, &shutting_down())
     }
 }
 
@@ -194,7 +163,7 @@ impl Upgrading {
     /// The handshake failed. The connection is of no more use; where plain text is allowed, another may be
     /// opened with [`TlsDemand::Never`](crate::transport::TlsDemand::Never).
     pub fn not_secured(self, what: &str) -> ClientStep {
-        close(Why::Tls, &Reply::with(451, 7, 5, format!("TLS failed: {what}")))
+        self.live.close(Why::Tls, &Reply::with(451, 7, 5, format!("TLS failed: {what}")))
     }
 }
 
@@ -206,15 +175,15 @@ pub struct Idle {
 
 impl Idle {
     /// Begins with a message. What the other server cannot take has its results at once.
-    pub fn transact(self, outgoing: Outgoing, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+    pub fn transact(mut self, outgoing: Outgoing, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+        self.live.begins_to_wait(now);
         transaction::begin(self.live, outgoing, 1, now, wire)
     }
 
     /// Says goodbye.
     pub fn quit(mut self, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
-        put_line(wire, "QUIT");
-        self.live.waits_since = now;
-        ClientStep::Read(Reading { live: self.live, awaits: Awaits::Quit })
+        self.live.begins_to_wait(now);
+        goodbye(self.live, now, wire)
     }
 
     /// Octets arrived though nothing was asked.
@@ -253,58 +222,54 @@ pub struct Reported(pub(super) After);
 /// What follows a transaction.
 #[derive(Debug)]
 pub(super) enum After {
-    Close(Closed),
+    Close(Box<Closed>),
+    GoOn(Box<Live>, Then),
+}
+
+/// What follows where the connection lasts.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing is in hand.
+    Idle,
     /// The recipients that go in another transaction, and its number.
-    GoOn(Box<Live>, Option<(Outgoing, u32)>),
+    Transact(Box<Outgoing>, u32),
+    /// The session begins again.
+    Hello,
+    /// The session ends.
+    Goodbye,
 }
 
 impl Reported {
     /// The results are recorded.
     pub fn go_on(self, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
         match self.0 {
-            After::Close(closed) => ClientStep::Close(closed),
-            After::GoOn(live, Some((rest, number))) => transaction::begin(live, rest, number, now, wire),
-            After::GoOn(live, None) => transaction::idle(live, wire),
-        }
-    }
-
-    // Octets came behind the last reply. What was decided stays decided.
-    fn with_input(self, input: &[u8]) -> Self {
-        match self.0 {
-            After::Close(closed) => Self(After::Close(closed)),
-            After::GoOn(mut live, rest) => {
-                let Some((why, reply)) = live.unasked(input) else { return Self(After::GoOn(live, rest)) };
-                let unsent = rest.map(|(outgoing, _)| outgoing);
-                Self(After::Close(Closed { why, reply: reply.shortened(), unsent }))
+            After::Close(closed) => ClientStep::Close(*closed),
+            After::GoOn(mut live, then) => {
+                // Recording took its time, for which the other server is not to blame.
+                live.begins_to_wait(now);
+                match then {
+                    Then::Idle => transaction::idle(live, now, wire),
+                    Then::Transact(rest, number) => transaction::begin(live, *rest, number, now, wire),
+                    Then::Hello => greeting::hello(live, now, wire),
+                    Then::Goodbye => goodbye(live, now, wire),
+                }
             }
         }
     }
-}
 
-impl Awaits {
-    // Ends the connection in the middle.
-    pub(super) fn break_off(self, why: Why, reply: &Reply) -> ClientStep {
-        match self {
-            Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) => close(why, reply),
-            // Nothing depends on it any more.
-            Self::Quit => close(Why::Quit, reply),
-            Self::Envelope(mut envelope) => envelope.end(why, reply, false),
-            Self::Chunk(stream) => stream.break_off(why, reply),
-            Self::End(ending) => ending.break_off(why, reply),
-        }
-    }
-
-    fn reply(self, live: Box<Live>, reply: &Reply, wire: &mut Vec<u8>) -> ClientStep {
-        match self {
-            Self::Greeting => greeting::greeted(live, reply, wire),
-            Self::Ehlo => greeting::answered_ehlo(live, reply, wire),
-            Self::Helo => greeting::answered_helo(live, reply, wire),
-            Self::StartTls => greeting::answered_starttls(live, reply, wire),
-            Self::Login(login) => greeting::answered_login(live, login, reply, wire),
-            Self::Envelope(envelope) => envelope.reply(live, reply, wire),
-            Self::Chunk(stream) => stream.reply(live, reply),
-            Self::End(ending) => ending.reply(live, reply),
-            Self::Quit => close(Why::Quit, reply),
+    /// Octets came behind the last reply. What was decided stays decided.
+    pub(super) fn with_input(self, input: &[u8]) -> Self {
+        match self.0 {
+            After::Close(closed) => Self(After::Close(closed)),
+            After::GoOn(mut live, then) => {
+                let Some((why, reply)) = live.unasked(input) else { return Self(After::GoOn(live, then)) };
+                let unsent = match then {
+                    Then::Transact(outgoing, _) => Some(*outgoing),
+                    Then::Hello => live.resume.take().map(|(outgoing, _)| *outgoing),
+                    Then::Idle | Then::Goodbye => None,
+                };
+                Self(After::Close(Box::new(Closed { why, reply: reply.shortened(), unsent })))
+            }
         }
     }
 }

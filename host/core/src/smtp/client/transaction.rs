@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::{PIPELINED_COMMANDS_MAX, TRANSACTIONS_PER_MESSAGE_MAX};
+use crate::event::OutState;
+use crate::limits::TRANSACTIONS_PER_MESSAGE_MAX;
 use crate::mail::RecipientId;
 use crate::reply::{Class, Enhanced, Reply};
+use crate::smtp::client::group::left_for_later;
+use crate::smtp::client::hearing::Heard;
 use crate::smtp::client::live::{Live, close_with, odd, of_host, put_line, unasked_reply};
 use crate::smtp::client::outgoing::Outgoing;
-use crate::smtp::client::plan::{Plan, plan, rcpt_line, recipient_refusal};
+use crate::smtp::client::plan::{Plan, plan, recipient_refusal};
 use crate::smtp::client::sending::{Ending, Sending};
 use crate::smtp::client::sent::{Accepted, Closed, Sent, Why};
-use crate::smtp::client::step::{After, Awaits, ClientStep, Idle, Reading, Reported};
+use crate::smtp::client::step::{After, Awaits, ClientStep, Idle, Reading, Reported, Then};
 use crate::time::Timestamp;
 use crate::transport::Protocol;
 
@@ -21,11 +24,24 @@ pub(super) struct Envelope {
     plan: Plan,
     fates: Vec<Fate>,
     /// Recipients to ask for in this transaction, by their place.
-    to_ask: VecDeque<usize>,
-    expected: VecDeque<Expected>,
+    pub(super) to_ask: VecDeque<usize>,
+    /// What was said and has no reply.
+    pub(super) expected: VecDeque<Said>,
+    /// What leaves next, once its group is whole.
+    pub(super) group: Vec<(Expected, String)>,
+    /// What a sink sends before that command: binding and line.
+    pub(super) own: Option<(Expected, String, String)>,
     results: Vec<(RecipientId, Result<Accepted, Reply>)>,
-    mail: MailState,
-    has_said_data: bool,
+    pub(super) mail: MailState,
+    pub(super) has_said_data: bool,
+    /// The other server took MAIL.
+    pub(super) is_open: bool,
+    /// The other server took a recipient that must not get the content with it: the transaction has none.
+    pub(super) is_tainted: bool,
+    /// The other server took the content, and a sink says otherwise.
+    may_be_delivered: bool,
+    /// Where a sink wants to go from here.
+    leaving: Option<OutState>,
     /// How many transactions the message has taken with this one.
     number: u32,
     /// When the transaction must be over.
@@ -43,19 +59,29 @@ enum Fate {
     Decided,
 }
 
+/// How far MAIL is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum MailState {
+pub(super) enum MailState {
     Unsaid,
     Said,
     Refused,
 }
 
+/// A command of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expected {
+pub(super) enum Expected {
     Rset,
     Mail,
     Rcpt(usize),
     Data,
+}
+
+/// A command that was said.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) cue: Expected,
+    /// Its line, where sinks hear of replies.
+    pub(super) line: String,
 }
 
 /// Begins a transaction.
@@ -74,7 +100,7 @@ pub(super) fn begin(
     }
     let plan = match plan(&outgoing, &live, now) {
         Ok(plan) => plan,
-        Err(reply) => return ClientStep::Sent(outgoing.failed(&reply), Reported(After::GoOn(live, None))),
+        Err(reply) => return ClientStep::Sent(outgoing.failed(&reply), Reported(After::GoOn(live, Then::Idle))),
     };
     let ends = now.plus(live.policy.timeouts.transaction);
     let mut envelope = Envelope {
@@ -83,9 +109,15 @@ pub(super) fn begin(
         plan,
         to_ask: VecDeque::new(),
         expected: VecDeque::new(),
+        group: Vec::new(),
+        own: None,
         results: Vec::new(),
         mail: MailState::Unsaid,
         has_said_data: false,
+        is_open: false,
+        is_tainted: false,
+        may_be_delivered: false,
+        leaving: None,
         number,
         ends,
     };
@@ -94,12 +126,14 @@ pub(super) fn begin(
         return envelope.conclude(live);
     }
     live.waits_since = now;
-    envelope.fill(&mut live, wire);
-    ClientStep::Read(Reading { live, awaits: Awaits::Envelope(Box::new(envelope)) })
+    Box::new(envelope).advance(live, now, wire)
 }
 
-/// Gives the connection back, or ends it where the server takes no more mail over it.
-pub(super) fn idle(live: Box<Live>, wire: &mut Vec<u8>) -> ClientStep {
+/// Gives the connection back, or goes on with the message in hand, or ends it where the server takes no more mail.
+pub(super) fn idle(mut live: Box<Live>, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+    if let Some((outgoing, number)) = live.resume.take() {
+        return begin(live, *outgoing, number, now, wire);
+    }
     if live.is_used_up() { used_up(None, wire) } else { ClientStep::Idle(Idle { live }) }
 }
 
@@ -146,72 +180,50 @@ impl Envelope {
 
     /// Whether the next reply is the one to DATA.
     pub(super) fn awaits_data(&self) -> bool {
-        self.expected.front() == Some(&Expected::Data)
+        self.expected.front().is_some_and(|said| said.cue == Expected::Data)
     }
 
     /// The command whose reply is awaited.
     pub(super) fn awaited(&self) -> &'static str {
-        match self.expected.front() {
-            Some(Expected::Rset) => "RSET",
-            Some(Expected::Mail) | None => "MAIL",
-            Some(Expected::Rcpt(_)) => "RCPT",
-            Some(Expected::Data) => "DATA",
-        }
+        self.expected.front().map_or("MAIL", |said| said.cue.verb())
+    }
+
+    /// Whether a sink wants to go on from elsewhere, so that replies decide nothing any more.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// Goes on from elsewhere when the transaction is over.
+    pub(super) fn leave_for(&mut self, state: OutState) {
+        self.leaving = Some(state);
     }
 
     /// Whether content has a taker.
-    fn has_accepted(&self) -> bool {
+    pub(super) fn has_accepted(&self) -> bool {
         self.fates.contains(&Fate::Accepted)
     }
 
-    /// Says what may be said now: everything up to DATA at once with PIPELINING (RFC 2920 §3.1), else one
-    /// command at a time.
-    pub(super) fn fill(&mut self, live: &mut Live, wire: &mut Vec<u8>) {
-        let window = if live.offered.has_pipelining { PIPELINED_COMMANDS_MAX } else { 1 };
-        while self.expected.len() < window {
-            if live.needs_reset {
-                live.needs_reset = false;
-                put_line(wire, "RSET");
-                self.expected.push_back(Expected::Rset);
-                continue;
-            }
-            match self.mail {
-                MailState::Refused => return,
-                MailState::Unsaid => {
-                    put_line(wire, &self.plan.mail);
-                    self.mail = MailState::Said;
-                    live.mails = live.mails.saturating_add(1);
-                    self.expected.push_back(Expected::Mail);
-                    continue;
-                }
-                MailState::Said => {}
-            }
-            if let Some(place) = self.to_ask.pop_front() {
-                if let Some(recipient) = self.outgoing.recipients.get(place) {
-                    put_line(wire, &rcpt_line(recipient, &self.plan));
-                    self.expected.push_back(Expected::Rcpt(place));
-                }
-                continue;
-            }
-            // A chunk that nobody takes would be wasted, so BDAT waits for the replies to RCPT; DATA need not.
-            let may_have_taker = self.has_accepted() || !self.expected.is_empty();
-            if self.plan.is_chunked || self.has_said_data || !may_have_taker {
-                return;
-            }
-            put_line(wire, "DATA");
-            self.has_said_data = true;
-            self.expected.push_back(Expected::Data);
-        }
-    }
-
     /// Takes the reply to the first command that waits for one.
-    pub(super) fn reply(mut self: Box<Self>, mut live: Box<Live>, reply: &Reply, wire: &mut Vec<u8>) -> ClientStep {
-        match self.expected.pop_front() {
+    pub(super) fn reply(
+        mut self: Box<Self>,
+        live: Box<Live>,
+        heard: &Heard,
+        now: Timestamp,
+        wire: &mut Vec<u8>,
+    ) -> ClientStep {
+        let (cue, reply) = (self.expected.pop_front().map(|said| said.cue), &heard.judged);
+        if self.is_leaving() {
+            return self.ignore(live, cue, &heard.real);
+        }
+        match cue {
             Some(Expected::Rset) if reply.class() != Class::Success => {
                 // The old transaction may be open there; nothing must be added to it.
                 return self.end(Why::Violation, &odd(reply, "RSET"), false);
             }
             Some(Expected::Mail) => {
+                self.is_open |= heard.real.class() == Class::Success;
+                // Whom it takes behind a MAIL that it took must not get the empty message that ends an idle DATA.
+                self.is_tainted |= self.is_open && reply.is_refusal();
                 if let Some(step) = self.answered_mail(reply, wire) {
                     return step;
                 }
@@ -219,22 +231,14 @@ impl Envelope {
             Some(Expected::Rcpt(_)) if reply.class() == Class::Continue => {
                 return self.end(Why::Violation, &odd(reply, "RCPT"), false);
             }
-            Some(Expected::Rcpt(place)) => self.answered_rcpt(place, reply),
+            Some(Expected::Rcpt(place)) => self.answered_rcpt(place, heard),
             Some(Expected::Data) => return self.answered_data(live, reply, wire),
             Some(Expected::Rset) | None => {}
         }
         if self.expected.is_empty() {
-            self.fill(&mut live, wire);
+            return self.advance(live, now, wire);
         }
-        if !self.expected.is_empty() {
-            return ClientStep::Read(Reading { live, awaits: Awaits::Envelope(self) });
-        }
-        if self.plan.is_chunked && self.has_accepted() {
-            return ClientStep::Send(Sending::new(live, self));
-        }
-        // MAIL was taken, nobody else was: the transaction is open.
-        live.needs_reset = self.mail != MailState::Refused;
-        self.conclude(live)
+        ClientStep::Read(Reading { live, awaits: Awaits::Envelope(self) })
     }
 
     fn answered_mail(&mut self, reply: &Reply, wire: &mut Vec<u8>) -> Option<ClientStep> {
@@ -258,12 +262,18 @@ impl Envelope {
         }
     }
 
-    fn answered_rcpt(&mut self, place: usize, reply: &Reply) {
-        let has_accepted = self.has_accepted();
+    /// Takes the reply to RCPT.
+    pub(super) fn answered_rcpt(&mut self, place: usize, heard: &Heard) {
+        let (has_accepted, reply) = (self.has_accepted(), &heard.judged);
+        let is_taken_there = heard.real.class() == Class::Success;
         let Some(fate) = self.fates.get_mut(place).filter(|fate| **fate == Fate::Open) else { return };
-        if reply.class() == Class::Success {
+        if is_taken_there && reply.class() == Class::Success {
             *fate = Fate::Accepted;
-        } else if has_accepted && is_too_many(reply) {
+            return;
+        }
+        // The other server would give it the content all the same.
+        self.is_tainted |= is_taken_there;
+        if has_accepted && is_too_many(reply) {
             // RFC 5321 §4.5.3.1.10: those taken get the message, the others in another transaction.
         } else {
             *fate = Fate::Decided;
@@ -274,6 +284,7 @@ impl Envelope {
 
     fn answered_data(mut self: Box<Self>, mut live: Box<Live>, reply: &Reply, wire: &mut Vec<u8>) -> ClientStep {
         match reply.class() {
+            Class::Continue if self.is_tainted => self.end(Why::Dropped, &left_for_later(), false),
             Class::Continue if self.has_accepted() => ClientStep::Send(Sending::new(live, self)),
             // In LMTP nobody knows how many replies such a dot would have.
             Class::Continue if live.policy.protocol == Protocol::Lmtp => {
@@ -287,8 +298,11 @@ impl Envelope {
             }
             Class::Success => self.end(Why::Violation, &odd(reply, "DATA"), false),
             Class::Transient | Class::Permanent => {
-                self.decide_accepted(&Err(reply.shortened()));
-                live.needs_reset = self.mail != MailState::Refused;
+                // Where content must not follow, the refusal of it decides nothing.
+                if !self.is_tainted {
+                    self.decide_accepted(&Err(reply.shortened()));
+                }
+                live.needs_reset |= self.is_open;
                 self.conclude(live)
             }
         }
@@ -343,6 +357,11 @@ impl Envelope {
         &self.plan
     }
 
+    /// The other server took what a sink says is not taken.
+    pub(super) fn doubt(&mut self) {
+        self.may_be_delivered = true;
+    }
+
     // The results so far, and the message for those who have none.
     fn settle(&mut self, may_be_delivered: bool) -> (Sent, Option<Outgoing>) {
         let mut rest = self.outgoing.clone();
@@ -352,20 +371,32 @@ impl Envelope {
         let sent = Sent {
             message: self.outgoing.id.clone(),
             results: core::mem::take(&mut self.results),
-            may_be_delivered,
+            may_be_delivered: may_be_delivered || self.may_be_delivered,
             is_complete: rest.is_none(),
         };
         (sent, rest)
     }
 
     /// Ends a transaction in order; whoever is left goes in another one.
-    pub(super) fn conclude(mut self, live: Box<Live>) -> ClientStep {
+    pub(super) fn conclude(mut self, mut live: Box<Live>) -> ClientStep {
         if self.number >= TRANSACTIONS_PER_MESSAGE_MAX {
             self.decide_all(&Err(Reply::with(452, 5, 3, "the next server takes too few recipients at a time")));
         }
+        if self.leaving == Some(OutState::SessionEnd) {
+            self.decide_all(&Err(left_for_later()));
+        }
         let number = self.number.saturating_add(1);
         let (sent, rest) = self.settle(false);
-        ClientStep::Sent(sent, Reported(After::GoOn(live, rest.map(|rest| (rest, number)))))
+        let then = match (self.leaving, rest) {
+            (Some(OutState::SessionEnd), _) => Then::Goodbye,
+            (Some(OutState::SessionStart), rest) => {
+                live.resume = rest.map(|rest| (Box::new(rest), number));
+                Then::Hello
+            }
+            (_, Some(rest)) => Then::Transact(Box::new(rest), number),
+            (_, None) => Then::Idle,
+        };
+        ClientStep::Sent(sent, Reported(After::GoOn(live, then)))
     }
 
     /// Ends transaction and connection. Who has no result may be tried elsewhere.
@@ -375,7 +406,7 @@ impl Envelope {
         if sent.results.is_empty() {
             return ClientStep::Close(closed);
         }
-        ClientStep::Sent(sent, Reported(After::Close(closed)))
+        ClientStep::Sent(sent, Reported(After::Close(Box::new(closed))))
     }
 }
 

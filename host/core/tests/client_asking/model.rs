@@ -1,0 +1,456 @@
+//! A server that remembers what it was told, against a client whose sinks say anything at any moment.
+
+use std::sync::Arc;
+
+use basin_core::event::{Decision, EventKind, EventSet, OutState, Overlay, Question, Verdict};
+use basin_core::reply::Reply;
+use basin_core::smtp::client::{self, Chunking, ClientPolicy, ClientStep, Closed, Hearing, Outgoing, Sent};
+use basin_core::transport::Protocol;
+use proptest::prelude::*;
+
+use crate::NOW;
+use crate::message::{Pieces, content_of, outgoing};
+
+const HEADER: &[u8] = b"Subject: x\r\n";
+const BODY: &[u8] = b"text\r\n.dots\r\n";
+const BLOB: &[u8] = b"octets\r\n.\r\nof a filter;";
+
+/// Numbers that look random and come out of a seed (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % bound
+    }
+
+    fn one_in(&mut self, bound: u64) -> bool {
+        self.next(bound) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[usize::try_from(self.next(of.len() as u64)).expect("small")]
+    }
+}
+
+enum Mode {
+    Commands,
+    Text,
+    Chunk(usize, bool),
+    Blob,
+    Closed,
+}
+
+/// Each of its replies names what it answers.
+struct Server {
+    mode: Mode,
+    dice: Dice,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    offers: String,
+    is_lmtp: bool,
+    is_open: bool,
+    is_spoiled: bool,
+    is_broken: bool,
+    taken: Vec<String>,
+    content: Vec<u8>,
+    /// To whom it has delivered the message in hand.
+    delivered: Vec<String>,
+}
+
+impl Server {
+    fn say(&mut self, code: u64, tag: &str) -> bool {
+        if self.dice.one_in(300) {
+            self.output.extend_from_slice(format!("421 {tag}\r\n").as_bytes());
+            self.mode = Mode::Closed;
+            return false;
+        }
+        self.output.extend_from_slice(format!("{code} {tag}\r\n").as_bytes());
+        code / 100 == 2
+    }
+
+    fn take(&mut self, octets: &[u8]) {
+        self.input.extend_from_slice(octets);
+        while self.advance() {}
+    }
+
+    fn cut(&mut self, len: usize) -> Vec<u8> {
+        self.input.drain(..len).collect()
+    }
+
+    fn find(&self, end: &[u8]) -> Option<usize> {
+        self.input.windows(end.len()).position(|window| window == end).map(|at| at + end.len())
+    }
+
+    fn advance(&mut self) -> bool {
+        match self.mode {
+            Mode::Closed => false,
+            Mode::Commands => {
+                let Some(len) = self.find(b"\r\n") else { return false };
+                let line = String::from_utf8(self.cut(len)).expect("text");
+                self.command(line.trim_end());
+                true
+            }
+            Mode::Text => {
+                let end = if self.input.starts_with(b".\r\n") { Some(3) } else { self.find(b"\r\n.\r\n") };
+                let Some(len) = end else { return false };
+                self.content = self.cut(len);
+                self.mode = Mode::Commands;
+                self.end(b".\r\n", &content_of(HEADER, b"text\r\n..dots\r\n.\r\n"));
+                true
+            }
+            Mode::Chunk(len, is_last) => {
+                if self.input.len() < len {
+                    return false;
+                }
+                let chunk = self.cut(len);
+                self.content.extend_from_slice(&chunk);
+                self.mode = Mode::Commands;
+                if self.is_broken {
+                    // RFC 3030 §2: behind a chunk that was refused nothing is taken but RSET.
+                    self.say(503, if is_last { "." } else { "BDAT" });
+                } else if is_last {
+                    self.end(b"", &content_of(HEADER, BODY));
+                } else {
+                    self.is_broken = self.dice.one_in(20);
+                    self.say(if self.is_broken { 452 } else { 250 }, "BDAT");
+                }
+                true
+            }
+            Mode::Blob => {
+                let Some(len) = self.find(b";") else {
+                    assert!(BLOB.starts_with(&self.input), "something else passes for octets: {:?}", self.input);
+                    return false;
+                };
+                assert_eq!(self.cut(len), BLOB, "something else passes for octets");
+                self.mode = Mode::Commands;
+                self.own();
+                true
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        (self.is_open, self.is_broken) = (false, false);
+        self.taken.clear();
+        self.content.clear();
+    }
+
+    fn own(&mut self) {
+        let code = self.dice.pick(&[250, 250, 500, 354]);
+        self.say(code, "XOWN");
+        if code == 354 && !matches!(self.mode, Mode::Closed) {
+            self.mode = Mode::Blob;
+        }
+    }
+
+    // The end of the content: everything that was said before must have come to this.
+    fn end(&mut self, of_nobody: &[u8], whole: &[u8]) {
+        let takers = core::mem::take(&mut self.taken);
+        let content = core::mem::take(&mut self.content);
+        let is_bdat = of_nobody.is_empty();
+        if takers.is_empty() && !is_bdat {
+            assert_eq!(content, of_nobody, "content for nobody");
+        } else if !takers.is_empty() {
+            assert_eq!(String::from_utf8_lossy(&content), String::from_utf8_lossy(whole));
+        }
+        self.is_open = false;
+        if self.is_lmtp {
+            for name in takers {
+                let code = self.dice.pick(&[250, 250, 250, 452, 554]);
+                if self.say(code, &format!(".:{name}")) {
+                    self.delivered.push(name);
+                }
+                if matches!(self.mode, Mode::Closed) {
+                    break;
+                }
+            }
+            return;
+        }
+        let code = if takers.is_empty() { 554 } else { self.dice.pick(&[250, 250, 250, 452, 554]) };
+        if self.say(code, ".") {
+            self.delivered.extend(takers);
+        } else if is_bdat {
+            self.is_open = true;
+        }
+    }
+
+    fn command(&mut self, line: &str) {
+        let verb = line.split(' ').next().unwrap_or_default();
+        let code = self.dice.pick(&[250, 250, 250, 250, 250, 250, 451, 550]);
+        match verb {
+            "EHLO" | "LHLO" => {
+                if !self.dice.one_in(12) {
+                    let offers = self.offers.clone();
+                    self.output.extend_from_slice(offers.as_bytes());
+                    self.reset();
+                } else {
+                    self.say(code.max(451), verb);
+                }
+            }
+            "HELO" => {
+                self.say(250, verb);
+                self.reset();
+            }
+            "RSET" => {
+                let code = if self.dice.one_in(30) { 500 } else { 250 };
+                // The MAIL that came along with it is refused, and whoever sent both sees why.
+                self.is_spoiled = code == 500;
+                if self.say(code, "RSET") {
+                    self.reset();
+                }
+            }
+            "MAIL" => {
+                assert!(!self.is_open || self.is_spoiled, "MAIL in an open transaction");
+                self.is_open = self.say(if self.is_spoiled { 503 } else { code }, "MAIL");
+            }
+            "RCPT" => {
+                let name = line.split(['<', '@']).nth(1).expect("an address").to_owned();
+                let code = if self.is_open { code } else { 503 };
+                if self.say(code, &format!("RCPT:{name}")) {
+                    self.taken.push(name);
+                }
+            }
+            "DATA" => {
+                let is_evil = self.dice.one_in(10);
+                let go = self.dice.pick(&[354, 354, 354, 354, 451, 554]);
+                let code = if self.is_open && (is_evil || !self.taken.is_empty()) { go } else { 503 };
+                self.say(code, "DATA");
+                if code == 354 && !matches!(self.mode, Mode::Closed) {
+                    self.mode = Mode::Text;
+                }
+            }
+            "BDAT" => {
+                assert!(self.is_open && !self.taken.is_empty(), "content for nobody");
+                let mut words = line.split(' ').skip(1);
+                let len = words.next().and_then(|len| len.parse().ok()).expect("a length");
+                self.mode = Mode::Chunk(len, words.next() == Some("LAST"));
+            }
+            "XOWN" => self.own(),
+            "QUIT" => {
+                self.say(221, "QUIT");
+            }
+            _ => panic!("out of step: {line:?} is no command"),
+        }
+    }
+}
+
+fn verdict(dice: &mut Dice, question: &Question) -> Verdict {
+    let refusal = |dice: &mut Dice| Reply::new(dice.pick(&[450, 451, 550, 452]), None, "SINK");
+    let any = |dice: &mut Dice| Reply::new(dice.pick(&[250, 354, 450, 550, 421, 452]), None, "SINK");
+    if question.only.is_some() && !dice.one_in(5) {
+        return Verdict::SendBlob(BLOB.to_vec());
+    }
+    let is_reply = question.occasion.event == EventKind::OnServerResponse;
+    match dice.next(24) {
+        0 if dice.one_in(3) => Verdict::DropSession(refusal(dice)),
+        1 => Verdict::SkipRecipient(refusal(dice)),
+        2 if dice.one_in(2) => Verdict::SkipMessage(refusal(dice)),
+        3 if !is_reply => Verdict::SendFirst("XOWN".into()),
+        4 if is_reply => Verdict::TreatAs(any(dice)),
+        5 if is_reply => Verdict::ChangeState(dice.pick(OutState::ALL)),
+        // Now and then what makes no sense there.
+        6 if dice.one_in(40) => Verdict::SendFirst("RSET".into()),
+        6 if dice.one_in(40) => Verdict::Refuse(Reply::new(550, None, "SINK")),
+        7 if !is_reply && dice.one_in(20) => Verdict::SendBlob(b"MAIL FROM:<>\r\n".to_vec()),
+        8 => Verdict::SkipRemaining,
+        _ => Verdict::Next,
+    }
+}
+
+fn is_unsound(verdict: &Verdict, question: &Question) -> bool {
+    let event = question.occasion.event;
+    !event.allows(verdict)
+}
+
+/// What became of the recipients of the message in hand, each by name.
+struct Book {
+    names: Vec<String>,
+    results: Vec<(String, bool)>,
+}
+
+impl Book {
+    fn record(&mut self, sent: &Sent, server: &Server) {
+        for (id, result) in &sent.results {
+            let name = format!("r{id}");
+            assert!(self.results.iter().all(|(known, _)| *known != name), "two results for {name}");
+            match result {
+                Ok(accepted) => {
+                    let text = accepted.reply.to_string();
+                    let own = if server.is_lmtp { format!(".:{name}") } else { ".".to_owned() };
+                    assert!(text.ends_with(&own) && accepted.reply.code() == 250, "{name} taken by {text:?}");
+                    assert!(server.delivered.contains(&name), "{name} counts as taken and is not there");
+                }
+                Err(reply) => {
+                    let text = reply.to_string();
+                    let tag = text.split(' ').find(|word| word.contains(":r"));
+                    assert!(
+                        reply.code() == 421 || tag.is_none_or(|tag| tag.ends_with(&format!(":{name}"))),
+                        "{name} has {text:?}"
+                    );
+                    let is_there = server.delivered.contains(&name);
+                    assert!(!is_there || sent.may_be_delivered, "{name} is there and counts as failed: {text:?}");
+                }
+            }
+            self.results.push((name, result.is_ok()));
+        }
+        let undecided = self.names.iter().filter(|name| self.results.iter().all(|(known, _)| known != *name)).count();
+        assert_eq!(sent.is_complete, undecided == 0);
+    }
+
+    fn close(&self, closed: &Closed, server: &Server) {
+        let unsent = closed.unsent.as_ref();
+        let unsent: Vec<_> =
+            unsent.iter().flat_map(|it| it.recipients.iter().map(|one| format!("r{}", one.id))).collect();
+        for name in &self.names {
+            let is_decided = self.results.iter().any(|(known, _)| known == name);
+            assert_eq!(is_decided, !unsent.contains(name), "{name} at the end: {closed:?}");
+            assert!(is_decided || !server.delivered.contains(name), "{name} is there and would be sent again");
+        }
+    }
+}
+
+fn check_response(question: &Question) {
+    let Some(response) = &question.occasion.response else { return };
+    let text = response.reply.lines().last().cloned().unwrap_or_default();
+    let tag = text.split(':').next().unwrap_or_default();
+    let is_offer = matches!(response.keyword.as_str(), "" | "EHLO" | "LHLO") && response.reply.code() / 100 == 2;
+    assert!(is_offer || tag == response.keyword, "{text:?} passes for an answer to {:?}", response.keyword);
+    if let (Some(name), Some(id)) = (text.split(':').nth(1), question.occasion.recipient) {
+        assert_eq!(name, format!("r{id}"));
+    }
+}
+
+fn events(dice: &mut Dice) -> EventSet {
+    let all = [
+        EventKind::OnSessionStart,
+        EventKind::OnMessageStart,
+        EventKind::OnPerRecipient,
+        EventKind::OnBeforeData,
+        EventKind::OnSessionEnd,
+        EventKind::OnServerResponse,
+    ];
+    all.into_iter().filter(|_| !dice.one_in(3)).collect()
+}
+
+fn policy(dice: &mut Dice) -> ClientPolicy {
+    let verbs = ["RSET", "MAIL", "RCPT", "BDAT"];
+    let judged = verbs.into_iter().filter(|_| dice.one_in(2)).map(str::to_owned).collect();
+    let hearing = Hearing { events: events(dice), judged, ..Hearing::default() };
+    let mut policy = ClientPolicy::new("me.example");
+    policy.hearing = Some(Arc::new(hearing));
+    policy.protocol = dice.pick(&[Protocol::Smtp, Protocol::Smtp, Protocol::Lmtp]);
+    policy.chunking = dice.pick(&[Chunking::Never, Chunking::Preferred]);
+    policy.chunk_bytes = dice.pick(&[5, 1_000]);
+    policy
+}
+
+struct Run {
+    dice: Dice,
+    server: Server,
+    wire: Vec<u8>,
+    book: Book,
+    messages: Vec<Outgoing>,
+}
+
+impl Run {
+    fn new(seed: u64, recipients: usize) -> (Self, ClientPolicy) {
+        let mut dice = Dice(seed | 1);
+        let policy = policy(&mut dice);
+        let offers =
+            ["250-mx\r\n250-CHUNKING\r\n250-PIPELINING\r\n250 DSN\r\n", "250 mx\r\n", "250-mx\r\n250 CHUNKING\r\n"];
+        let offers = dice.pick(&offers).to_owned();
+        let is_lmtp = policy.protocol == Protocol::Lmtp;
+        let server = Server {
+            mode: Mode::Commands,
+            dice: Dice(seed.rotate_left(17) | 1),
+            input: Vec::new(),
+            output: b"220 mx\r\n".to_vec(),
+            offers,
+            is_lmtp,
+            is_open: false,
+            is_spoiled: false,
+            is_broken: false,
+            taken: Vec::new(),
+            content: Vec::new(),
+            delivered: Vec::new(),
+        };
+        let messages = (0..3).map(|_| outgoing(recipients, HEADER, Arc::new(Pieces::whole(BODY)))).collect();
+        let book = Book { names: Vec::new(), results: Vec::new() };
+        (Self { dice, server, wire: Vec::new(), book, messages }, policy)
+    }
+
+    fn play(mut self, policy: ClientPolicy) -> bool {
+        let mut step = client::start(Arc::new(policy), None, NOW);
+        for _ in 0..20_000 {
+            let is_waiting = matches!(step, ClientStep::Ask(..)) && self.dice.one_in(2);
+            if !is_waiting {
+                let wire = core::mem::take(&mut self.wire);
+                self.server.take(&wire);
+            }
+            step = match step {
+                ClientStep::Read(reading) => {
+                    let len = usize::try_from(1 + self.dice.next(60)).expect("small").min(self.server.output.len());
+                    let octets: Vec<u8> = self.server.output.drain(..len).collect();
+                    match (octets.is_empty(), &self.server.mode) {
+                        (true, Mode::Closed) => reading.lost("closed"),
+                        // It waits for the rest of octets: a sink's own affair, which time ends.
+                        (true, _) => panic!("both wait: {}", reading.awaited()),
+                        (false, _) => reading.feed(&octets, NOW, &mut self.wire),
+                    }
+                }
+                ClientStep::Send(sending) => sending.more(NOW, &mut self.wire),
+                ClientStep::Idle(idle) => match self.messages.pop() {
+                    Some(message) => {
+                        let names = message.recipients.iter().map(|one| format!("r{}", one.id)).collect();
+                        self.book = Book { names, results: Vec::new() };
+                        self.server.delivered.clear();
+                        idle.transact(message, NOW, &mut self.wire)
+                    }
+                    None => idle.quit(NOW, &mut self.wire),
+                },
+                ClientStep::Sent(sent, reported) => {
+                    self.book.record(&sent, &self.server);
+                    reported.go_on(NOW, &mut self.wire)
+                }
+                ClientStep::Ask(asking, question) => self.ask(asking, *question),
+                ClientStep::Close(closed) => {
+                    self.book.close(&closed, &self.server);
+                    return true;
+                }
+                ClientStep::StartTls(_) => panic!("nobody offered TLS"),
+            };
+        }
+        false
+    }
+
+    fn ask(&mut self, asking: client::Asking, question: Question) -> ClientStep {
+        check_response(&question);
+        let verdict = verdict(&mut self.dice, &question);
+        let mut overlay = question.overlay.clone();
+        if let Some(command) = overlay.out_command.as_mut().filter(|_| self.dice.one_in(4)) {
+            let line = format!("{} X=1", command.line());
+            assert_eq!(command.set_line(&line).is_err(), command.keyword() == "BDAT");
+        }
+        let by = Some(self.dice.pick(&["a", "b"]).to_owned());
+        let by = question.only.clone().or(by);
+        // What an event does not know never gets past a chain; the machine must survive it all the same.
+        let overlay = if is_unsound(&verdict, &question) { Overlay::default() } else { overlay };
+        asking.decided(Decision { verdict, by, overlay, failures: Vec::new() }, NOW, &mut self.wire)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn whatever_sinks_and_servers_say_they_stay_in_step_and_results_stay_true(
+        seed in any::<u64>(),
+        recipients in 1..6usize,
+    ) {
+        let (run, policy) = Run::new(seed, recipients);
+        prop_assert!(run.play(policy), "it goes on for ever");
+    }
+}
