@@ -219,7 +219,10 @@ impl Ask {
     }
 
     async fn call(&self, loaded: &Loaded, binding: &Arc<Binding>, question: Asking<'_>, left: Duration) -> Answer {
-        let (event, session) = (question.occasion.event, question.occasion.session.clone());
+        let event = question.occasion.event;
+        // A session with a client, or one with another server.
+        let session = question.occasion.session.as_ref().map(|session| session.id.clone());
+        let session = session.or_else(|| Some(question.occasion.outbound.as_ref()?.session.id.clone()));
         let message = question.overlay.message.as_ref().map(|message| message.id.clone());
         let report = match (loaded.registry.sink(&binding.sink), loaded.component(binding, event)) {
             (Some(sink), Ok(component)) => {
@@ -232,7 +235,7 @@ impl Ask {
             binding: &binding.name,
             event,
             at: now(),
-            session: session.as_ref().map(|session| session.id.as_str()),
+            session: session.as_deref(),
             message: message.as_ref().map(MessageId::as_str),
             answer: &report.answer,
             usage: &report.usage,
@@ -240,14 +243,13 @@ impl Ask {
         let called = SinkCalled {
             binding,
             event,
-            session: session.as_ref().map_or("", |session| session.id.as_str()),
+            session: session.as_deref().unwrap_or_default(),
             message: message.as_ref().map_or("", MessageId::as_str),
             report: &report,
         };
         called.record(&self.metrics);
         if let Some(id) = &message {
-            self.tracking
-                .note(id, &sink_step(binding, event, session.as_ref().map(|session| session.id.as_str()), &report));
+            self.tracking.note(id, &sink_step(binding, event, session.as_deref(), &report));
         }
         report.answer
     }

@@ -5,12 +5,13 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use basin_core::event::Question;
 use basin_core::reply::Reply;
 use basin_core::smtp::client::{
-    self, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reading, Sending, TlsFacts, Upgrading,
+    self, Asking, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reading, Sending, TlsFacts, Upgrading,
 };
 use basin_core::time::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::tls::{self, Shown};
 use crate::tls_policy::Handshake;
@@ -75,6 +76,7 @@ impl<F: Feed> Conversation<'_, F> {
                     self.feed.done(sent, &self.facts).await;
                     reported.go_on(now(), &mut self.out)
                 }
+                ClientStep::Ask(asking, question) => self.ask(asking, *question).await,
                 ClientStep::Close(closed) => {
                     self.close().await;
                     return closed;
@@ -94,6 +96,19 @@ impl<F: Feed> Conversation<'_, F> {
             Input::TimedOut => reading.timed_out(),
             Input::Ended(why) => reading.lost(&why),
         }
+    }
+
+    async fn ask(&mut self, mut asking: Asking, question: Question) -> ClientStep {
+        let deadline = self.until(asking.patience(now()));
+        let Ok(decision) = timeout_at(deadline, self.feed.ask(question)).await else {
+            return asking.timed_out(now(), &mut self.out);
+        };
+        // What was said meanwhile answers nothing that leaves from now on; an end is met where the next reply is read.
+        if let Some(Input::Octets(octets)) = self.arrived().await {
+            asking.feed(&octets);
+        }
+        // A session that begins again may read the message once more.
+        self.aside(|out| asking.decided(decision, now(), out)).await
     }
 
     async fn start_tls(&mut self, upgrading: Upgrading) -> ClientStep {

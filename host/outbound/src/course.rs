@@ -1,10 +1,12 @@
 //! The course of a visit: which servers are tried, and what each end of a connection means for the rest.
 
 use core::net::SocketAddr;
+use std::sync::Arc;
 
+use basin_core::event::OutSession;
 use basin_core::reply::{Class, Reply};
-use basin_core::smtp::client::{ClientPolicy, Closed, Credentials, Outgoing, TlsFacts, Why};
-use basin_core::transport::{HostPort, NextHop, Route, TlsDemand};
+use basin_core::smtp::client::{ClientPolicy, Closed, Credentials, Hearing, Outgoing, TlsFacts, Why};
+use basin_core::transport::{HostAddress, HostPort, NextHop, Route, TlsDemand};
 use tokio::time::Instant;
 
 use crate::connect::{Place, UNIX_PREFIX, is_own};
@@ -35,6 +37,19 @@ enum Next {
     AgainInPlainText,
     /// The next address, or the next server.
     Elsewhere,
+}
+
+// What a sink answers in place of DNS. Nothing proves it, so a policy of the domain holds for its names as for those
+// of DNS, and a certificate has to be for the name that the sink gave.
+fn given(domain: &str, hosts: Vec<HostAddress>) -> Exchangers {
+    let hosts = hosts.into_iter().filter(|host| !host.addresses.is_empty()).map(|host| Exchanger {
+        name: host.name.trim_end_matches('.').to_ascii_lowercase(),
+        preference: 0,
+        addresses: Ok(host.addresses),
+        is_secure: false,
+        canonical: None,
+    });
+    Exchangers { domain: domain.to_ascii_lowercase(), hosts: hosts.collect(), is_secure: false, is_implicit: false }
 }
 
 /// A visit on its way.
@@ -84,9 +99,13 @@ impl<'a, F: Feed> Course<'a, F> {
                     }
                 }
             }
-            NextHop::Mx(domain) => match self.way.resolver.exchangers(domain, self.way.random()).await {
-                Ok(exchangers) => self.tour_exchangers(exchangers).await,
-                Err(failure) => self.note(failure.reply),
+            NextHop::Mx(domain) => match self.feed.hosts(domain).await {
+                Ok(Some(hosts)) => self.tour_exchangers(given(domain, hosts)).await,
+                Ok(None) => match self.way.resolver.exchangers(domain, self.way.random()).await {
+                    Ok(exchangers) => self.tour_exchangers(exchangers).await,
+                    Err(failure) => self.note(failure.reply),
+                },
+                Err(reply) => self.note(reply),
             },
         }
     }
@@ -175,7 +194,7 @@ impl<'a, F: Feed> Course<'a, F> {
     async fn call(&mut self, stop: &Stop, place: &Place, is_plain: bool) -> Next {
         let start = Instant::now();
         let options = &self.way.options;
-        let policy = match self.policy(stop, place, is_plain) {
+        let mut policy = match self.policy(stop, place, is_plain) {
             Ok(policy) => policy,
             Err(reply) => {
                 self.failed_hop(&stop.name, Some(place), start, reply);
@@ -183,13 +202,15 @@ impl<'a, F: Feed> Course<'a, F> {
             }
         };
         let patience = options.limits.connect.min(self.bound().saturating_duration_since(start));
-        let (stream, source, tls) = match self.connect(stop, place, is_plain, patience).await {
+        let (stream, local, tls) = match self.connect(stop, place, is_plain, patience).await {
             Ok(connected) => connected,
             Err(reply) => {
                 self.failed_hop(&stop.name, Some(place), start, reply);
                 return Next::Elsewhere;
             }
         };
+        policy.hearing = self.hearing(stop, place, local).await;
+        let source = local.map(|local| local.ip());
         let reach = self.bound();
         let mut conversation = Conversation {
             wire: Some(Wire::new(stream)),
@@ -228,7 +249,7 @@ impl<'a, F: Feed> Course<'a, F> {
             // RFC 8460 counts what came of a domain's policy; nothing does where it is not obeyed. Reports about TLS say
             // `TLS-Required: No` themselves, so no report causes another.
             if !self.is_relaxed {
-                self.way.policies.note_outcome(plan, source, &outcome);
+                self.way.policies.note_outcome(plan, facts.source, &outcome);
             }
             closed.reply = plan.explain(&outcome).filter(|_| closed.why == Why::Tls).unwrap_or(closed.reply);
         }
@@ -245,6 +266,12 @@ impl<'a, F: Feed> Course<'a, F> {
         self.next(closed, unfit, completed, may_be_plain)
     }
 
+    // What sinks hear of a connection.
+    async fn hearing(&mut self, stop: &Stop, place: &Place, local: Option<SocketAddr>) -> Option<Arc<Hearing>> {
+        let session = OutSession { id: String::new(), host: stop.name.clone(), remote: place.address(), local };
+        self.feed.hearing(session).await.map(Arc::new)
+    }
+
     // What follows the end of a connection that carried so many messages to their results.
     fn next(&mut self, closed: Closed, unfit: Option<Reply>, completed: u32, may_be_plain: bool) -> Next {
         if let Some(reply) = unfit {
@@ -255,6 +282,11 @@ impl<'a, F: Feed> Course<'a, F> {
         match closed.why {
             Why::Tls if may_be_plain => return Next::AgainInPlainText,
             Why::Quit | Why::ShutDown => {}
+            // Where a sink will have no session, another server would only meet the same sink.
+            Why::Dropped => {
+                self.failure = Some(closed.reply);
+                return Next::Finish;
+            }
             // The message itself cannot be sent; no other server makes it better.
             Why::Content if is_waiting => {
                 self.failure = Some(closed.reply);
@@ -285,14 +317,14 @@ impl<'a, F: Feed> Course<'a, F> {
         place: &Place,
         is_plain: bool,
         patience: core::time::Duration,
-    ) -> Result<(Stream, Option<core::net::IpAddr>, Option<TlsFacts>), Reply> {
+    ) -> Result<(Stream, Option<SocketAddr>, Option<TlsFacts>), Reply> {
         let options = &self.way.options;
         let stream = place.connect(&options.source_addresses, patience).await?;
         let stream = match stream {
             Stream::Tcp(stream) => stream,
             other @ (Stream::Unix(_) | Stream::Tls(_)) => return Ok((other, None, None)),
         };
-        let source = stream.local_addr().ok().map(|address| address.ip());
+        let source = stream.local_addr().ok();
         let plan = stop.plan.as_ref().filter(|_| self.route.is_tls_implicit && !is_plain);
         let Some(plan) = plan else { return Ok((Stream::Tcp(stream), source, None)) };
         let hands =

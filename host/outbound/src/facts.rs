@@ -4,8 +4,10 @@ use core::future::Future;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
+use basin_core::event::{Decision, OutSession, Question, Verdict};
 use basin_core::reply::Reply;
-use basin_core::smtp::client::{Outgoing, Sent, TlsFacts};
+use basin_core::smtp::client::{Hearing, Outgoing, Sent, TlsFacts};
+use basin_core::transport::HostAddress;
 
 /// One connection that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +67,27 @@ pub trait Feed: Send {
     /// The next message for this destination; `None` ends the visit. It is asked for only while a server is
     /// ready to take a message, and each of its recipients is then reported to [`Feed::done`], once.
     fn next(&mut self) -> impl Future<Output = Option<Outgoing>> + Send;
+
+    /// What a sink answers in place of DNS for the domain of the visit: these servers, for this visit alone. `None`
+    /// asks DNS.
+    ///
+    /// # Errors
+    /// Nobody is to be asked now; the reply is that of the visit.
+    fn hosts(&mut self, _domain: &str) -> impl Future<Output = Result<Option<Vec<HostAddress>>, Reply>> + Send {
+        async { Ok(None) }
+    }
+
+    /// What sinks hear of a connection that was just made; `None` where nobody is bound to anything of it. The feed
+    /// gives the session its identity.
+    fn hearing(&mut self, _session: OutSession) -> impl Future<Output = Option<Hearing>> + Send {
+        async { None }
+    }
+
+    /// Asks the sinks. It is dropped where that takes longer than the other server waits.
+    fn ask(&mut self, question: Question) -> impl Future<Output = Decision> + Send {
+        let Question { overlay, .. } = question;
+        async { Decision { verdict: Verdict::Next, by: None, overlay, failures: Vec::new() } }
+    }
 
     /// What became of recipients of the message that was taken last: of all of them, or of some while the
     /// rest follows in another call ([`Sent::is_complete`]).

@@ -122,12 +122,14 @@ pub(super) fn carry_out(
     if config.limits.deliveries == 0 || config.outbound.connections == 0 {
         return Ok(());
     }
-    let Services { queue, metrics, tracking, stopper, .. } = services.as_ref();
+    let Services { queue, metrics, tracking, stopper, ask, randomness, .. } = services.as_ref();
     let carrier = Carrier {
         queue: queue.clone(),
         outbound: outbound.clone(),
         metrics: metrics.clone(),
         tracking: tracking.clone(),
+        ask: ask.clone(),
+        randomness: randomness.clone(),
     };
     work.spawn(delivery::outbound::run(carrier, stopper.subscribe()));
     let (Some(reports), Some(maker)) = (reports, report_maker(config)) else { return Ok(()) };

@@ -1,5 +1,6 @@
 //! Visits to real sockets on the loopback interface: servers that behave, and servers that do not.
 
+mod asking;
 mod certs;
 mod content;
 mod dane;

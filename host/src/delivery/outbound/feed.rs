@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use basin_core::event::{Decision, OutSession, Question};
 use basin_core::mail::RecipientId;
 use basin_core::queue::{Another, Lease, Visit, VisitEnd};
 use basin_core::reply::Reply;
-use basin_core::smtp::client::{Accepted, Outgoing, Sent};
+use basin_core::smtp::client::{Accepted, Hearing, Outgoing, Sent};
 use basin_core::time::Timestamp;
-use basin_core::transport::{Attempt, Change, Destination, Relayed, Route};
+use basin_core::transport::{Attempt, Change, Destination, HostAddress, Relayed, Route};
 use basin_outbound::{Feed, HopFacts, is_tls_optional};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::runner::Carrier;
+use super::sinks::Sinks;
 use crate::clock::now;
 use crate::shutdown::Phase;
 use crate::telemetry::relay::{MessageTried, RecipientTried};
@@ -92,13 +94,15 @@ pub(super) struct LeaseFeed {
     first: Option<Lease>,
     in_hand: Option<InHand>,
     has_reached: bool,
+    sinks: Sinks,
     stop: watch::Receiver<Phase>,
 }
 
 impl LeaseFeed {
     /// The feed of a visit that begins with that job.
     pub(super) fn new(carrier: Carrier, visit: Visit, first: Lease, stop: watch::Receiver<Phase>) -> Self {
-        Self { carrier, visit: Some(visit), first: Some(first), in_hand: None, has_reached: false, stop }
+        let sinks = Sinks::new(carrier.ask.clone());
+        Self { carrier, visit: Some(visit), first: Some(first), in_hand: None, has_reached: false, sinks, stop }
     }
 
     /// Where it goes.
@@ -175,6 +179,27 @@ impl Feed for LeaseFeed {
             self.in_hand = Some(InHand { lease, taken, said: Said::default(), hop: None });
             return Some(outgoing);
         }
+    }
+
+    async fn hosts(&mut self, domain: &str) -> Result<Option<Vec<HostAddress>>, Reply> {
+        self.sinks.hosts(domain).await
+    }
+
+    async fn hearing(&mut self, session: OutSession) -> Option<Hearing> {
+        let (events, judged) = self.sinks.interest()?;
+        let attempt = match (&self.in_hand, &self.first) {
+            (Some(in_hand), _) => Some(in_hand.taken.outgoing.attempt),
+            (None, Some(first)) => self.carrier.queue.outgoing(first).await.map(|taken| taken.outgoing.attempt),
+            (None, None) => None,
+        };
+        // Without randomness there is no identity, and without one nothing to put a question about.
+        let (id, _) = self.carrier.randomness.pair().ok()?;
+        let session = Arc::new(OutSession { id: format!("{id:016x}"), ..session });
+        Some(Hearing { session, attempt: attempt.unwrap_or(1), events, judged })
+    }
+
+    async fn ask(&mut self, question: Question) -> Decision {
+        self.sinks.decide(question).await
     }
 
     async fn done(&mut self, sent: Sent, facts: &HopFacts) {

@@ -11,6 +11,8 @@ fn carrier(harness: &Harness) -> Carrier {
         outbound: Arc::new(arc_swap::ArcSwap::from_pointee(outbound)),
         metrics: harness.services.metrics.clone(),
         tracking: harness.services.tracking.clone(),
+        ask: harness.services.ask.clone(),
+        randomness: harness.services.randomness.clone(),
     }
 }
 

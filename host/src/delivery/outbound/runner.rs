@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::feed::{LeaseFeed, Said};
-use crate::clock::now;
+use crate::ask::Ask;
+use crate::clock::{Randomness, now};
 use crate::shutdown::Phase;
 use crate::telemetry::Metrics;
 use crate::telemetry::relay::{DestinationChanged, HopTried, MessageTried, VisitBroke};
@@ -35,6 +36,10 @@ pub struct Carrier {
     pub metrics: Arc<Metrics>,
     /// The log of every step.
     pub tracking: Tracking,
+    /// Asks sinks.
+    pub ask: Arc<Ask>,
+    /// Identities of sessions.
+    pub randomness: Randomness,
 }
 
 /// Works until the server stops: then no visit begins, and those that are under way end after the message that
