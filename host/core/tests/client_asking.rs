@@ -392,7 +392,8 @@ fn what_comes_while_sinks_think_answers_nothing_that_they_say() {
     play.transact(1);
     let (mut asking, question) = play.asking();
     asking.feed(b"250 early\r\n");
-    let decision = Decision { verdict: Verdict::Next, by: None, overlay: question.overlay, failures: Vec::new() };
+    let decision =
+        Decision { verdict: Verdict::Next, by: None, overlay: question.overlay, failures: Vec::new(), is_heard: true };
     let step = asking.decided(decision, NOW, &mut play.wire);
     play.settle(step);
     assert_eq!(play.closed().why, Why::Violation);
@@ -406,7 +407,8 @@ fn sinks_think_no_longer_than_servers_wait_whatever_they_are_asked() {
     let (asking, question) = play.asking();
     assert_eq!(asking.patience(NOW), OUT_THINKING_MAX);
     let later = NOW.plus(OUT_THINKING_MAX / 2);
-    let decision = Decision { verdict: Verdict::Next, by: None, overlay: question.overlay, failures: Vec::new() };
+    let decision =
+        Decision { verdict: Verdict::Next, by: None, overlay: question.overlay, failures: Vec::new(), is_heard: true };
     play.step = Some(asking.decided(decision, later, &mut play.wire));
     let (asking, _) = play.asking();
     assert_eq!(asking.patience(later), OUT_THINKING_MAX / 2, "the server has waited since");

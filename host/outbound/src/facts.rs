@@ -86,7 +86,7 @@ pub trait Feed: Send {
     /// Asks the sinks. It is dropped where that takes longer than the other server waits.
     fn ask(&mut self, question: Question) -> impl Future<Output = Decision> + Send {
         let Question { overlay, .. } = question;
-        async { Decision { verdict: Verdict::Next, by: None, overlay, failures: Vec::new() } }
+        async { Decision { verdict: Verdict::Next, by: None, overlay, failures: Vec::new(), is_heard: false } }
     }
 
     /// What became of recipients of the message that was taken last: of all of them, or of some while the

@@ -438,7 +438,7 @@ impl Run {
         let by = question.only.clone().or(by);
         // What an event does not know never gets past a chain; the machine must survive it all the same.
         let overlay = if is_unsound(&verdict, &question) { Overlay::default() } else { overlay };
-        asking.decided(Decision { verdict, by, overlay, failures: Vec::new() }, NOW, &mut self.wire)
+        asking.decided(Decision { verdict, by, overlay, failures: Vec::new(), is_heard: true }, NOW, &mut self.wire)
     }
 }
 

@@ -105,7 +105,7 @@ impl Play {
         let (asking, question) = self.asking();
         let mut overlay = question.overlay;
         edit(&mut overlay);
-        let decision = Decision { verdict, by: Some("a".into()), overlay, failures: Vec::new() };
+        let decision = Decision { verdict, by: Some("a".into()), overlay, failures: Vec::new(), is_heard: true };
         let step = asking.decided(decision, NOW, &mut self.wire);
         self.settle(step);
     }

@@ -49,7 +49,7 @@ impl<F: FnMut(&mut Question) -> Option<Verdict> + Send> Feed for Sinks<F> {
     async fn ask(&mut self, mut question: Question) -> Decision {
         // A sink that never answers.
         let Some(verdict) = (self.verdict)(&mut question) else { return core::future::pending().await };
-        Decision { verdict, by: Some("a".into()), overlay: question.overlay, failures: Vec::new() }
+        Decision { verdict, by: Some("a".into()), overlay: question.overlay, failures: Vec::new(), is_heard: true }
     }
 
     async fn done(&mut self, sent: Sent, facts: &HopFacts) {

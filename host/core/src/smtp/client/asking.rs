@@ -103,7 +103,8 @@ impl Asking {
     pub fn timed_out(self, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
         let reply = Reply::with(451, 4, 2, "the filters of this server took longer than the next server waits");
         let overlay = Overlay { session_bag: self.live.bag.clone(), ..Overlay::default() };
-        let decision = Decision { verdict: Verdict::DropSession(reply), by: None, overlay, failures: Vec::new() };
+        let decision =
+            Decision { verdict: Verdict::DropSession(reply), by: None, overlay, failures: Vec::new(), is_heard: true };
         self.decided(decision, now, wire)
     }
 }
