@@ -234,6 +234,8 @@ pub enum Operation {
     Retried,
     /// Sent it another way.
     Rerouted,
+    /// Sent it through its sinks again.
+    Rerun,
     /// Ended it with a notification.
     Expired,
     /// Deleted it without one.
@@ -252,6 +254,7 @@ impl Operation {
             Self::Released => "released",
             Self::Retried => "retried",
             Self::Rerouted => "rerouted",
+            Self::Rerun => "sent through its sinks again",
             Self::Expired => "expired",
             Self::Deleted => "deleted",
             Self::Moved => "moved to another queue",

@@ -35,6 +35,8 @@ pub enum Action {
         /// Where to.
         to: Option<String>,
     },
+    /// It goes through the sinks that are bound now once more, from the first stage on.
+    Rerun,
     /// The recipients fail now, and the sender is told.
     Expire,
     /// It is removed, and nobody is told.
@@ -60,6 +62,7 @@ impl Action {
             Self::Release => "release",
             Self::Retry => "retry",
             Self::Reroute { .. } => "reroute",
+            Self::Rerun => "rerun",
             Self::Expire => "expire",
             Self::Delete => "delete",
             Self::Move => "move",
@@ -73,6 +76,7 @@ impl Action {
             Self::Release => (Operation::Released, None),
             Self::Retry => (Operation::Retried, None),
             Self::Reroute { to } => (Operation::Rerouted, Some(to.as_deref().unwrap_or("back"))),
+            Self::Rerun => (Operation::Rerun, None),
             Self::Expire => (Operation::Expired, None),
             Self::Delete => (Operation::Deleted, None),
             Self::Move => (Operation::Moved, None),
@@ -91,6 +95,7 @@ impl Action {
             Self::Retry if is_parked => None,
             Self::Retry => Some(Change::Release),
             Self::Reroute { to } => Some(Change::Reroute(whom, to.clone())),
+            Self::Rerun => Some(Change::Rerun),
             Self::Expire => Some(Change::Expire(whom, None)),
             Self::Delete | Self::Move => Some(Change::Delete),
         }
@@ -101,7 +106,7 @@ impl Action {
         match self {
             Self::Delete => Some(End::Deleted),
             Self::Move => Some(End::Moved),
-            Self::Hold { .. } | Self::Release | Self::Retry | Self::Reroute { .. } | Self::Expire => None,
+            Self::Hold { .. } | Self::Release | Self::Retry | Self::Reroute { .. } | Self::Rerun | Self::Expire => None,
         }
     }
 

@@ -1,4 +1,5 @@
 use basin_core::queue::index::Filter;
+use basin_core::transport::Stage;
 
 use super::*;
 use crate::harness::Harness;
@@ -82,4 +83,19 @@ async fn workers_end_when_the_server_stops() {
     harness.services.stopper.advance(Phase::Draining);
     let ended = async { while workers.join_next().await.is_some() {} };
     timeout(Duration::from_secs(20), ended).await.expect("they end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_goes_through_its_sinks_again() {
+    let harness = Harness::start();
+    let (message, _) = harness.store(&["bob@basin.example"]).await;
+    let (queue, everything) = (&harness.services.queue, Meant::default());
+    let act = |action: Action| {
+        let (id, everything) = (message.id.clone(), everything.clone());
+        async move { queue.act(id, &action, &everything, "tester").await }
+    };
+    assert_eq!(act(Action::Hold { reason: "to look at".to_owned() }).await, Done::Changed);
+    assert_eq!(act(Action::Rerun).await, Done::Changed);
+    let (_, state) = harness.services.spool.load(&message.id).expect("readable").expect("it is there");
+    assert_eq!((state.stage, state.rounds), (Stage::Submission, 1));
 }

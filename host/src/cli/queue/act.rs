@@ -104,6 +104,18 @@ pub(super) struct Reroute {
     back: bool,
 }
 
+/// Arguments of `basin queue rerun`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+What is held or bad mail goes through its sinks too. Who has a message already does not get it again; a message goes
+whole, also where the filter chose one of its recipients.
+Example:
+  basin queue rerun 'state=held'")]
+pub(super) struct Rerun {
+    #[command(flatten)]
+    common: Common,
+}
+
 /// Arguments of `basin queue expire`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -154,6 +166,12 @@ impl Reroute {
     pub(super) fn run(self, desk: &Desk) -> anyhow::Result<ExitCode> {
         let to = self.to.as_deref().map(hop).transpose()?;
         self.common.run(desk, &Action::Reroute { to })
+    }
+}
+
+impl Rerun {
+    pub(super) fn run(self, desk: &Desk) -> anyhow::Result<ExitCode> {
+        self.common.run(desk, &Action::Rerun)
     }
 }
 

@@ -63,6 +63,8 @@ enum Command {
     Retry(act::Retry),
     /// Send recipients' mail another way.
     Reroute(act::Reroute),
+    /// Ask the sinks that are bound now about messages once more, from the first event after acceptance on.
+    Rerun(act::Rerun),
     /// Let recipients fail now; their senders are told.
     Expire(act::Expire),
     /// Take messages out of the queue for good; nobody is told.
@@ -92,6 +94,7 @@ impl Queue {
             Command::Release(release) => release.run(&desk),
             Command::Retry(retry) => retry.run(&desk),
             Command::Reroute(reroute) => reroute.run(&desk),
+            Command::Rerun(rerun) => rerun.run(&desk),
             Command::Expire(expire) => expire.run(&desk),
             Command::Delete(delete) => delete.run(&desk),
             Command::Export(export) => export.run(&desk),
