@@ -33,7 +33,7 @@ use crate::registry::{Change, Loaded, Loader, Prompt, Store, Watcher, watch};
 use crate::services::Services;
 use crate::shutdown::{HangUps, Phase, Signals, Stopper, Wish};
 use crate::signing::Signing;
-use crate::sink_host::ServerView;
+use crate::sink_host::{ServerView, Ways};
 use crate::sink_tables::SinkTables;
 use crate::state::Running;
 use crate::telemetry::Metrics;
@@ -223,7 +223,11 @@ impl Server {
         let (outbound, reports) = outgoing::open(&config, &randomness)?;
         let tables = SinkTables::open(&config.spool);
         let (registry, prompts) = Prompt::channel();
-        let view = server_view(&config, directory.clone(), metrics.clone(), (tables.clone(), outbound.clone()));
+        let signing = Signing::load(&config)?;
+        let transport = Arc::new(ArcSwap::from_pointee(signing_policy(&config, &signing)));
+        let signing = Arc::new(ArcSwap::from_pointee(signing));
+        let ways = Ways { outbound: outbound.clone(), transport: transport.clone() };
+        let view = server_view(&config, directory.clone(), metrics.clone(), (tables.clone(), ways));
         let ask = Ask::start(ask::Parts {
             engine: engine.clone(),
             loaded,
@@ -235,9 +239,6 @@ impl Server {
             tables: tables.clone(),
         });
         let (courier, courier_thread) = start_courier(&config)?;
-        let signing = Signing::load(&config)?;
-        let transport = Arc::new(ArcSwap::from_pointee(signing_policy(&config, &signing)));
-        let signing = Arc::new(ArcSwap::from_pointee(signing));
         let parts = Parts {
             ask: ask.clone(),
             spool: spool.clone(),
@@ -418,7 +419,7 @@ fn server_view(
     config: &Config,
     directory: Arc<ArcSwap<Directory>>,
     metrics: Arc<Metrics>,
-    (tables, outbound): (SinkTables, Arc<ArcSwap<Outbound>>),
+    (tables, ways): (SinkTables, Ways),
 ) -> ServerView {
     let largest = config.listeners.iter().map(|listener| listener.message_bytes_max).max();
     ServerView {
@@ -428,7 +429,7 @@ fn server_view(
         metrics,
         names: SinkMetricNames::default(),
         tables,
-        outbound,
+        ways,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::net::door::Door;
 use crate::registry::{Loaded, Prompt};
 use crate::services::Services;
 use crate::shutdown::Stopper;
-use crate::sink_host::ServerView;
+use crate::sink_host::{ServerView, Ways};
 use crate::sink_tables::SinkTables;
 use crate::telemetry::Metrics;
 use crate::telemetry::sinks::SinkMetricNames;
@@ -57,6 +57,8 @@ impl Harness {
         let dns = DnsOptions { servers: vec!["127.0.0.1:9".parse().expect("an address")], ..DnsOptions::default() };
         let outbound = Outbound::new(OutboundOptions { dns, ..OutboundOptions::default() }).expect("a way out");
         let outbound = Arc::new(ArcSwap::from_pointee(outbound));
+        let policy = TransportPolicy::new(config.host_name.clone(), config.directory.clone());
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
         let view = ServerView {
             host_name: config.host_name.clone(),
             message_bytes_max: 1_000_000,
@@ -64,7 +66,7 @@ impl Harness {
             metrics: metrics.clone(),
             names: SinkMetricNames::default(),
             tables: tables.clone(),
-            outbound: outbound.clone(),
+            ways: Ways { outbound: outbound.clone(), transport: policy.clone() },
         };
         let ask = Ask::start(ask::Parts {
             engine: Engine::new(EngineOptions { calls_max: 4, code_cache: None }).expect("an engine"),
@@ -79,13 +81,12 @@ impl Harness {
         let maildirs = Maildirs::new(config.maildir.clone(), &config.host_name);
         let (courier, _thread) = Courier::start(maildirs).expect("a thread");
         let randomness = Randomness::open().expect("random numbers");
-        let policy = TransportPolicy::new(config.host_name.clone(), config.directory.clone());
         let parts = Parts {
             ask: ask.clone(),
             spool: spool.clone(),
             courier,
             metrics: metrics.clone(),
-            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            policy,
             randomness: randomness.clone(),
             signing: Arc::default(),
             tracking: Tracking::off(),

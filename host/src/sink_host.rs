@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use basin_core::addr::Address;
 use basin_core::mail::{AuthMethod, AuthResult, Message};
 use basin_core::time::Timestamp;
-use basin_core::transport::Directory;
+use basin_core::transport::{Directory, TransportPolicy};
 use basin_outbound::dns::{QueryError, Resolver};
 use basin_outbound::verify::VerifyError;
 use basin_outbound::{Outbound, ReachError, Reached};
@@ -35,13 +35,21 @@ pub struct ServerView {
     pub names: SinkMetricNames,
     /// What sinks keep.
     pub tables: SinkTables,
-    /// The way out, whose resolver sinks ask; changes when the configuration is read again.
+    /// The ways out of this server.
+    pub ways: Ways,
+}
+
+/// The ways out of this server; they change when the configuration is read again.
+pub struct Ways {
+    /// Whose resolver sinks ask, and which knows the names of credentials.
     pub outbound: Arc<ArcSwap<Outbound>>,
+    /// Which knows the names of routes.
+    pub transport: Arc<ArcSwap<TransportPolicy>>,
 }
 
 impl ServerView {
     fn resolver(&self) -> Resolver {
-        self.outbound.load().resolver().clone()
+        self.ways.outbound.load().resolver().clone()
     }
 }
 
@@ -97,9 +105,8 @@ impl SinkHost for ServerView {
 
     fn has_name(&self, what: Named, name: &str) -> bool {
         match what {
-            Named::Credentials => self.outbound.load().has_credentials(name),
-            // The configuration gives servers no names.
-            Named::Lmtp => false,
+            Named::Credentials => self.ways.outbound.load().has_credentials(name),
+            Named::Lmtp => self.ways.transport.load().routes.named(name).is_some(),
         }
     }
 
@@ -168,13 +175,13 @@ impl SinkHost for ServerView {
     }
 
     fn verify(&self, message: Arc<Message>, method: AuthMethod) -> Waiting<'_, Vec<AuthResult>> {
-        let outbound = self.outbound.load_full();
+        let outbound = self.ways.outbound.load_full();
         let unproved = |error: VerifyError| ServiceError::Unavailable(error.to_string());
         apart(async move { outbound.verifier().verify(&message, method).await.map_err(unproved) })
     }
 
     fn connect(&self, host: &str, port: u16, is_tls: bool, may_be_inner: bool) -> Waiting<'_, HttpStream> {
-        let (outbound, host) = (self.outbound.load_full(), host.to_owned());
+        let (outbound, host) = (self.ways.outbound.load_full(), host.to_owned());
         apart(async move {
             match outbound.reach(&host, port, is_tls, may_be_inner).await {
                 Ok(Reached::Plain(stream)) => Ok(Box::new(stream) as HttpStream),

@@ -36,6 +36,7 @@ mod operator;
 mod recent;
 mod remote;
 mod story;
+mod successors;
 mod waiting;
 
 pub use holds::Holds;
@@ -44,6 +45,7 @@ pub use operator::{Action, Applied, Done, Meant};
 pub use remote::Lengths;
 use story::Story;
 pub use story::removed;
+use successors::Succession;
 use waiting::{After, Again, Due, Queued, Start, Waiting};
 
 /// Longest sleep of the clock that wakes waiting messages. Bounds how late a change of the system's time is
@@ -79,6 +81,8 @@ pub struct Queue {
 struct Shared {
     parts: Parts,
     index: LiveIndex,
+    /// Which messages take the place of others.
+    succession: Succession,
     waiting: Mutex<Waiting>,
     /// A message can be taken.
     ready: Notify,
@@ -105,7 +109,20 @@ impl Queue {
         let index = LiveIndex::unfilled();
         let entering = Mutex::new(());
         let holds = Mutex::default();
-        let shared = Shared { parts, index, waiting, ready, timed, scheduled, entering, messages_max, holds, workers };
+        let succession = Succession::default();
+        let shared = Shared {
+            parts,
+            index,
+            succession,
+            waiting,
+            ready,
+            timed,
+            scheduled,
+            entering,
+            messages_max,
+            holds,
+            workers,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -117,6 +134,7 @@ impl Queue {
         }
         if self.shared.workers > 0 {
             tasks.spawn(wake(self.shared.clone(), stop.clone()));
+            tasks.spawn(successors::give_way(self.shared.clone(), stop.clone()));
             let shared = self.shared.clone();
             // Mail is taken and delivered meanwhile; a stopping server does not wait for what it has not read.
             drop(tokio::task::spawn_blocking(move || shared.enter_all()));
@@ -148,7 +166,7 @@ impl Queue {
 
     /// Takes a message over that is on disk now.
     pub fn stored(&self, message: Message, state: State) {
-        self.shared.index.put(&message, &state);
+        self.shared.noted(&message, &state);
         // Without workers the list would only grow; the next start finds the message in the spool.
         if self.shared.workers > 0 {
             self.shared.lock().stored(message, state);
@@ -349,7 +367,7 @@ impl Shared {
             self.failed(id, &fault);
             return After::Again(Again::Removal(message, end), now().plus(STORAGE_RETRY_AFTER));
         }
-        MessageEnded { message: id, end: end_word(end) }.record(&self.parts.metrics);
+        MessageEnded { message: id, end: story::end_word(end) }.record(&self.parts.metrics);
         self.parts.tracking.note(id, &story::removed(end));
         After::Nothing
     }
@@ -436,7 +454,7 @@ impl Shared {
         let begin = state.clone();
         on_disk(&message, || self.parts.spool.save(message.clone(), begin, move |saved| drop(done.send(saved))));
         result.await.unwrap_or(Err(SpoolFault::Closed))?;
-        self.index.put(&message, &state);
+        self.noted(&message, &state);
         Ok(())
     }
 
@@ -446,7 +464,7 @@ impl Shared {
         let (copy, begin) = (message.clone(), state.clone());
         on_disk(message, || self.parts.spool.commit(copy, begin, move |committed| drop(done.send(committed))));
         result.await.unwrap_or(Err(SpoolFault::Closed))?;
-        self.index.put(message, state);
+        self.noted(message, state);
         self.parts.tracking.received(message, about);
         Ok(())
     }
@@ -455,7 +473,7 @@ impl Shared {
         let (done, result) = oneshot::channel();
         self.parts.spool.remove(id.clone(), move |removed| drop(done.send(removed)));
         result.await.unwrap_or(Err(SpoolFault::Closed))?;
-        self.index.remove(&id);
+        self.left(&id);
         Ok(())
     }
 
@@ -470,19 +488,6 @@ impl Shared {
 pub(crate) fn on_disk<T>(message: &Message, hand_over: impl FnOnce() -> T) -> T {
     let is_in_memory = message.body.len() <= DRAFT_MEMORY_BYTES_MAX as u64;
     if is_in_memory { hand_over() } else { tokio::task::block_in_place(hand_over) }
-}
-
-fn end_word(end: End) -> &'static str {
-    match end {
-        End::Delivered => "delivered",
-        End::Failed => "failed",
-        End::Discarded => "discarded",
-        End::NoRecipients => "no-recipients",
-        End::FailedUntold => "failed-untold",
-        End::Deleted => "deleted",
-        End::Moved => "moved",
-        End::Superseded => "superseded",
-    }
 }
 
 #[cfg(test)]

@@ -215,7 +215,8 @@ impl Config {
         ));
         for (patterns, route) in self.routes.rules() {
             let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
-            text.push_str(&format!("route        {} -> {route}\n", patterns.join(", ")));
+            let whose = if patterns.is_empty() { "by sinks".to_owned() } else { patterns.join(", ") };
+            text.push_str(&format!("route        {whose} -> {route}\n"));
         }
         for key in &self.dkim {
             let below = if key.covers_subdomains { " and below" } else { "" };

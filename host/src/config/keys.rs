@@ -253,11 +253,13 @@ keys! {
         "How long to wait for the greeting and for the reply to a command (RFC 5321 §4.5.3.2 asks for 5 minutes at least), and for a server to take the next block of a message.";
     "outbound", "final-timeout", "time", Some("\"10m\""), "\"10m\"",
         "How long to wait for the reply to the end of a message. Who gives up earlier than the 10 minutes of RFC 5321 §4.5.3.2.6 sends messages twice.";
+    "route", "name", "word", None, "\"store\"",
+        "What sinks call the LMTP server when they choose where mail goes (`next-hop.lmtp` at `on-route`). It needs `protocol = \"lmtp\"`; `domains` can be left out then.";
     "route", "domains", "list of domains", None, "[\"example.com\", \"*.example.com\"]",
         "Which domains it is for: `example.com` is that domain, `*.example.com` every one below it, `*` every one there is.";
     "route", "hosts", "list of HOST or HOST:PORT", None, "[\"smtp.example.net:587\"]",
         "The servers, tried in this order; names or addresses (`[2001:db8::1]:25`). No MX is asked for. Without the key mail goes to the mail exchangers of the domain. The port is 25, for LMTP 24. Routes to the same first server must have the same keys, `domains` apart: their mail shares connections.";
-    "route", "protocol", "\"smtp\" or \"lmtp\"", Some("\"smtp\""), "\"smtp\"",
+    "route", "protocol", "\"smtp\" or \"lmtp\"", Some("\"smtp\""), "\"lmtp\"",
         "What is spoken there: SMTP (RFC 5321), or LMTP (RFC 2033) for a mail store. LMTP needs `hosts`.";
     "route", "tls", "as `outbound.tls`", None, "\"verified\"",
         "The least TLS. The default is that of `outbound`, with credentials \"verified\".";

@@ -189,6 +189,7 @@ pub(super) struct Outbound {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub(super) struct Route {
+    pub(super) name: Option<String>,
     pub(super) domains: Vec<String>,
     pub(super) hosts: Vec<String>,
     pub(super) protocol: Option<String>,

@@ -57,9 +57,9 @@ pub fn parse_event(name: &str) -> Result<EventKind, String> {
         ));
     }
     Err(format!(
-        "{event} is in the contract and not raised by basin {}, so the sink would never be called; raised are {}",
+        "{event} is in the contract and not raised by basin {}, so the sink would never be called; `basin sink inspect --events` \
+         lists those that are",
         env!("CARGO_PKG_VERSION"),
-        EventKind::bindable_names()
     ))
 }
 

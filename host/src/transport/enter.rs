@@ -69,6 +69,9 @@ impl Shared {
                         .with(scanned.priority, scanned.deliver_after),
                 );
                 entered.fetch_add(1, Ordering::Relaxed);
+                if let Some(key) = scanned.supersedes.as_ref().filter(|_| scanned.state.stage.is_under_way()) {
+                    self.succession.note(&scanned.id, key, scanned.arrival.at);
+                }
                 let id = scanned.id.clone();
                 if crib.is_child(&scanned) {
                     return;
@@ -114,7 +117,7 @@ impl Shared {
         self.parts.spool.remove(id.clone(), move |result| drop(done.send(result)));
         match removed.recv().unwrap_or(Err(SpoolFault::Closed)) {
             Ok(()) => {
-                self.index.remove(id);
+                self.left(id);
                 self.parts.tracking.note(id, &super::removed(End::Discarded));
             }
             // It is looked at again after the next start; until then nobody takes it up.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use basin_core::mail::{Envelope, Handover, Message, MessageId, Outcome, Recipient};
 use basin_core::queue::Job;
-use basin_core::transport::{Notifying, Stage, State, TransportPolicy, is_expired};
+use basin_core::transport::{End, Notifying, Stage, State, TransportPolicy, is_expired};
 
-use super::end_word;
 use crate::telemetry::Metrics;
 use crate::telemetry::relay::Deferred;
 use crate::tracking::{Notified, Step, Tracking};
@@ -149,6 +148,20 @@ fn told(outcome: &Outcome) -> Option<Notified> {
 }
 
 /// The step of a message that left the spool.
-pub fn removed(end: basin_core::transport::End) -> Step<'static> {
+pub fn removed(end: End) -> Step<'static> {
     Step::Removed { end: Some(end_word(end).into()) }
+}
+
+/// The word of an end in logs.
+pub(super) fn end_word(end: End) -> &'static str {
+    match end {
+        End::Delivered => "delivered",
+        End::Failed => "failed",
+        End::Discarded => "discarded",
+        End::NoRecipients => "no-recipients",
+        End::FailedUntold => "failed-untold",
+        End::Deleted => "deleted",
+        End::Moved => "moved",
+        End::Superseded => "superseded",
+    }
 }

@@ -1,3 +1,4 @@
+use basin_core::mail::Supersedes;
 use basin_core::queue::index::Filter;
 use basin_core::transport::Stage;
 
@@ -98,4 +99,46 @@ async fn what_is_held_goes_through_its_sinks_again() {
     assert_eq!(act(Action::Rerun).await, Done::Changed);
     let (_, state) = harness.services.spool.load(&message.id).expect("readable").expect("it is there");
     assert_eq!((state.stage, state.rounds), (Stage::Submission, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_message_of_the_same_key_gives_way_also_after_a_crash_between_the_two() {
+    let harness = Harness::start();
+    let (mut message, state) = harness.store(&["alice@basin.example"]).await;
+    // Nobody works on it for an hour.
+    message.deliver_after = Some(now().plus(Duration::from_secs(3_600)));
+    message.supersedes = Some(Supersedes { sink: "status".to_owned(), key: "disk".to_owned() });
+    let older = message.clone();
+    let save = |harness: &Harness, message: &Message, state: &State| {
+        let (done, result) = tokio::sync::oneshot::channel();
+        harness.services.spool.save(message.clone(), state.clone(), move |saved| drop(done.send(saved)));
+        result
+    };
+    save(&harness, &older, &state).await.expect("answered").expect("saved");
+    let (mut newer, _) = harness.store(&["alice@basin.example"]).await;
+    newer.deliver_after = older.deliver_after;
+    newer.supersedes.clone_from(&older.supersedes);
+    save(&harness, &newer, &state).await.expect("answered").expect("saved");
+    let Harness { services, home, .. } = harness;
+    services.spool.close();
+    drop(services);
+    let harness = Harness::over(home);
+    let queue = &harness.services.queue;
+    let _workers = queue.run(&harness.services.stopper.subscribe());
+    harness.wait_for_messages(1).await;
+    assert_eq!(harness.services.spool.ids(), [newer.id.clone()]);
+    // A third one comes while the server runs; one of another key stays out of it.
+    let (mut third, state) = harness.store(&["alice@basin.example"]).await;
+    third.deliver_after = older.deliver_after;
+    third.supersedes.clone_from(&older.supersedes);
+    let (mut other, _) = harness.store(&["alice@basin.example"]).await;
+    other.deliver_after = older.deliver_after;
+    other.supersedes = Some(Supersedes { sink: "another".to_owned(), key: "disk".to_owned() });
+    for message in [&third, &other] {
+        save(&harness, message, &state).await.expect("answered").expect("saved");
+        queue.stored(message.clone(), state.clone());
+    }
+    until(|| !harness.services.spool.contains(&newer.id)).await;
+    assert!(harness.services.spool.contains(&third.id) && harness.services.spool.contains(&other.id));
+    assert_eq!(harness.mails("alice").len(), 0);
 }

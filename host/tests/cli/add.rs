@@ -79,10 +79,9 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "an event that this version does not raise",
-        &["stamp.wasm", "--name", "a", "--event", "on-route"],
-        "basin: --event on-route: on-route is in the contract and not raised by basin 0.1.0, so the sink would never be \
-         called; raised are on-connect, on-authenticated, on-inbound-command, on-end-of-headers, on-end-of-data, \
-         on-max-msg-size, on-reject, on-disconnect, on-submission",
+        &["stamp.wasm", "--name", "a", "--event", "on-timer"],
+        "basin: --event on-timer: on-timer is in the contract and not raised by basin 0.1.0, so the sink would never be \
+         called; `basin sink inspect --events` lists those that are",
     ),
     (
         "an unknown rule field",

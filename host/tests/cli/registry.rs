@@ -96,8 +96,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "an event that is not raised",
         "version = 1\n[[sink]]\nname = \"a\"\ndigest = \"DIGEST\"\n[[binding]]\nsink = \"a\"\nevent = \"on-timer\"\n",
         "registry.toml:7: binding \"a\": on-timer is in the contract and not raised by basin 0.1.0, so the sink \
-         would never be called; raised are on-connect, on-authenticated, on-inbound-command, on-end-of-headers, \
-         on-end-of-data, on-max-msg-size, on-reject, on-disconnect, on-submission",
+         would never be called; `basin sink inspect --events` lists those that are",
     ),
     (
         "a priority out of range",

@@ -84,31 +84,13 @@ impl EventKind {
     /// Whether this version of the server raises the event. A binding for another one is refused: a sink
     /// that is never called must not look registered.
     pub fn is_raised(self) -> bool {
-        matches!(
-            self,
-            Self::OnConnect
-                | Self::OnAuthenticated
-                | Self::OnInboundCommand
-                | Self::OnInboundInput
-                | Self::OnEndOfHeaders
-                | Self::OnEndOfData
-                | Self::OnMaxMsgSize
-                | Self::OnReject
-                | Self::OnDisconnect
-                | Self::OnSubmission
-        )
+        !matches!(self, Self::OnTrack | Self::OnTimer)
     }
 
     /// Whether a binding can name the event. `on-inbound-input` is raised for the binding of `on-inbound-command`
     /// whose sink asked for input, and for nobody else: what the client sends may be a password.
     pub fn can_be_bound(self) -> bool {
         self.is_raised() && self != Self::OnInboundInput
-    }
-
-    /// The names of the events that a binding can name, for whoever named another.
-    pub fn bindable_names() -> String {
-        let bindable = Self::ALL.iter().filter(|event| event.can_be_bound());
-        bindable.map(|event| event.name()).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether nobody waits for the verdict.
@@ -355,9 +337,6 @@ mod tests {
     #[test]
     fn input_is_raised_and_cannot_be_bound() {
         assert!(EventKind::OnInboundInput.is_raised() && !EventKind::OnInboundInput.can_be_bound());
-        assert!(
-            EventKind::bindable_names().starts_with("on-connect, on-authenticated, on-inbound-command, on-end-of-h")
-        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod index;
 pub mod job;
 pub mod retry;
 pub mod schedule;
+pub mod successors;
 pub mod timetable;
 
 pub use index::Index;
@@ -15,4 +16,5 @@ pub use retry::RetryPolicy;
 pub use schedule::{
     Another, DestinationState, DestinationView, Lease, Next, Schedule, SchedulePolicy, Totals, Visit, VisitEnd,
 };
+pub use successors::Successors;
 pub use timetable::Timetable;

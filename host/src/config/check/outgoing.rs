@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +30,9 @@ const WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// Most servers of a route, and most waits of a list. More is a mistake.
 const LIST_MAX: usize = 32;
+
+/// Longest name of a route, in octets; sinks carry it in a hop that is stored with each message.
+const ROUTE_NAME_BYTES_MAX: usize = 64;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -239,15 +243,34 @@ impl Check<'_> {
         known: &[Credentials],
     ) -> RouteTable {
         let mut rules: Vec<(Vec<DomainPattern>, Arc<Route>)> = Vec::new();
-        for (index, raw) in written.into_iter().enumerate() {
+        let mut named = BTreeMap::new();
+        for (index, mut raw) in written.into_iter().enumerate() {
             let key = format!("route[{index}]");
-            let patterns = self.patterns(&key, &raw.domains);
-            let Some(route) = self.route(&key, raw, outbound, known) else { continue };
+            let name = raw.name.take();
+            let patterns = self.patterns(&key, &raw.domains, name.is_some());
+            let Some(route) = self.route(&key, raw, outbound, known).map(Arc::new) else { continue };
             self.agrees_with(&key, &route, &rules);
-            rules.push((patterns, Arc::new(route)));
+            if let Some(name) = name {
+                self.name_of_route(&key, &name, &route, &named);
+                named.insert(name, route.clone());
+            }
+            rules.push((patterns, route));
         }
         let usual = Route { tls: outbound.tls, limits: outbound.limits.clone(), ..Route::mx("") };
-        RouteTable::new(rules).with_usual(usual)
+        RouteTable::new(rules).with_usual(usual).with_named(named)
+    }
+
+    fn name_of_route(&mut self, key: &str, name: &str, route: &Route, known: &BTreeMap<String, Arc<Route>>) {
+        let key = format!("{key}.name");
+        if name.is_empty() || name.len() > ROUTE_NAME_BYTES_MAX || !name.bytes().all(|octet| octet.is_ascii_graphic()) {
+            self.wrong(&key, format!("expected 1 to {ROUTE_NAME_BYTES_MAX} printable characters, found {name:?}"));
+        }
+        if route.protocol != Protocol::Lmtp {
+            self.wrong(&key, "sinks name LMTP servers alone; add `protocol = \"lmtp\"` or take the name out");
+        }
+        if known.contains_key(name) {
+            self.wrong(&key, format!("an earlier route is called {name:?} too"));
+        }
     }
 
     // All mail for one next hop shares its connections, and with them the TLS and the login of whichever route is
@@ -260,8 +283,8 @@ impl Check<'_> {
         }
     }
 
-    fn patterns(&mut self, key: &str, domains: &[String]) -> Vec<DomainPattern> {
-        if domains.is_empty() {
+    fn patterns(&mut self, key: &str, domains: &[String], has_name: bool) -> Vec<DomainPattern> {
+        if domains.is_empty() && !has_name {
             self.wrong(&format!("{key}.domains"), "a route needs the domains that it is for; `[\"*\"]` is all of them");
         }
         let is_wrong = |text: &&String| {

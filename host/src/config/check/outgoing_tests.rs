@@ -60,6 +60,16 @@ fn routes_name_domains_and_servers() {
 }
 
 #[test]
+fn a_store_that_sinks_name_needs_no_domain() {
+    let text = "[[route]]\nname = \"store\"\nhosts = [\"127.0.0.1:2424\"]\nprotocol = \"lmtp\"\n";
+    let config = parse(text).expect("good");
+    let store = config.routes.named("store").expect("it has a name");
+    assert_eq!(store.destination.as_str(), "[127.0.0.1]:2424");
+    assert_eq!(config.routes.route("any.example").next, NextHop::Mx("any.example".to_owned()));
+    assert!(config.routes.named("other").is_none());
+}
+
+#[test]
 fn two_routes_may_lead_to_one_server_in_the_same_way() {
     let text = "[[route]]\ndomains = [\"a.example\"]\nhosts = [\"mx.example\"]\n\
                 [[route]]\ndomains = [\"b.example\"]\nhosts = [\"mx.example\"]\n\
@@ -96,6 +106,13 @@ fn what_the_way_out_cannot_be_is_refused_with_advice() {
         ("[outbound]\nhelo-name = \"a b\"", "outbound.helo-name: \"a b\" is no domain name"),
         ("[outbound]\nsource-addresses = [\"eth0\"]", "outbound.source-addresses[0]: expected an address"),
         ("[[route]]\nhosts = [\"a.example\"]", "route[0].domains: a route needs the domains"),
+        ("[[route]]\nname = \"a b\"\nhosts = [\"a.example\"]\nprotocol = \"lmtp\"", "route[0].name: expected 1 to 64"),
+        ("[[route]]\nname = \"a\"\nhosts = [\"a.example\"]", "route[0].name: sinks name LMTP servers alone"),
+        (
+            "[[route]]\nname = \"a\"\nhosts = [\"a.example\"]\nprotocol = \"lmtp\"\n\
+             [[route]]\nname = \"a\"\nhosts = [\"b.example\"]\nprotocol = \"lmtp\"",
+            "route[1].name: an earlier route is called \"a\" too",
+        ),
         ("[[route]]\ndomains = [\"*x\"]", "route[0].domains: expected a domain, \"*.domain\" or \"*\""),
         ("[[route]]\ndomains = [\"*\"]\nhosts = [\"a b\"]", "route[0].hosts: expected HOST or HOST:PORT"),
         ("[[route]]\ndomains = [\"*\"]\nprotocol = \"lmtp\"", "route[0].protocol: this needs `hosts`"),
