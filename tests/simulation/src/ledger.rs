@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use basin_core::mail::{Message, MessageId, RecipientId};
-use basin_core::transport::End;
+use basin_core::mail::{Message, RecipientId};
+use basin_core::transport::{End, Notifying};
+
+use crate::sinks::{CHILD, EDIT};
 
 /// The name of a message in this world: the number in its `X-Uid` field, or the id of a notification.
 pub(crate) type Uid = String;
@@ -17,6 +19,13 @@ pub(crate) struct Promise {
     pub(crate) recipients: Vec<(String, bool)>,
     /// Its body.
     pub(crate) body: Vec<u8>,
+}
+
+impl Promise {
+    // What sinks submit is offered without anybody to whom it is owed.
+    fn is_child(&self) -> bool {
+        self.recipients.is_empty()
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -39,6 +48,15 @@ pub(crate) struct Ledger {
     // What notifications that were made say, whether they arrive or not.
     announced: BTreeMap<(Uid, String), BTreeSet<Uid>>,
     deleted: BTreeSet<Uid>,
+    // What a sink dropped, and whom it kept from being told.
+    excused: BTreeSet<(Uid, String)>,
+    // Addresses that a sink put others in the place of.
+    expansions: BTreeMap<(Uid, String), Vec<String>>,
+    // Messages that came out of one that arrived.
+    children: BTreeSet<Uid>,
+    ended: BTreeSet<Uid>,
+    /// Edits that every message of a client has when it arrives.
+    pub(crate) owed_edits: Vec<String>,
     findings: Vec<String>,
     /// Whether the story is told while it happens.
     is_told: bool,
@@ -69,6 +87,16 @@ pub struct Counts {
     pub broken: u64,
     /// What operators did.
     pub operations: u64,
+    /// Calls of sinks.
+    pub calls: u64,
+    /// Those that failed.
+    pub failed_calls: u64,
+    /// Messages that sinks split off.
+    pub forks: u64,
+    /// Messages that sinks submitted and that came to their end.
+    pub children: u64,
+    /// Addresses that sinks expanded.
+    pub expansions: u64,
 }
 
 impl Counts {
@@ -84,6 +112,11 @@ impl Counts {
         self.visits += other.visits;
         self.broken += other.broken;
         self.operations += other.operations;
+        self.calls += other.calls;
+        self.failed_calls += other.failed_calls;
+        self.forks += other.forks;
+        self.children += other.children;
+        self.expansions += other.expansions;
     }
 }
 
@@ -134,6 +167,7 @@ impl Ledger {
         self.tell(|| format!("  delivered {uid} to {recipient}"));
         self.counts.delivered += 1;
         self.compare(&uid, body);
+        self.look_at_edits(&uid, message);
         self.read_notification(message, body);
         let delivery = self.deliveries.entry((uid.clone(), recipient.to_owned())).or_default();
         delivery.count += 1;
@@ -173,10 +207,33 @@ impl Ledger {
         }
     }
 
+    /// A sink puts others in the place of an address.
+    pub(crate) fn expands(&mut self, uid: Uid, address: String, others: Vec<String>) {
+        self.counts.expansions += u64::from(self.expansions.insert((uid, address), others).is_none());
+    }
+
+    /// A sink keeps a notification back.
+    pub(crate) fn suppressed(&mut self, uid: &str, notifying: &Notifying) {
+        self.tell(|| format!("  a sink keeps the notification about {uid} back"));
+        notifying.recipients().for_each(|one| self.excuse(uid, &one.address.to_string()));
+    }
+
+    /// Nothing is owed to a recipient any more, because a sink says so.
+    fn excuse(&mut self, uid: &str, recipient: &str) {
+        self.excused.insert((uid.to_owned(), recipient.to_owned()));
+    }
+
     /// A message came to its end at the server under test.
-    pub(crate) fn end(&mut self, uid: &str, id: &MessageId, end: End) {
+    pub(crate) fn end(&mut self, uid: &str, message: &Message, end: End, has_sinks: bool) {
+        let id = &message.id;
         self.tell(|| format!("  {uid} ({id}) ended as {end:?}"));
+        self.ended.insert(uid.to_owned());
         match end {
+            End::Discarded if has_sinks => {
+                message.envelope.recipients.iter().for_each(|one| self.excuse(uid, &one.address.to_string()));
+                // A notification that a sink dropped reaches nobody.
+                self.dead_notifications.insert(uid.to_owned());
+            }
             End::FailedUntold => drop(self.dead_notifications.insert(uid.to_owned())),
             End::Deleted | End::Moved | End::Superseded => drop(self.deleted.insert(uid.to_owned())),
             End::NoRecipients | End::Discarded => {
@@ -189,6 +246,20 @@ impl Ledger {
     /// Something is wrong.
     pub(crate) fn find(&mut self, finding: String) {
         self.findings.push(finding);
+    }
+
+    fn look_at_edits(&mut self, uid: &str, message: &Message) {
+        let edits: Vec<String> = message.header.all(EDIT).map(|field| field.value().trim().to_owned()).collect();
+        let once: BTreeSet<&str> = edits.iter().map(String::as_str).collect();
+        if once.len() < edits.len() {
+            self.findings.push(format!("{uid} arrived with an edit twice: {edits:?}"));
+        }
+        let is_of_a_client =
+            self.promised.contains_key(uid) || self.offered.get(uid).is_some_and(|one| !one.is_child());
+        if let Some(missing) = self.owed_edits.iter().find(|edit| is_of_a_client && !once.contains(edit.as_str())) {
+            self.findings.push(format!("{uid} arrived without the edit {missing}"));
+        }
+        self.children.extend(message.header.all(CHILD).map(|field| field.value().trim().to_owned()));
     }
 
     fn compare(&mut self, uid: &str, body: &[u8]) {
@@ -230,14 +301,11 @@ impl Ledger {
             let Some(promise) = self.offered.get(uid) else { continue };
             for (recipient, wants_failures) in promise.recipients.iter().filter(|(one, _)| promised.contains(one)) {
                 let key = (uid.clone(), recipient.clone());
-                let is_delivered = self.deliveries.get(&key).is_some_and(|delivery| delivery.count > 0);
                 let is_told = self.failed.contains_key(&key);
                 let is_owed = !promise.is_null && *wants_failures;
-                // A notification that nobody took is the end of what a server can do (RFC 5321 §6.1).
-                let is_dead = self.announced.get(&key).is_some_and(|ids| {
-                    ids.iter().any(|id| self.dead_notifications.contains(id) || self.deleted.contains(id))
-                });
-                if !is_delivered && !is_told && !is_dead && is_owed {
+                let others = self.expansions.get(&key);
+                let by_others = others.is_some_and(|others| others.iter().all(|one| self.is_settled(uid, one)));
+                if !by_others && !self.is_settled(uid, recipient) && is_owed {
                     self.findings.push(format!("{uid}: {recipient} has no copy and nobody knows"));
                 }
                 let is_confirmed = self.deliveries.get(&key).is_some_and(|delivery| delivery.is_confirmed);
@@ -246,7 +314,26 @@ impl Ledger {
                 }
             }
         }
+        for child in &self.children {
+            let is_over = self.ended.contains(child) || self.deleted.contains(child);
+            self.counts.children += u64::from(is_over);
+            if !is_over {
+                self.findings.push(format!("{child} was submitted with an edit that arrived, and never was"));
+            }
+        }
         self.finding()
+    }
+
+    // Whether a recipient has a copy, or somebody knows of it, or a sink wanted neither.
+    fn is_settled(&self, uid: &str, recipient: &str) -> bool {
+        let key = (uid.to_owned(), recipient.to_owned());
+        // A notification that nobody took is the end of what a server can do (RFC 5321 §6.1).
+        let is_dead = self
+            .announced
+            .get(&key)
+            .is_some_and(|ids| ids.iter().any(|id| self.dead_notifications.contains(id) || self.deleted.contains(id)));
+        let is_delivered = self.deliveries.get(&key).is_some_and(|delivery| delivery.count > 0);
+        is_delivered || is_dead || self.failed.contains_key(&key) || self.excused.contains(&key)
     }
 
     /// The first thing that is wrong.

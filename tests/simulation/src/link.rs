@@ -28,6 +28,9 @@ pub(crate) trait Acceptor {
     fn store(&mut self, message: Message, disposition: Disposition) -> Result<Proof, Reply>;
 }
 
+/// Who is asked about the client's side of a connection; nobody where the policy says that nobody is bound.
+pub(crate) type Asker<'a> = &'a mut dyn FnMut(Question, &mut Dice) -> Decision;
+
 /// Proof that a message is stored.
 pub(crate) enum Proof {
     /// By the spool.
@@ -166,7 +169,13 @@ impl Link {
     }
 
     /// Does one thing at either end.
-    pub(crate) fn step(&mut self, acceptor: &mut dyn Acceptor, now: Timestamp, dice: &mut Dice) -> Event {
+    pub(crate) fn step(
+        &mut self,
+        acceptor: &mut dyn Acceptor,
+        asker: Asker<'_>,
+        now: Timestamp,
+        dice: &mut Dice,
+    ) -> Event {
         if dice.strikes(self.weather.breaks) {
             self.cut(dice);
         }
@@ -175,7 +184,7 @@ impl Link {
         if server_first && self.step_server(acceptor, now, dice) {
             return Event::Moved;
         }
-        let event = self.step_client(now, dice);
+        let event = self.step_client(asker, now, dice);
         let is_stuck = matches!(event, Event::Stuck);
         if is_stuck && !server_first && self.step_server(acceptor, now, dice) { Event::Moved } else { event }
     }
@@ -196,7 +205,7 @@ impl Link {
         }
     }
 
-    fn step_client(&mut self, now: Timestamp, dice: &mut Dice) -> Event {
+    fn step_client(&mut self, asker: Asker<'_>, now: Timestamp, dice: &mut Dice) -> Event {
         if self.is_cut {
             self.wire.clear();
         } else {
@@ -234,7 +243,11 @@ impl Link {
                 sending.timed_out()
             }
             ClientStep::Send(sending) => sending.more(now, &mut self.wire),
-            ClientStep::Ask(..) => unreachable!("nobody is bound to anything"),
+            ClientStep::Ask(mut asking, question) => {
+                // What arrives while sinks think is read before anything leaves.
+                asking.feed(&core::mem::take(&mut self.to_client));
+                asking.decided(asker(*question, dice), now, &mut self.wire)
+            }
             ClientStep::StartTls(upgrading) => upgrading.not_secured("no TLS is played here"),
             ClientStep::Idle(idle) => {
                 self.idle = Some(idle);

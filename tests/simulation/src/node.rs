@@ -1,11 +1,12 @@
 //! The server under test: spool, transport, schedule and client as the shell puts them together.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use basin_core::event::{Decision, EventSet, Question, Verdict};
+use basin_core::event::{Decision, DestinationFacts, EventKind, EventSet, Occasion, Overlay, Question};
 use basin_core::mail::{Message, MessageId};
 use basin_core::queue::{Lease, Schedule, SchedulePolicy, Timetable};
 use basin_core::reply::Reply;
@@ -18,6 +19,7 @@ use basin_spool::{Options, Receipt, Spool, SpoolFault};
 use crate::dice::Dice;
 use crate::ledger::{Ledger, uid};
 use crate::link::{Acceptor, Proof};
+use crate::sinks::Sinks;
 
 /// Steps of one machine without a wait; one that passes it turns in a circle.
 const TURNS_MAX: usize = 1_000;
@@ -56,6 +58,8 @@ pub(crate) struct Node {
     announced: Vec<(MessageId, MessageId)>,
     /// Messages that wait for an operator.
     pub(crate) parked: Vec<MessageId>,
+    /// The sinks of this world.
+    pub(crate) sinks: Sinks,
     /// The operation of the storage at which it fails, and whether that is the power.
     pub(crate) fault: Option<(u64, bool)>,
 }
@@ -65,6 +69,7 @@ impl Node {
         storage: FaultyStorage,
         policy: Arc<TransportPolicy>,
         schedule: SchedulePolicy,
+        sinks: Sinks,
     ) -> Result<Self, String> {
         let options = Options {
             segment_bytes: 16 * 1024,
@@ -78,6 +83,7 @@ impl Node {
         if let Some(damage) = recovery.damaged.iter().find(|damage| damage.message.is_some()) {
             return Err(format!("a message is damaged after a power cut: {damage}"));
         }
+        drop_unborn(&spool)?;
         // A notification waits until the message that it is about is looked at, and saved as told.
         let ids = spool.ids();
         let announced = ids.iter().filter_map(|id| Some((about(id).filter(|about| ids.contains(about))?, id.clone())));
@@ -95,6 +101,7 @@ impl Node {
             late: Vec::new(),
             announced,
             parked: Vec::new(),
+            sinks,
             fault: None,
         })
     }
@@ -183,6 +190,21 @@ impl Node {
         }
     }
 
+    /// Asks the sinks for the hosts of a domain; the reply says why there are none.
+    pub(crate) fn asked_for_hosts(&mut self, domain: &str, now: Timestamp, dice: &mut Dice) -> Option<Reply> {
+        let event = EventKind::OnDnsResolve;
+        if !self.sinks.interest().has(event) {
+            return None;
+        }
+        let facts = DestinationFacts { domain: domain.to_owned(), ..DestinationFacts::default() };
+        let key = format!("{domain}/{}/{event}", now.to_rfc3339());
+        let destination = Some(Arc::new(facts));
+        let occasion = Occasion { idempotency_key: key, destination, ..Occasion::of(event, now) };
+        let (occasion, overlay) = (Arc::new(occasion), Overlay::default());
+        let question = Question { occasion, overlay, can_fail: true, only: None, rest: None };
+        self.sinks.decide(question, dice).verdict.reply().cloned()
+    }
+
     /// Takes a message up where its state says.
     pub(crate) fn start(&mut self, id: &MessageId, ledger: &mut Ledger, now: Timestamp, dice: &mut Dice) {
         if self.is_kept(id) {
@@ -190,7 +212,7 @@ impl Node {
         }
         if let Some((message, state)) = self.load(id, now) {
             let uid = uid(&message);
-            let work = Transport::start(self.policy.clone(), message, state, EventSet::default(), now);
+            let work = Transport::start(self.policy.clone(), message, state, self.sinks.interest(), now);
             self.drive(id, &uid, work, Vec::new(), ledger, now, dice);
         }
     }
@@ -211,7 +233,7 @@ impl Node {
         let Some((message, state)) = self.load(id, now) else { return };
         let uid = uid(&message);
         let (policy, random) = (self.policy.clone(), dice.next());
-        let work = Transport::change(policy, message, state, EventSet::default(), change, now, random);
+        let work = Transport::change(policy, message, state, self.sinks.interest(), change, now, random);
         self.drive(id, &uid, work, delivered, ledger, now, dice);
     }
 
@@ -246,9 +268,11 @@ impl Node {
         ledger.tell(|| format!("{} drive {uid} ({id}) operation {operations} {}", now.to_rfc3339(), word(&work)));
         self.timetable.remove(id);
         self.parked.retain(|parked| parked != id);
+        // What the sinks of sessions did since.
+        delivered.extend(self.sinks.report(ledger));
         for _ in 0..TURNS_MAX {
             work = match work {
-                Work::Ask(waiting, question) => waiting.decided(nobody(*question), now),
+                Work::Ask(waiting, asked) => waiting.decided(self.decided(*asked, &mut delivered, ledger, dice), now),
                 Work::Save(saving, message, state) => match self.save(*message, state) {
                     Ok(()) => saving.saved(now),
                     Err(fault) => {
@@ -260,19 +284,29 @@ impl Node {
                 Work::Deliver(delivering) => self.deliver(delivering, uid, &mut delivered, ledger, now, dice),
                 Work::Notify(notifying, message, state) => match self.commit((*message).clone(), state) {
                     Ok(_) => {
+                        ledger.tell(|| format!("  {} is committed", message.id));
                         ledger.announce(&message);
                         self.announced.push((id.clone(), message.id.clone()));
                         notifying.committed(now)
                     }
-                    Err(_) => notifying.not_committed(now),
+                    Err(fault) => {
+                        ledger.tell(|| format!("  not committed: {fault}"));
+                        notifying.not_committed(now)
+                    }
                 },
-                Work::Suppress(notifying) => notifying.committed(now),
+                Work::Suppress(notifying) => {
+                    ledger.suppressed(uid, &notifying);
+                    notifying.committed(now)
+                }
                 Work::Bear(bearing, children) => match children.iter().try_for_each(|child| self.bear(child)) {
                     Ok(()) => {
                         self.announced.extend(children.into_iter().map(|(child, _)| (id.clone(), child.id)));
                         bearing.born(now)
                     }
-                    Err(_) => bearing.not_born(now),
+                    Err(fault) => {
+                        ledger.tell(|| format!("  not born: {fault}"));
+                        bearing.not_born(now)
+                    }
                 },
                 Work::Queue { message, jobs, again } => {
                     self.schedule.put(&message, &jobs, now);
@@ -297,7 +331,7 @@ impl Node {
                 }
                 Work::Remove(removed, end) => {
                     self.schedule.put(id, &[], now);
-                    ledger.end(uid, id, end);
+                    ledger.end(uid, &removed, end, self.sinks.interest() != EventSet::default());
                     self.remove(removed.id, end, now);
                     break;
                 }
@@ -308,6 +342,18 @@ impl Node {
         if self.was_well_since(operations) {
             delivered.iter().for_each(|(uid, recipient)| ledger.confirm(uid, recipient));
         }
+    }
+
+    fn decided(
+        &mut self,
+        question: Question,
+        delivered: &mut Deliveries,
+        ledger: &mut Ledger,
+        dice: &mut Dice,
+    ) -> Decision {
+        let decision = self.sinks.decide(question, dice);
+        delivered.extend(self.sinks.report(ledger));
+        decision
     }
 
     fn deliver(
@@ -377,8 +423,24 @@ fn word(work: &Work) -> String {
     format!("{work:?}").chars().take(60).collect()
 }
 
-fn nobody(question: Question) -> Decision {
-    Decision { verdict: Verdict::Next, by: None, overlay: question.overlay, failures: Vec::new(), is_heard: false }
+// What came out of a message that its record does not know of was made by a run that the power cut off: it goes before
+// its parent comes to that point again.
+fn drop_unborn(spool: &Spool) -> Result<(), String> {
+    let mut parents = Vec::new();
+    let mut batches = BTreeMap::new();
+    for id in spool.ids() {
+        let Ok(Some((_, state))) = spool.load(&id) else { continue };
+        batches.insert(id.clone(), state.batches);
+        parents.extend(state.parent.map(|parent| (id, parent)));
+    }
+    for (id, _) in parents.into_iter().filter(|(_, parent)| !parent.lets_go(batches.get(&parent.id).copied())) {
+        let (tell, told) = mpsc::channel();
+        spool.remove(id.clone(), move |result| drop(tell.send(result)));
+        if !matches!(told.recv(), Ok(Ok(()))) {
+            return Err(format!("{id} cannot be removed by a disk that is whole"));
+        }
+    }
+    Ok(())
 }
 
 /// The listener of the server under test while one session goes on.
@@ -388,11 +450,11 @@ pub(crate) struct Listening<'a> {
 
 impl Acceptor for Listening<'_> {
     fn interest(&self) -> EventSet {
-        EventSet::default()
+        self.node.sinks.interest()
     }
 
-    fn decide(&mut self, question: Question, _: &mut Dice) -> Decision {
-        nobody(question)
+    fn decide(&mut self, question: Question, dice: &mut Dice) -> Decision {
+        self.node.sinks.decide(question, dice)
     }
 
     fn store(&mut self, message: Message, disposition: Disposition) -> Result<Proof, Reply> {

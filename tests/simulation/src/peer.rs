@@ -14,6 +14,7 @@ use basin_core::transport::{Directory, Tables};
 use crate::dice::Dice;
 use crate::ledger::Ledger;
 use crate::link::{Acceptor, Proof};
+use crate::sinks::expanded;
 
 /// A server that is played.
 #[derive(Debug, Clone)]
@@ -26,6 +27,9 @@ pub(crate) struct Peer {
     pub(crate) outages: Vec<(Timestamp, Timestamp)>,
 }
 
+/// Every domain that has mailboxes; the first is that of the server under test.
+pub(crate) const DOMAINS: [&str; 4] = ["node.example", "one.example", "two.example", "three.example"];
+
 /// Names that exist at every peer; `bad` does not, and is written to all the same.
 pub(crate) const USERS: [&str; 3] = ["a", "b", "c"];
 
@@ -33,7 +37,7 @@ impl Peer {
     pub(crate) fn new(domain: &str, dice: &mut Dice, start: Timestamp, end: Timestamp) -> Self {
         let tables = Tables {
             domains: vec![domain.to_owned()],
-            mailboxes: USERS.iter().filter_map(|user| Some((address(user, domain)?, (*user).to_owned()))).collect(),
+            mailboxes: USERS.iter().flat_map(|user| mailboxes(user, domain)).collect(),
             aliases: Vec::new(),
             postmaster: "a".into(),
             catch_all: Vec::new(),
@@ -58,6 +62,13 @@ impl Peer {
     pub(crate) fn is_up(&self, now: Timestamp) -> bool {
         !self.outages.iter().any(|(from, to)| (*from..*to).contains(&now))
     }
+}
+
+/// The mailbox of a user, and those of what sinks make of users anywhere.
+pub(crate) fn mailboxes(user: &str, domain: &str) -> Vec<(Address, String)> {
+    let expanded = DOMAINS.iter().flat_map(|other| expanded(user, other));
+    let expanded = expanded.filter(|one| one.ascii_domain().is_some_and(|own| own == domain));
+    address(user, domain).into_iter().chain(expanded).map(|address| (address, user.to_owned())).collect()
 }
 
 /// An address out of names that are known to be right.

@@ -19,7 +19,8 @@ use crate::dice::Dice;
 use crate::ledger::{Counts, Ledger};
 use crate::link::{Link, Weather};
 use crate::node::{Deliveries, Node};
-use crate::peer::{Peer, Played, USERS, address};
+use crate::peer::{DOMAINS, Peer, Played, USERS, mailboxes};
+use crate::sinks::Sinks;
 
 /// Steps in which every world comes to its end.
 const STEPS_MAX: u64 = 400_000;
@@ -80,11 +81,11 @@ impl World {
         let mut dice = Dice::new(seed);
         let lifetime = at(3_600 * (2 + dice.below(40)));
         let calm_from = START.plus(lifetime);
-        let domains = ["one.example", "two.example", "three.example"];
-        let peers: Vec<Peer> = domains.iter().map(|domain| Peer::new(domain, &mut dice, START, calm_from)).collect();
+        let peers: Vec<Peer> =
+            DOMAINS.iter().skip(1).map(|domain| Peer::new(domain, &mut dice, START, calm_from)).collect();
         let tables = Tables {
             domains: vec![NODE.to_owned()],
-            mailboxes: USERS.iter().filter_map(|user| Some((address(user, NODE)?, (*user).to_owned()))).collect(),
+            mailboxes: USERS.iter().flat_map(|user| mailboxes(user, NODE)).collect(),
             aliases: Vec::new(),
             postmaster: "a".into(),
             catch_all: Vec::new(),
@@ -111,7 +112,10 @@ impl World {
         client_policy.chunking = if dice.strikes(300) { Chunking::Preferred } else { Chunking::ForBinary };
         let weather = if dice.strikes(300) { CALM } else { Weather { breaks: dice.below(20), stalls: dice.below(4) } };
         let storage = FaultyStorage::new();
-        let node = Node::open(storage, Arc::new(policy), schedule_policy.clone())?;
+        let sinks = if seed % 2 == 1 { Sinks::of(&mut dice)? } else { Sinks::default() };
+        let mut ledger = Ledger::new(is_told);
+        ledger.owed_edits = sinks.owed_edits();
+        let node = Node::open(storage, Arc::new(policy), schedule_policy.clone(), sinks)?;
         Ok(Self {
             now: START,
             node,
@@ -126,7 +130,7 @@ impl World {
             client_at: START,
             weather,
             calm_from,
-            ledger: Ledger::new(is_told),
+            ledger,
             dice,
         })
     }
@@ -142,7 +146,11 @@ impl World {
             }
             self.ledger.counts.disk_faults += u64::from(self.node.fault_passed());
             self.misfortune();
+            self.node.sinks.is_calm = self.is_calm();
             if !self.act() && !self.pass_time()? {
+                let Sinks { calls, failures, forks, .. } = &self.node.sinks;
+                let counts = &mut self.ledger.counts;
+                (counts.calls, counts.failed_calls, counts.forks) = (*calls, *failures, *forks);
                 return self.ledger.close().map_or(Ok(self.ledger.counts), Err);
             }
         }
@@ -180,7 +188,8 @@ impl World {
         // one that the next process has begun to use.
         self.node.spool.close();
         storage.restart(self.dice.next());
-        self.node = Node::open(storage, policy, self.schedule_policy.clone())?;
+        let sinks = core::mem::take(&mut self.node.sinks);
+        self.node = Node::open(storage, policy, self.schedule_policy.clone(), sinks)?;
         self.now = self.now.plus(at(1 + self.dice.below(120)));
         Ok(())
     }

@@ -88,7 +88,7 @@ impl Transport {
             return self.notify(notification, about, now);
         }
         if self.is_over() {
-            return if self.has_judged { self.tried(now) } else { self.remove(now) };
+            return if self.has_judged { self.tried(now) } else { self.settle(now) };
         }
         if let Some(until) = self.message.deliver_after.filter(|until| *until > now) {
             return if self.is_changed { self.save(now) } else { Work::Wait(until) };

@@ -330,7 +330,11 @@ impl Notifying {
     }
 
     /// The notification could not be written.
-    pub fn not_committed(self, now: Timestamp) -> Work {
+    pub fn not_committed(mut self, now: Timestamp) -> Work {
+        // Its sinks are asked again. What they made besides goes with what they were asked about, or the message would
+        // look changed, and come to its end with nobody told.
+        self.transport.children.clear();
+        self.transport.is_changed = false;
         Work::Repeat(Repeat { transport: self.transport, then: None }, now.plus(STORAGE_RETRY_AFTER))
     }
 }

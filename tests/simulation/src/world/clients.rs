@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use basin_core::event::{Decision, Question, Verdict};
 use basin_core::mail::{Arrival, Body, Envelope, Field, HeaderBlock, Message, MessageId, Origin};
 use basin_core::smtp::client::{ClientPolicy, Outgoing, Sent};
 use basin_core::time::Timestamp;
@@ -12,7 +13,7 @@ use crate::dice::Dice;
 use crate::ledger::Promise;
 use crate::link::{Event, Link};
 use crate::node::Listening;
-use crate::peer::{USERS, address};
+use crate::peer::{DOMAINS, USERS, address};
 
 impl World {
     pub(super) fn step_client(&mut self) -> bool {
@@ -23,7 +24,7 @@ impl World {
         if place < self.clients.len() {
             let mut client = self.clients.swap_remove(place);
             let mut listening = Listening { node: &mut self.node };
-            let event = client.link.step(&mut listening, self.now, &mut self.dice);
+            let event = client.link.step(&mut listening, &mut |question, _| nobody(question), self.now, &mut self.dice);
             let has_acted = !matches!(event, Event::Stuck);
             match event {
                 Event::Moved | Event::Stuck => self.clients.push(client),
@@ -77,17 +78,16 @@ impl World {
 
     fn new_message(&mut self) {
         let uid = format!("u{}", self.sent);
-        let domains = [NODE, "one.example", "two.example", "three.example"];
         let sender = match self.dice.below(10) {
             0 => None,
             number => {
-                let domain = domains.get(usize::try_from(number % 4).unwrap_or(0)).copied().unwrap_or(NODE);
+                let domain = DOMAINS.get(usize::try_from(number % 4).unwrap_or(0)).copied().unwrap_or(NODE);
                 address("a", domain)
             }
         };
         let mut envelope = Envelope::new(sender.clone());
         for _ in 0..=self.dice.below(5) {
-            let domain = self.dice.pick(&domains).copied().unwrap_or(NODE);
+            let domain = self.dice.pick(&DOMAINS).copied().unwrap_or(NODE);
             let user = if self.dice.strikes(100) && domain != NODE {
                 "bad"
             } else {
@@ -135,6 +135,11 @@ impl World {
         let link = Link::new(&policy, &self.listener, &acceptor, weather, self.now, &mut self.dice);
         self.clients.push(Client { link, outgoing: Some(outgoing), uid });
     }
+}
+
+// The clients of the server under test have no sinks.
+fn nobody(question: Question) -> Decision {
+    Decision { verdict: Verdict::Next, by: None, overlay: question.overlay, failures: Vec::new(), is_heard: false }
 }
 
 // Lines that a careless stuffing of dots would change.

@@ -1,11 +1,14 @@
 //! The way out: visits of the server under test to its peers.
 
+use std::sync::Arc;
+
 use basin_core::queue::{Another, Lease, Visit, VisitEnd};
 use basin_core::reply::Reply;
-use basin_core::smtp::client::{Accepted, Outgoing, Sent};
+use basin_core::smtp::client::{Accepted, ClientPolicy, Outgoing, Sent};
 use basin_core::transport::{Attempt, Change, NextHop, Relayed};
 
 use super::{CALM, Visiting, World};
+use crate::dice::Dice;
 use crate::ledger::uid;
 use crate::link::{Event, Link};
 use crate::peer::Played;
@@ -17,6 +20,9 @@ impl World {
             return self.ledger.find("a route that nobody configured".into());
         };
         let found = self.peers.iter().position(|peer| peer.domain == *domain);
+        if let Some(reply) = self.node.asked_for_hosts(domain, self.now, &mut self.dice) {
+            return self.not_reached(visit, lease, reply);
+        }
         let peer = found.filter(|peer| self.peers.get(*peer).is_some_and(|peer| peer.is_up(self.now)));
         let Some(peer) = peer else {
             let reply = Reply::with(451, 4, 1, "connection timed out");
@@ -25,7 +31,9 @@ impl World {
         let Some(played) = self.peers.get(peer) else { return };
         let acceptor = Played { peer: played, ledger: &mut self.ledger };
         let weather = if self.now >= self.calm_from { CALM } else { self.weather };
-        let link = Link::new(&self.client_policy, &played.policy, &acceptor, weather, self.now, &mut self.dice);
+        let mut policy = ClientPolicy::clone(&self.client_policy);
+        policy.hearing = self.node.sinks.hearing(self.dice.next());
+        let link = Link::new(&Arc::new(policy), &played.policy, &acceptor, weather, self.now, &mut self.dice);
         self.visits.push(Visiting { visit, peer, link, lease: Some(lease), is_reached: false, later: None });
     }
 
@@ -54,7 +62,9 @@ impl World {
             visiting.later = None;
             let Some(peer) = self.peers.get(visiting.peer) else { continue };
             let mut played = Played { peer, ledger: &mut self.ledger };
-            let event = visiting.link.step(&mut played, self.now, &mut self.dice);
+            let sinks = &mut self.node.sinks;
+            let mut asker = |question, dice: &mut Dice| sinks.decide(question, dice);
+            let event = visiting.link.step(&mut played, &mut asker, self.now, &mut self.dice);
             if matches!(event, Event::Stuck) {
                 continue;
             }

@@ -131,6 +131,27 @@ fn submissions_at_the_end_of_a_message_are_written_before_it_goes() {
 }
 
 #[test]
+fn a_notification_that_cannot_be_written_is_asked_about_again_with_all_that_its_sinks_made() {
+    let event = EventKind::OnNotification;
+    let (_, message, state) = saved(start(from_a(&["gone@basin.example"]), State::default(), &[event], START));
+    let again = |work: Work| {
+        let (waiting, mut question) = asked(work, event);
+        submit(&mut question).expect("it can be answered");
+        let Work::Notify(notifying, notification, _) = waiting.decided(said(question, Verdict::Next), START) else {
+            panic!("the sender is told")
+        };
+        (notifying, notification.id)
+    };
+    let (notifying, id) = again(start(message, state, &[event], START));
+    let Work::Repeat(repeat, at) = notifying.not_committed(START) else { panic!("it is tried again") };
+    let (notifying, same) = again(repeat.again(at));
+    assert_eq!(id, same);
+    let Work::Bear(bearing, children) = notifying.committed(at) else { panic!("the answer is written") };
+    assert_eq!(children.len(), 1);
+    assert!(matches!(bearing.born(at), Work::Remove(_, End::Failed)));
+}
+
+#[test]
 fn a_record_of_before_has_no_children_and_no_rest() {
     let state: State = serde_json::from_str("{\"stage\":\"submission\",\"raised\":1}").expect("an old record");
     assert_eq!((state.batches, state.parent, state.rest, state.rounds), (0, None, None, 0));
