@@ -274,7 +274,10 @@ impl Node {
             work = match work {
                 Work::Ask(waiting, asked) => waiting.decided(self.decided(*asked, &mut delivered, ledger, dice), now),
                 Work::Save(saving, message, state) => match self.save(*message, state) {
-                    Ok(()) => saving.saved(now),
+                    Ok(()) => {
+                        ledger.tell(|| "  saved".to_owned());
+                        saving.saved(now)
+                    }
                     Err(fault) => {
                         ledger.tell(|| format!("  not saved: {fault}"));
                         saving.not_saved(now)
@@ -351,7 +354,13 @@ impl Node {
         ledger: &mut Ledger,
         dice: &mut Dice,
     ) -> Decision {
+        let event = question.occasion.event;
         let decision = self.sinks.decide(question, dice);
+        ledger.tell(|| {
+            let Overlay { forks, submissions, .. } = &decision.overlay;
+            let (verdict, by) = (decision.verdict.word(), decision.by.as_deref().unwrap_or("nobody"));
+            format!("  {event}: {verdict} by {by}, {} forks, {} submissions", forks.len(), submissions.len())
+        });
         delivered.extend(self.sinks.report(ledger));
         decision
     }

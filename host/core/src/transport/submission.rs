@@ -107,7 +107,22 @@ impl Transport {
             return self.advance(now);
         }
         let failure = failure_behind(&decision);
-        self.take_children(&mut decision.overlay);
+        let keeps_effects = match &decision.verdict {
+            Verdict::Next | Verdict::SkipRemaining | Verdict::Discard | Verdict::BadMail(_) => true,
+            // Its sinks are asked again, and make again what they made: what is left now would be there twice.
+            Verdict::Hold(_) => failure.is_none(),
+            Verdict::Refuse(_) | Verdict::Defer(_) => false,
+            Verdict::Accept
+            | Verdict::Consume(_)
+            | Verdict::DropSession(_)
+            | Verdict::AwaitInput(_)
+            | Verdict::AwaitOctets(..)
+            | Verdict::WaiveUpTo(_)
+            | beyond_the_session!() => false,
+        };
+        if keeps_effects {
+            self.take_children(&mut decision.overlay);
+        }
         let edited = decision.overlay.message;
         let raised = self.state.raised.saturating_add(1);
         match decision.verdict {

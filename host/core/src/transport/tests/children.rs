@@ -101,6 +101,25 @@ fn a_chain_that_refuses_or_defers_makes_nothing_and_one_that_discards_lets_its_c
 }
 
 #[test]
+fn a_chain_that_is_held_because_a_sink_failed_makes_nothing_because_it_is_asked_again() {
+    let (waiting, mut question) = asked(start(two(), State::default(), &[EVENT], START), EVENT);
+    fork(&mut question, &[1]).expect("it can be split");
+    submit(&mut question).expect("it can be answered");
+    let failure = Failure {
+        kind: FailureKind::Trap,
+        detail: String::new(),
+        backtrace: Vec::new(),
+        stderr: String::new(),
+        fuel: 0,
+    };
+    let mut decision = said(question, Verdict::Hold("sink failed".into()));
+    decision.failures = vec![(decision.by.clone().unwrap_or_default(), failure)];
+    let (_, message, state) = saved(waiting.decided(decision, START));
+    assert_eq!((message.envelope.recipients.len(), state.batches), (2, 0));
+    assert!(matches!(&state.stage, Stage::Held { then, .. } if **then == Stage::Submission), "{:?}", state.stage);
+}
+
+#[test]
 fn forks_are_refused_where_they_make_no_sense() {
     let (_, mut question) = asked(start(two(), State::default(), &[EVENT], START), EVENT);
     assert_eq!(fork(&mut question, &[7]), Err(BirthError::NotFound));
