@@ -12,7 +12,9 @@ use basin_core::queue::{Lease, Schedule, SchedulePolicy, Timetable};
 use basin_core::reply::Reply;
 use basin_core::smtp::Disposition;
 use basin_core::time::Timestamp;
-use basin_core::transport::{Change, Delivering, End, Repeat, State, Transport, TransportPolicy, Work, about};
+use basin_core::transport::{
+    Bearing, Change, Delivering, End, Notifying, Repeat, State, Transport, TransportPolicy, Work, about,
+};
 use basin_spool::fault::{Fault, FaultyStorage};
 use basin_spool::{Options, Receipt, Spool, SpoolFault};
 
@@ -285,32 +287,12 @@ impl Node {
                 },
                 Work::Sign(signing) => signing.signed(Vec::new(), now),
                 Work::Deliver(delivering) => self.deliver(delivering, uid, &mut delivered, ledger, now, dice),
-                Work::Notify(notifying, message, state) => match self.commit((*message).clone(), state) {
-                    Ok(_) => {
-                        ledger.tell(|| format!("  {} is committed", message.id));
-                        ledger.announce(&message);
-                        self.announced.push((id.clone(), message.id.clone()));
-                        notifying.committed(now)
-                    }
-                    Err(fault) => {
-                        ledger.tell(|| format!("  not committed: {fault}"));
-                        notifying.not_committed(now)
-                    }
-                },
+                Work::Notify(notifying, message, state) => self.notify(id, notifying, *message, state, ledger, now),
                 Work::Suppress(notifying) => {
                     ledger.suppressed(uid, &notifying);
                     notifying.committed(now)
                 }
-                Work::Bear(bearing, children) => match children.iter().try_for_each(|child| self.bear(child)) {
-                    Ok(()) => {
-                        self.announced.extend(children.into_iter().map(|(child, _)| (id.clone(), child.id)));
-                        bearing.born(now)
-                    }
-                    Err(fault) => {
-                        ledger.tell(|| format!("  not born: {fault}"));
-                        bearing.not_born(now)
-                    }
-                },
+                Work::Bear(bearing, children) => self.bear(id, bearing, children, ledger, now),
                 Work::Queue { message, jobs, again } => {
                     self.schedule.put(&message, &jobs, now);
                     if let Some(again) = again {
@@ -406,8 +388,47 @@ impl Node {
         }
     }
 
+    fn notify(
+        &mut self,
+        about: &MessageId,
+        notifying: Notifying,
+        message: Message,
+        state: State,
+        ledger: &mut Ledger,
+        now: Timestamp,
+    ) -> Work {
+        match self.commit(message.clone(), state) {
+            Ok(_) => {
+                ledger.tell(|| format!("  {} is committed", message.id));
+                ledger.announce(&message);
+                self.announced.push((about.clone(), message.id));
+                notifying.committed(now)
+            }
+            Err(fault) => {
+                ledger.tell(|| format!("  not committed: {fault}"));
+                notifying.not_committed(now)
+            }
+        }
+    }
+
+    fn bear(
+        &mut self,
+        parent: &MessageId,
+        bearing: Bearing,
+        children: Vec<(Message, State)>,
+        ledger: &mut Ledger,
+        now: Timestamp,
+    ) -> Work {
+        if let Err(fault) = children.iter().try_for_each(|child| self.bear_one(child)) {
+            ledger.tell(|| format!("  not born: {fault}"));
+            return bearing.not_born(now);
+        }
+        self.announced.extend(children.into_iter().map(|(child, _)| (parent.clone(), child.id)));
+        bearing.born(now)
+    }
+
     // What a run that the power cut off made of it already is replaced.
-    fn bear(&self, (child, state): &(Message, State)) -> Result<(), SpoolFault> {
+    fn bear_one(&self, (child, state): &(Message, State)) -> Result<(), SpoolFault> {
         if self.spool.contains(&child.id) {
             return self.save(child.clone(), state.clone());
         }

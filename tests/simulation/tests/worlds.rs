@@ -31,6 +31,8 @@ fn in_every_world_each_message_comes_to_its_end_once() {
     // A world in which nothing goes wrong proves nothing.
     assert!(all.acknowledged > 3 * SEEDS && all.delivered > 3 * SEEDS, "{all:?}");
     assert!(all.power_cuts > SEEDS / 2 && all.disk_faults > SEEDS / 10 && all.broken > SEEDS / 10, "{all:?}");
+    assert!(all.calls > 20 * SEEDS && all.failed_calls > SEEDS, "{all:?}");
+    assert!(all.forks > SEEDS / 10 && all.children > SEEDS / 10 && all.expansions > SEEDS / 10, "{all:?}");
     assert!(all.duplicates > 0 && all.failures_told > SEEDS / 10 && all.delays_told > 100, "{all:?}");
 }
 
