@@ -286,7 +286,7 @@ impl Node {
                     }
                 },
                 Work::Sign(signing) => signing.signed(Vec::new(), now),
-                Work::Deliver(delivering) => self.deliver(delivering, uid, &mut delivered, ledger, now, dice),
+                Work::Deliver(delivering) => self.deliver(delivering, &mut delivered, ledger, now, dice),
                 Work::Notify(notifying, message, state) => self.notify(id, notifying, *message, state, ledger, now),
                 Work::Suppress(notifying) => {
                     ledger.suppressed(uid, &notifying);
@@ -350,7 +350,6 @@ impl Node {
     fn deliver(
         &self,
         mut delivering: Delivering,
-        uid: &str,
         delivered: &mut Deliveries,
         ledger: &mut Ledger,
         now: Timestamp,
@@ -372,7 +371,7 @@ impl Node {
                 let recipients = job.recipients.iter().filter_map(|id| delivering.message().envelope.recipient(*id));
                 for address in recipients.map(|recipient| recipient.address.to_string()) {
                     ledger.deliver(delivering.message(), body, &address);
-                    delivered.push((uid.to_owned(), address));
+                    delivered.push((uid(delivering.message()), address));
                 }
             }
             delivering.record(&job, &result);

@@ -5,7 +5,7 @@
 use basin_simulation::{Counts, run};
 
 /// Worlds of a test run: enough that each kind of trouble meets each part many times.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 
 #[test]
 fn in_every_world_each_message_comes_to_its_end_once() {

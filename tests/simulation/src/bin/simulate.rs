@@ -84,6 +84,8 @@ impl Run {
                 Ok(counts) => self.counts.lock().unwrap_or_else(PoisonError::into_inner).add(&counts),
                 Err(finding) => {
                     let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+                    // At once: whoever stops a long run has it all the same.
+                    eprintln!("seed {seed}: {finding}");
                     findings.push((seed, finding));
                     if findings.len() >= FINDINGS_MAX {
                         self.is_over.store(true, Ordering::Relaxed);
