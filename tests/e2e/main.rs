@@ -28,6 +28,7 @@ mod shutdown;
 mod signing;
 mod smuggling;
 mod startup;
+mod steering;
 mod tls;
 mod tracing;
 mod transcripts;

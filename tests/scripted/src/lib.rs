@@ -147,7 +147,8 @@ impl<'a> Stage<'a> {
             ("delay", ..) => self.call.delay_response(Duration::from_millis(number(rest)?))?,
             ("log", ..) => log::info!("{rest}"),
             ("count", ..) => metrics::count(rest),
-            ("fail", ..) => return Err(Error::Other(rest.to_owned()).into()),
+            // With a code it is a verdict.
+            ("fail", ..) if !rest.starts_with(|first: char| first.is_ascii_digit()) => return Err(Error::Other(rest.to_owned()).into()),
             ("panic", ..) => return on_purpose(rest),
             _ => return Ok(self.between(word, rest)? || self.outbound(word, rest)?),
         }
