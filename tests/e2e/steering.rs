@@ -221,3 +221,72 @@ fn without_their_grants_sinks_steer_nothing_and_it_is_their_failure() -> Outcome
     }
     Ok(())
 }
+
+#[test]
+fn a_recipient_is_routed_by_the_domain_that_a_sink_names() -> Outcome {
+    let hop = NextHop::start(Manners::default())?;
+    let tables = format!(
+        "[[route]]\ndomains = [\"other.example\"]\nhosts = [\"{}\"]\n\
+         [[route]]\ndomains = [\"*\"]\nhosts = [\"{}\"]\n",
+        hop.address(),
+        free_address()
+    );
+    let script = format!("route-domain {AWAY}=other.example");
+    let server = server(relaying(tables), &[steers("router", "on-post-categorize", &script)])?;
+    server.client()?.deliver(SENDER, &[AWAY], HELLO)?.require(250)?;
+    assert!(until_true(PATIENCE, || hop.taken().len() == 1), "{}", server.log());
+    assert!(hop.taken()[0].recipients[0].contains(AWAY), "the address stays what it is");
+    Ok(())
+}
+
+#[test]
+fn single_recipients_fail_and_are_held_while_the_others_get_their_mail() -> Outcome {
+    let script = format!("rcpt-fail {USER}=550 5.7.1 not for you ; rcpt-hold {BOB}=a look");
+    let server = usual(&[steers("judge", "on-post-categorize", &script)])?;
+    server.client()?.deliver(ALICE, &[USER, BOB, ALICE], HELLO)?.require(250)?;
+    let mails = server.maildir("alice").wait_for(2, PATIENCE)?;
+    assert!(mails.iter().map(text).any(|mail| mail.contains("not for you")), "{}", server.log());
+    let list = server.basin_ok(&["queue", "list"])?;
+    assert!(list.contains("a look"), "{list}");
+    server.basin_ok(&["queue", "release", "--all", "--yes"])?;
+    one(&server, "bob")?;
+    wait_empty(&server);
+    assert!(server.maildir("user").read()?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_copy_goes_to_somebody_else_whole() -> Outcome {
+    let server = usual(&[steers("copies", "on-submission", &format!("copy <> {BOB}"))])?;
+    server.client()?.deliver(SENDER, &[USER], HELLO)?.require(250)?;
+    let (original, copy) = (text(&one(&server, "user")?), text(&one(&server, "bob")?));
+    let body = |mail: &str| mail.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    assert_eq!(body(&original), body(&copy));
+    assert!(copy.contains("Subject: hello"), "{copy}");
+    Ok(())
+}
+
+#[test]
+fn a_message_has_the_life_that_a_sink_gives_it() -> Outcome {
+    let tables = format!("[[route]]\ndomains = [\"*\"]\nhosts = [\"{}\"]\n", free_address());
+    let server = server(relaying(tables), &[steers("hurry", "on-submission", "expiry 1 3")])?;
+    server.client()?.deliver(ALICE, &[AWAY], HELLO)?.require(250)?;
+    let mails = server.maildir("alice").wait_for(2, PATIENCE)?;
+    let says = |word: &str| mails.iter().map(text).any(|mail| mail.contains(&format!("Action: {word}")));
+    assert!(says("delayed") && says("failed"), "{}", server.log());
+    Ok(())
+}
+
+#[test]
+fn answers_to_answers_come_to_an_end() -> Outcome {
+    let answer = format!("submit <> {ALICE} again");
+    let more = &["--grant", "submit", "--on-failure", "skip"];
+    let server = usual(&["one", "two"].map(|name| Script { more, ..steers(name, "on-submission", &answer) }))?;
+    server.client()?.deliver(SENDER, &[USER], HELLO)?.require(250)?;
+    one(&server, "user")?;
+    wait_empty(&server);
+    // Each of the two answers, and each of them answers the other's answers, eight deep.
+    let count = server.maildir("alice").read()?.len();
+    assert!((2..=16).contains(&count), "{count}");
+    Ok(())
+}
