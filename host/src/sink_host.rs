@@ -106,6 +106,7 @@ impl SinkHost for ServerView {
     fn has_name(&self, what: Named, name: &str) -> bool {
         match what {
             Named::Credentials => self.ways.outbound.load().has_credentials(name),
+            Named::Source => self.ways.outbound.load().has_source(name),
             Named::Lmtp => self.ways.transport.load().routes.named(name).is_some(),
         }
     }

@@ -319,7 +319,7 @@ impl<'a, F: Feed> Course<'a, F> {
         patience: core::time::Duration,
     ) -> Result<(Stream, Option<SocketAddr>, Option<TlsFacts>), Reply> {
         let options = &self.way.options;
-        let stream = place.connect(&options.source_addresses, patience).await?;
+        let stream = place.connect(options.sources_of(self.route), patience).await?;
         let stream = match stream {
             Stream::Tcp(stream) => stream,
             other @ (Stream::Unix(_) | Stream::Tls(_)) => return Ok((other, None, None)),

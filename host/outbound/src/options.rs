@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use basin_core::limits::SMTP_PORT;
 use basin_core::smtp::client::{Chunking, ClientTimeouts, Credentials};
+use basin_core::transport::Route;
 
 use crate::dns::DnsOptions;
 use crate::mta_sts::MtaStsOptions;
@@ -90,6 +91,8 @@ pub struct OutboundOptions {
     /// Addresses to connect from: the first of the family that the server's address has; empty lets the system
     /// choose. A family that is missing from a list with addresses is not used.
     pub source_addresses: Vec<IpAddr>,
+    /// Addresses to connect from in place of those, by the name that routes use.
+    pub sources: HashMap<String, Vec<IpAddr>>,
     /// Where this server itself takes mail: no visit goes there. An unspecified address stands for every
     /// address of this machine.
     pub listeners: Vec<SocketAddr>,
@@ -119,11 +122,21 @@ pub struct OutboundOptions {
     pub random: u64,
 }
 
+impl OutboundOptions {
+    /// The addresses that a route connects from. A name that the configuration no longer has stands for the usual ones:
+    /// mail that was queued for it still leaves.
+    pub(crate) fn sources_of(&self, route: &Route) -> &[IpAddr] {
+        let named = route.source.as_ref().and_then(|name| self.sources.get(name));
+        named.unwrap_or(&self.source_addresses)
+    }
+}
+
 impl Default for OutboundOptions {
     fn default() -> Self {
         Self {
             host_name: "localhost".to_owned(),
             source_addresses: Vec::new(),
+            sources: HashMap::new(),
             listeners: Vec::new(),
             credentials: HashMap::new(),
             trust: TrustStore::default(),
@@ -147,6 +160,7 @@ impl fmt::Debug for OutboundOptions {
         f.debug_struct("OutboundOptions")
             .field("host_name", &self.host_name)
             .field("source_addresses", &self.source_addresses)
+            .field("sources", &self.sources)
             .field("listeners", &self.listeners)
             .field("credentials", &self.credentials.keys().collect::<Vec<_>>())
             .field("trust", &self.trust)

@@ -86,6 +86,11 @@ impl Outbound {
         self.options.credentials.contains_key(name)
     }
 
+    /// Whether addresses to connect from have that name.
+    pub fn has_source(&self, name: &str) -> bool {
+        self.options.sources.contains_key(name)
+    }
+
     /// The authorities that are trusted.
     pub fn roots(&self) -> &Arc<RootCertStore> {
         &self.roots

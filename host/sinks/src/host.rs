@@ -65,6 +65,8 @@ pub enum Named {
     Lmtp,
     /// Credentials to log in with.
     Credentials,
+    /// Addresses to connect from.
+    Source,
 }
 
 /// An answer that takes its time.

@@ -58,6 +58,7 @@ pub(super) fn options(config: &Config, randomness: &Randomness, reports: Option<
     OutboundOptions {
         host_name: outbound.helo_name.clone(),
         source_addresses: outbound.source_addresses.clone(),
+        sources: outbound.sources.clone().into_iter().collect(),
         listeners: addresses.collect(),
         credentials: config.credentials.iter().map(|one| (one.name.clone(), credentials(one))).collect(),
         trust: config.tls.roots.clone().map_or(TrustStore::System, |roots| TrustStore::Files(vec![roots])),

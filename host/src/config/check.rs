@@ -27,6 +27,7 @@ const TRACKING_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
 mod listener;
 mod message_auth;
+mod names;
 mod outgoing;
 mod senders;
 mod signing;
@@ -67,7 +68,8 @@ impl Check<'_> {
         let admin = self.admin(written.admin.address);
         let relay_clients = self.relay(&written.relay);
         let queue = self.queue(&written.queue);
-        let outbound = self.outbound(&written.outbound, host_name.as_ref());
+        let sources = self.sources(written.source);
+        let outbound = self.outbound(&written.outbound, sources, host_name.as_ref());
         let credentials = self.credentials(written.credentials);
         let routes = Arc::new(self.routes(written.route, &outbound, &credentials));
         let (dns, tls) = (self.dns(&written.dns), self.tls(&written.tls));

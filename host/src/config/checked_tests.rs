@@ -26,7 +26,7 @@ fn defaults_of_the_reference_are_the_defaults_of_the_code() {
     let mut tables: Vec<&str> = Vec::new();
     for key in crate::config::reference::KEYS {
         let Some(default) = key.default else { continue };
-        if matches!(key.table, "sender" | "domain" | "route" | "credentials" | "dkim") {
+        if matches!(key.table, "sender" | "domain" | "source" | "route" | "credentials" | "dkim") {
             continue;
         }
         if key.table == "listener" {

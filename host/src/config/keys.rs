@@ -47,6 +47,11 @@ pub const TABLES: &[Table] = &[
     },
     Table { name: "outbound", is_list: false, text: "How mail leaves for other servers." },
     Table {
+        name: "source",
+        is_list: true,
+        text: "Addresses to connect from under a name, for routes and for sinks that choose where mail goes (`next-hop.set-source`).",
+    },
+    Table {
         name: "route",
         is_list: true,
         text: "Which way the mail of some domains leaves: to the servers that are named here, or to their own mail exchangers with other limits than usual. The first route that names a domain is taken; a domain that none names goes to its mail exchangers (RFC 5321 §5.1).",
@@ -253,6 +258,10 @@ keys! {
         "How long to wait for the greeting and for the reply to a command (RFC 5321 §4.5.3.2 asks for 5 minutes at least), and for a server to take the next block of a message.";
     "outbound", "final-timeout", "time", Some("\"10m\""), "\"10m\"",
         "How long to wait for the reply to the end of a message. Who gives up earlier than the 10 minutes of RFC 5321 §4.5.3.2.6 sends messages twice.";
+    "source", "name", "word", None, "\"bulk\"",
+        "What routes and sinks call them.";
+    "source", "addresses", "list of IP", None, "[\"192.0.2.11\"]",
+        "As `outbound.source-addresses`: the first of the family that the server's address has.";
     "route", "name", "word", None, "\"store\"",
         "What sinks call the LMTP server when they choose where mail goes (`next-hop.lmtp` at `on-route`). It needs `protocol = \"lmtp\"`; `domains` can be left out then.";
     "route", "domains", "list of domains", None, "[\"example.com\", \"*.example.com\"]",
@@ -267,6 +276,8 @@ keys! {
         "Whether TLS begins with the connection (RFC 8314, port 465) in place of STARTTLS.";
     "route", "credentials", "name", None, "\"relay\"",
         "Which `[[credentials]]` to log in with. It needs `hosts`, and TLS where they are not on loopback.";
+    "route", "source", "name", None, "\"bulk\"",
+        "Which `[[source]]` to connect from.";
     "route", "connections", "number, 1 or more", None, "10",
         "As `outbound.connections-per-destination`, for this route.";
     "route", "messages-per-connection", "number, 1 or more", None, "100",

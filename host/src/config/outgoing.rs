@@ -3,6 +3,7 @@
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use basin_core::addr::Address;
@@ -37,6 +38,8 @@ pub struct Outbound {
     pub helo_name: String,
     /// Addresses that connections start from; empty where the system chooses.
     pub source_addresses: Vec<IpAddr>,
+    /// Others, by name.
+    pub sources: BTreeMap<String, Vec<IpAddr>>,
     /// The least TLS where no route says more.
     pub tls: TlsDemand,
     /// When BDAT is used.

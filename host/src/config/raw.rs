@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) relay: Relay,
     pub(super) queue: Queue,
     pub(super) outbound: Outbound,
+    pub(super) source: Vec<Source>,
     pub(super) route: Vec<Route>,
     pub(super) credentials: Vec<Credentials>,
     pub(super) dns: Dns,
@@ -185,6 +186,14 @@ pub(super) struct Outbound {
     pub(super) final_timeout: Option<Span>,
 }
 
+/// `[[source]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Source {
+    pub(super) name: Option<String>,
+    pub(super) addresses: Vec<String>,
+}
+
 /// `[[route]]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -196,6 +205,7 @@ pub(super) struct Route {
     pub(super) tls: Option<String>,
     pub(super) implicit_tls: Option<bool>,
     pub(super) credentials: Option<String>,
+    pub(super) source: Option<String>,
     pub(super) connections: Option<u32>,
     pub(super) messages_per_connection: Option<u32>,
     pub(super) messages_per_minute: Option<u32>,

@@ -78,7 +78,7 @@ pub fn page() -> String {
         Basin reads one file, `/etc/basin/basin.toml` or what `--config` names. It is TOML. Times and sizes carry\n\
         their unit (`\"30s\"`, `\"25MiB\"`), an unknown key is an error, and `basin check` says what the file means and\n\
         what is wrong with it before a server does. `packaging/basin.toml` is a sample.\n\n\
-        SIGHUP reads `listener`, `certificate`, `auth`, `sender`, `domain`, `aliases`, `postmaster`, `relay`, `queue`, `route`, `credentials`,\n\
+        SIGHUP reads `listener`, `certificate`, `auth`, `sender`, `domain`, `aliases`, `postmaster`, `relay`, `queue`, `source`, `route`, `credentials`,\n\
         `dns`, `tls`, `dkim`, `arc`, `message-auth` and `log.level` again, `outbound` but for its number of connections, and the files that they name. Listeners come and\n\
         go; sessions that are open end by what they began with. All other keys need a restart; those among them that changed are named in the log. A file\n\
         with an error, or with a listener whose port cannot be had, changes nothing: what was in force stays.\n\n\
@@ -157,7 +157,7 @@ fn is_optional(key: &Key) -> bool {
 
 // Tables of a list that most servers have none of.
 fn is_optional_table(name: &str) -> bool {
-    matches!(name, "certificate" | "sender" | "route" | "credentials" | "dkim")
+    matches!(name, "certificate" | "sender" | "source" | "route" | "credentials" | "dkim")
 }
 
 fn comment(text: &str) -> String {

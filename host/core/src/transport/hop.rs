@@ -20,6 +20,9 @@ pub struct Hop {
     /// Name of the credentials to log in with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<String>,
+    /// Name of the addresses to connect from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// What a hop leads to.
@@ -39,7 +42,7 @@ pub enum HopTarget {
 impl Hop {
     /// A hop about which nothing more is said.
     pub fn to(next: HopTarget) -> Self {
-        Self { next, tls: None, credentials: None }
+        Self { next, tls: None, credentials: None, source: None }
     }
 }
 

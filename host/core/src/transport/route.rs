@@ -42,7 +42,8 @@ impl Destination {
         };
         let tls = hop.tls.map(|tls| format!("?tls={}", tls.word())).unwrap_or_default();
         let login = hop.credentials.as_ref().map(|name| format!("?login={name}")).unwrap_or_default();
-        Self(format!("{plain}{tls}{login}").into())
+        let source = hop.source.as_ref().map(|name| format!("?source={name}")).unwrap_or_default();
+        Self(format!("{plain}{tls}{login}{source}").into())
     }
 
     // The hop that the text stands for; `None` where a sink had no hand in it.
@@ -59,6 +60,7 @@ impl Destination {
             match part.split_once('=') {
                 Some(("tls", word)) => hop.tls = TlsDemand::parse(word),
                 Some(("login", name)) => hop.credentials = Some(name.to_owned()),
+                Some(("source", name)) => hop.source = Some(name.to_owned()),
                 Some(_) | None => return None,
             }
         }
@@ -200,6 +202,8 @@ pub struct Route {
     pub is_tls_implicit: bool,
     /// Name of the credentials to log in with; the shell has the secret.
     pub credentials: Option<String>,
+    /// Name of the addresses to connect from; the shell has the addresses.
+    pub source: Option<String>,
     /// How hard it may be used.
     pub limits: DestinationLimits,
 }
@@ -214,6 +218,7 @@ impl Route {
             tls: TlsDemand::Opportunistic,
             is_tls_implicit: false,
             credentials: None,
+            source: None,
             limits: DestinationLimits::default(),
         }
     }
@@ -391,6 +396,7 @@ impl RouteTable {
             destination: Destination::of_hop(hop),
             tls: hop.tls.map_or(base.tls, |tls| tls.max(base.tls)).max(least),
             credentials: hop.credentials.clone().or_else(|| base.credentials.clone()),
+            source: hop.source.clone().or_else(|| base.source.clone()),
             ..Route::clone(&base)
         }))
     }

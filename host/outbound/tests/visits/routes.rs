@@ -114,6 +114,19 @@ async fn mail_leaves_from_the_address_that_is_configured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_leaves_from_the_addresses_that_it_names_and_from_the_usual_ones_where_nobody_has_the_name() {
+    let peer = Peer::start(Plan::default()).await;
+    let (usual, bulk) = ("127.0.0.7".parse().expect("an address"), "127.0.0.8".parse().expect("an address"));
+    for (name, expected) in [("bulk", bulk), ("gone", usual)] {
+        let sources = [("bulk".to_owned(), vec![bulk])].into_iter().collect();
+        let options = OutboundOptions { source_addresses: vec![usual], sources, ..options() };
+        let route = Route { source: Some(name.to_owned()), ..route(&[peer.address], TlsDemand::Never) };
+        let (visit, _) = visit(options, &route, 1).await;
+        assert_eq!(visit.hops.first().and_then(|hop| hop.source), Some(expected), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_more_servers_are_tried_than_the_limit() {
     let limits = VisitLimits { hosts_max: 2, ..VisitLimits::default() };
     let options = OutboundOptions { limits, ..options() };

@@ -79,12 +79,12 @@ impl HostNextHop for State {
         Ok(())
     }
 
-    // The configuration gives its source addresses no names, so every name is another.
     fn set_source(&mut self, hop: Resource<NextHop>, name: String) -> Result<(), Refused> {
         self.taken(&name);
         self.may_route()?;
-        self.hop_mut(&hop)?;
-        Err(ErrorValue::NotFound.into())
+        self.named(Named::Source, &name)?;
+        self.hop_mut(&hop)?.source = Some(name);
+        Ok(())
     }
 
     fn drop(&mut self, hop: Resource<NextHop>) -> wasmtime::Result<()> {

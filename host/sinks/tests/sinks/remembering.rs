@@ -42,7 +42,7 @@ impl SinkHost for Remembering {
     }
 
     fn has_name(&self, what: Named, name: &str) -> bool {
-        matches!((what, name), (Named::Lmtp, "store") | (Named::Credentials, "relay"))
+        matches!((what, name), (Named::Lmtp, "store") | (Named::Credentials, "relay") | (Named::Source, "first"))
     }
 
     fn is_log_enabled(&self, _: &str, level: LogLevel) -> bool {

@@ -231,7 +231,7 @@ fn hops_are_made_with_the_grant_and_named_by_the_configuration() {
             "invalid",
             "ok",
             "not-found",
-            "not-found",
+            "ok",
             "not-found"
         ]
     );

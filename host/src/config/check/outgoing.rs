@@ -31,9 +31,6 @@ const WAIT_MIN: Duration = Duration::from_secs(1);
 /// Most servers of a route, and most waits of a list. More is a mistake.
 const LIST_MAX: usize = 32;
 
-/// Longest name of a route, in octets; sinks carry it in a hop that is stored with each message.
-const ROUTE_NAME_BYTES_MAX: usize = 64;
-
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -101,7 +98,12 @@ impl Check<'_> {
         Queue { lifetime, bounce_lifetime, delay_notice, first_waits, longest_wait, messages_max }
     }
 
-    pub(super) fn outbound(&mut self, raw: &raw::Outbound, host_name: Option<&String>) -> Outbound {
+    pub(super) fn outbound(
+        &mut self,
+        raw: &raw::Outbound,
+        sources: BTreeMap<String, Vec<IpAddr>>,
+        host_name: Option<&String>,
+    ) -> Outbound {
         let connections = raw.connections.unwrap_or(200);
         if connections > CONNECTIONS_MAX {
             self.wrong("outbound.connections", format!("expected 0 to {CONNECTIONS_MAX}"));
@@ -119,16 +121,7 @@ impl Check<'_> {
         if raw.helo_name.is_some() && check_domain(&helo_name).is_err() {
             self.wrong("outbound.helo-name", format!("{helo_name:?} is no domain name"));
         }
-        let mut source_addresses: Vec<IpAddr> = Vec::new();
-        for (number, text) in raw.source_addresses.iter().enumerate() {
-            match text.parse() {
-                Ok(address) => source_addresses.push(address),
-                Err(_) => self.wrong(
-                    &format!("outbound.source-addresses[{number}]"),
-                    format!("expected an address of this machine such as \"192.0.2.10\", found {text:?}"),
-                ),
-            }
-        }
+        let source_addresses = self.own_addresses("outbound.source-addresses", &raw.source_addresses);
         let time = |written: Option<Span>, default: Duration| written.map_or(default, |span| span.0);
         let (command_timeout, final_timeout) =
             (time(raw.command_timeout, 5 * MINUTE), time(raw.final_timeout, 10 * MINUTE));
@@ -149,6 +142,7 @@ impl Check<'_> {
             limits,
             helo_name,
             source_addresses,
+            sources,
             tls: self.tls_demand("outbound.tls", raw.tls.as_deref()).unwrap_or_default(),
             chunking: self.chunking(raw.chunking.as_deref()),
             mx_port: raw.mx_port.unwrap_or(SMTP_PORT),
@@ -260,19 +254,6 @@ impl Check<'_> {
         RouteTable::new(rules).with_usual(usual).with_named(named)
     }
 
-    fn name_of_route(&mut self, key: &str, name: &str, route: &Route, known: &BTreeMap<String, Arc<Route>>) {
-        let key = format!("{key}.name");
-        if name.is_empty() || name.len() > ROUTE_NAME_BYTES_MAX || !name.bytes().all(|octet| octet.is_ascii_graphic()) {
-            self.wrong(&key, format!("expected 1 to {ROUTE_NAME_BYTES_MAX} printable characters, found {name:?}"));
-        }
-        if route.protocol != Protocol::Lmtp {
-            self.wrong(&key, "sinks name LMTP servers alone; add `protocol = \"lmtp\"` or take the name out");
-        }
-        if known.contains_key(name) {
-            self.wrong(&key, format!("an earlier route is called {name:?} too"));
-        }
-    }
-
     // All mail for one next hop shares its connections, and with them the TLS and the login of whichever route is
     // found first: mail that demands TLS could leave without it, or under another's name.
     fn agrees_with(&mut self, key: &str, route: &Route, rules: &[(Vec<DomainPattern>, Arc<Route>)]) {
@@ -321,6 +302,9 @@ impl Check<'_> {
         if let Some(name) = &raw.credentials {
             self.login(key, name, tls, raw.implicit_tls == Some(true), &hosts, known);
         }
+        if let Some(name) = &raw.source {
+            self.source(key, name, &outbound.sources);
+        }
         let limits = DestinationLimits {
             connections_max: raw.connections.unwrap_or(outbound.limits.connections_max),
             messages_per_connection: raw.messages_per_connection.unwrap_or(outbound.limits.messages_per_connection),
@@ -332,7 +316,8 @@ impl Check<'_> {
             None => (Destination::domain(""), NextHop::Mx(String::new())),
         };
         let is_tls_implicit = raw.implicit_tls.unwrap_or(false);
-        Some(Route { destination, next, protocol, tls, is_tls_implicit, credentials: raw.credentials, limits })
+        let raw::Route { credentials, source, .. } = raw;
+        Some(Route { destination, next, protocol, tls, is_tls_implicit, credentials, source, limits })
     }
 
     // A password goes over a connection that others may read only where that is this machine's own.

@@ -70,6 +70,15 @@ fn a_store_that_sinks_name_needs_no_domain() {
 }
 
 #[test]
+fn a_source_has_a_name_for_routes_and_sinks() {
+    let text = "[[source]]\nname = \"bulk\"\naddresses = [\"192.0.2.11\"]\n\
+                [[route]]\ndomains = [\"news.example\"]\nsource = \"bulk\"\n";
+    let config = parse(text).expect("good");
+    assert_eq!(config.routes.route("news.example").source.as_deref(), Some("bulk"));
+    assert_eq!(config.outbound.sources.get("bulk").map(Vec::len), Some(1));
+}
+
+#[test]
 fn two_routes_may_lead_to_one_server_in_the_same_way() {
     let text = "[[route]]\ndomains = [\"a.example\"]\nhosts = [\"mx.example\"]\n\
                 [[route]]\ndomains = [\"b.example\"]\nhosts = [\"mx.example\"]\n\
@@ -107,6 +116,13 @@ fn what_the_way_out_cannot_be_is_refused_with_advice() {
         ("[outbound]\nsource-addresses = [\"eth0\"]", "outbound.source-addresses[0]: expected an address"),
         ("[[route]]\nhosts = [\"a.example\"]", "route[0].domains: a route needs the domains"),
         ("[[route]]\nname = \"a b\"\nhosts = [\"a.example\"]\nprotocol = \"lmtp\"", "route[0].name: expected 1 to 64"),
+        ("[[source]]\nname = \"a\"", "source[0].addresses: a source needs the addresses"),
+        ("[[source]]\nname = \"a=b\"\naddresses = [\"192.0.2.1\"]", "source[0].name: expected 1 to 64"),
+        (
+            "[[source]]\nname = \"a\"\naddresses = [\"x\"]",
+            "source[0].addresses[0]: expected an address of this machine",
+        ),
+        ("[[route]]\ndomains = [\"*\"]\nsource = \"a\"", "route[0].source: there is no `[[source]]` with name \"a\""),
         ("[[route]]\nname = \"a\"\nhosts = [\"a.example\"]", "route[0].name: sinks name LMTP servers alone"),
         (
             "[[route]]\nname = \"a\"\nhosts = [\"a.example\"]\nprotocol = \"lmtp\"\n\

@@ -128,7 +128,9 @@ fn what_a_sink_demands_of_a_hop_is_part_of_its_destination_and_raises_what_the_o
     let store = Hop::to(HopTarget::Lmtp("store".into()));
     assert_eq!((to(&store).protocol, to(&store).destination.as_str()), (Protocol::Lmtp, "lmtp:store"));
     assert_eq!(table.of_hop(&Hop::to(HopTarget::Lmtp("other".into()))), None);
-    for hop in [lower, higher, login, store] {
+    let from = Hop { source: Some("bulk".into()), ..host("smart.example") };
+    assert_eq!((to(&from).source.as_deref(), to(&from).tls), (Some("bulk"), TlsDemand::Opportunistic));
+    for hop in [lower, higher, login, store, from] {
         assert_eq!(table.of(&to(&hop).destination), to(&hop), "a visit finds its route again");
     }
 }
