@@ -29,7 +29,7 @@ use crate::net::listen;
 use crate::pickup::{self, Pickup};
 use crate::privileges::Plan;
 use crate::registry::watch::log_change;
-use crate::registry::{Change, Loaded, Loader, Prompt, Store, Watcher, watch};
+use crate::registry::{Change, Loaded, Loader, Prompt, Prompts, Store, Watcher, watch};
 use crate::services::Services;
 use crate::shutdown::{HangUps, Phase, Signals, Stopper, Wish};
 use crate::signing::Signing;
@@ -40,6 +40,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::log::{self, LogLevel};
 use crate::telemetry::records::{Recovered, Stopping};
 use crate::telemetry::sinks::SinkMetricNames;
+use crate::timer;
 use crate::tracking::Tracking;
 use crate::transport::{Parts, Queue};
 
@@ -262,6 +263,7 @@ impl Server {
             guard: Guard::default(),
             outbound: outbound.clone(),
             registry,
+            timers: Arc::default(),
             tables,
             directory,
         });
@@ -270,7 +272,7 @@ impl Server {
         outgoing::carry_out(&config, &services, &outbound, reports.clone(), &mut work)?;
         take_files(pickup, &services, &mut work);
         let mut service = JoinSet::new();
-        service.spawn(watch(watcher, prompts, now, log_change));
+        serve_registry(watcher, prompts, &services, (&mut work, &mut service));
         serve_control(&config, &services, &mut service)?;
         let free_bytes_min = spool_options.free_bytes_min;
         let admin = Admin { services: services.clone(), engine, spool: config.spool.clone(), free_bytes_min };
@@ -391,6 +393,21 @@ async fn load_registry(config: &Config) -> anyhow::Result<(Engine, Arc<ArcSwap<L
     }
     change.iter().for_each(log_change);
     Ok((engine, loaded, watcher))
+}
+
+// Timers are among what a drain waits for; who watches the registry ends with the process.
+fn serve_registry(
+    watcher: Watcher,
+    prompts: Prompts,
+    services: &Arc<Services>,
+    (work, service): (&mut JoinSet<()>, &mut JoinSet<()>),
+) {
+    work.spawn(timer::run(services.clone(), services.stopper.subscribe()));
+    let timers = services.timers.clone();
+    service.spawn(watch(watcher, prompts, now, move |change| {
+        log_change(change);
+        timers.look_again();
+    }));
 }
 
 fn serve_control(config: &Config, services: &Arc<Services>, service: &mut JoinSet<()>) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 mod heard;
 mod later;
 mod tables;
+mod timed;
 
 use core::time::Duration;
 use std::sync::Arc;

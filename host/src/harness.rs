@@ -104,6 +104,7 @@ impl Harness {
             guard: Guard::default(),
             outbound,
             registry: Prompt::channel().0,
+            timers: Arc::default(),
             tables,
             directory,
         };

@@ -26,6 +26,7 @@ pub mod sink_host;
 pub mod sink_tables;
 pub mod state;
 pub mod telemetry;
+pub mod timer;
 pub mod tls;
 pub mod tracking;
 pub mod transport;

@@ -14,6 +14,7 @@ use crate::registry::Prompt;
 use crate::shutdown::Stopper;
 use crate::sink_tables::SinkTables;
 use crate::telemetry::Metrics;
+use crate::timer::Desk;
 use crate::tracking::Tracking;
 use crate::transport::Queue;
 
@@ -39,6 +40,8 @@ pub struct Services {
     pub outbound: Arc<ArcSwap<Outbound>>,
     /// Has the registry looked at.
     pub registry: Prompt,
+    /// What is known of the timers of sinks.
+    pub timers: Arc<Desk>,
     /// What sinks keep.
     pub tables: SinkTables,
     /// Who lives here; changes when the configuration is read again.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use basin_core::event::TimerFacts;
 use basin_core::mail::{Message, MessageId};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Destination, RouteTable, State};
@@ -14,6 +15,7 @@ use crate::control::{Activity, QueueState, ServerState, Soon};
 use crate::registry::Loaded;
 use crate::services::Services;
 use crate::sink_tables::SinkTables;
+use crate::timer::{self, Ran, RunRefused};
 use crate::transport::{Action, Done, LiveIndex, Meant};
 
 /// Answers for the server to `basin queue` and `basin sink`.
@@ -75,6 +77,14 @@ impl ServerState for Running {
 
     fn activity(&self) -> &Activity {
         self.services.ask.activity()
+    }
+
+    fn timer(&self, binding: &str) -> Option<TimerFacts> {
+        self.services.timers.facts(binding)
+    }
+
+    fn run_timer<'a>(&'a self, binding: &'a str) -> Soon<'a, Result<Ran, RunRefused>> {
+        Box::pin(timer::run_now(&self.services, binding))
     }
 
     fn look_at_registry(&self) -> Soon<'_, bool> {

@@ -39,6 +39,7 @@ mod story;
 mod successors;
 mod waiting;
 
+pub(crate) use births::Born;
 pub use holds::Holds;
 pub use live::LiveIndex;
 pub use operator::{Action, Applied, Done, Meant};
@@ -92,6 +93,8 @@ struct Shared {
     scheduled: Notify,
     /// Whoever reads the whole spool into the lists.
     entering: Mutex<()>,
+    /// Whether everything that the spool had at the start was read, and all children were judged.
+    entered: watch::Sender<bool>,
     /// Most messages in the spool.
     messages_max: AtomicU64,
     /// Destinations that an operator holds; `None` keeps them in memory alone.
@@ -107,7 +110,7 @@ impl Queue {
         let (ready, timed, scheduled) = (Notify::new(), Notify::new(), Notify::new());
         let messages_max = AtomicU64::new(u64::MAX);
         let index = LiveIndex::unfilled();
-        let entering = Mutex::new(());
+        let (entering, entered) = (Mutex::new(()), watch::Sender::new(false));
         let holds = Mutex::default();
         let succession = Succession::default();
         let shared = Shared {
@@ -119,6 +122,7 @@ impl Queue {
             timed,
             scheduled,
             entering,
+            entered,
             messages_max,
             holds,
             workers,

@@ -148,6 +148,7 @@ fn scene(path: &PathBuf) -> Result<Scene, Box<dyn Error + Send + Sync>> {
         is_enabled: true,
         expires: None,
         max_firings: None,
+        schedule: None,
     };
     let now = Timestamp::from_seconds(1_800_000_000);
     let session = SessionFacts {

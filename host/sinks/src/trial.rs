@@ -89,6 +89,7 @@ fn state(budget: Budget) -> State {
         is_enabled: true,
         expires: None,
         max_firings: None,
+        schedule: None,
     };
     let occasion = Occasion::of(EventKind::OnTimer, Timestamp::default());
     let overlay = Box::<Overlay>::default();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use basin_core::event::{EventKind, TimerFacts};
 use basin_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,38 @@ pub struct RegistryState {
     pub sinks: BTreeMap<String, SinkState>,
     /// What the bindings did, by name; those that were never called are missing.
     pub activity: BTreeMap<String, BindingActivity>,
+    /// Timers of bindings, by name.
+    #[serde(default)]
+    pub timers: BTreeMap<String, Timer>,
+}
+
+/// A timer that an operator runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// Name of the binding.
+    pub binding: String,
+}
+
+/// The timer of a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// When it is due next.
+    #[serde(with = "moment_or_none")]
+    pub next_due: Option<Timestamp>,
+    /// When it ran last, before this start of the server too.
+    #[serde(with = "moment_or_none")]
+    pub last_run: Option<Timestamp>,
+    /// Whether it runs now.
+    pub is_running: bool,
+    /// Calls that were left out since the server started, because the one before them still ran.
+    pub left_out: u64,
+}
+
+impl From<TimerFacts> for Timer {
+    fn from(facts: TimerFacts) -> Self {
+        let TimerFacts { next, last, is_running, left_out } = facts;
+        Self { next_due: next, last_run: last, is_running, left_out }
+    }
 }
 
 impl RegistryState {
@@ -111,6 +144,10 @@ impl RegistryState {
             let activity = server.activity().of(&binding.name)?;
             Some((binding.name.clone(), activity))
         });
+        let timers = loaded.registry.bindings_of(EventKind::OnTimer).iter().filter_map(|binding| {
+            let facts = server.timer(&binding.name)?;
+            Some((binding.name.clone(), Timer::from(facts)))
+        });
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: server.now(),
@@ -120,6 +157,7 @@ impl RegistryState {
             problems: loaded.problems(),
             sinks: sinks.collect(),
             activity: activity.collect(),
+            timers: timers.collect(),
         }
     }
 }

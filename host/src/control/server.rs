@@ -27,7 +27,7 @@ use crate::control::queue::ask::{self, ListRequest, SummaryRequest};
 use crate::control::queue::destinations::{self, HoldRequest};
 use crate::control::queue::packet::{Imported, Packet};
 use crate::control::queue::{self, LookupError};
-use crate::control::report::{Complaint, RegistryState};
+use crate::control::report::{Complaint, RegistryState, RunRequest};
 use crate::control::sink_state::{self, StateRequest};
 
 /// Callers that wait to be accepted; each is a person or a script.
@@ -109,6 +109,7 @@ fn router(server: Arc<dyn ServerState>) -> Router {
         .route("/v1/registry", get(registry))
         .route("/v1/registry/look", post(look))
         .route("/v1/sink/state", post(sink_state))
+        .route("/v1/sink/run", post(run_timer))
         .route("/v1/queue/list", post(list))
         .route("/v1/queue/summary", post(summary))
         .route("/v1/queue/act", post(act))
@@ -144,6 +145,13 @@ async fn sink_state(State(server): Shared, headers: HeaderMap, body: Body) -> Re
     match sink_state::carry_out(server.tables(), request, &operator(&headers)).await {
         Ok(answer) => json(StatusCode::OK, &answer),
         Err(error) => complaint(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    }
+}
+
+async fn run_timer(State(server): Shared, body: Body) -> Response {
+    match question::<RunRequest>(body).await {
+        Ok(request) => asked(server.run_timer(&request.binding).await),
+        Err(response) => response,
     }
 }
 

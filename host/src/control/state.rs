@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use basin_core::event::TimerFacts;
 use basin_core::mail::{Message, MessageId};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Destination, RouteTable, State};
@@ -14,6 +15,7 @@ use crate::control::Activity;
 use crate::control::queue::destinations::DestinationRow;
 use crate::registry::Loaded;
 use crate::sink_tables::SinkTables;
+use crate::timer::{Ran, RunRefused};
 use crate::transport::{Action, Done, LiveIndex, Meant};
 
 /// Something that takes its time.
@@ -63,6 +65,12 @@ pub trait ServerState: QueueState {
 
     /// What the bindings did.
     fn activity(&self) -> &Activity;
+
+    /// What is known of the timer of a binding; `None` where it has none.
+    fn timer(&self, binding: &str) -> Option<TimerFacts>;
+
+    /// Calls the sink of a binding of `on-timer` now.
+    fn run_timer<'a>(&'a self, binding: &'a str) -> Soon<'a, Result<Ran, RunRefused>>;
 
     /// Has the registry on disk looked at now; false where nobody watches it.
     fn look_at_registry(&self) -> Soon<'_, bool>;

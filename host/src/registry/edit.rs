@@ -149,6 +149,9 @@ impl Edit {
         if let Some(moment) = binding.expires.and_then(|expires| expires.to_rfc3339().parse().ok()) {
             table.insert("expires", toml_edit::value(Value::Datetime(toml_edit::Formatted::new(moment))));
         }
+        if let Some(schedule) = &binding.schedule {
+            table.insert("schedule", text(schedule.text()));
+        }
         if !binding.is_enabled {
             table.insert("enabled", toml_edit::value(false));
         }

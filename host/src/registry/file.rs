@@ -36,8 +36,9 @@ use toml_edit::{Document, TableLike};
 
 use crate::registry::fields::{Fields, FileError, Found, Source};
 use crate::registry::words::{
-    check_binding_name, check_config, check_firings, check_fuel, check_priority, check_sink_name, default_policy,
-    parse_deadline, parse_event, parse_grant, parse_instance, parse_memory, parse_mode, parse_moment, parse_policy,
+    check_binding_name, check_config, check_firings, check_fuel, check_place, check_priority, check_sink_name,
+    default_policy, parse_deadline, parse_event, parse_grant, parse_instance, parse_memory, parse_mode, parse_moment,
+    parse_policy, parse_schedule,
 };
 use crate::registry::{digest, suggest};
 
@@ -59,6 +60,7 @@ const BINDING_KEYS: &[&str] = &[
     "on-failure",
     "max-firings",
     "expires",
+    "schedule",
     "enabled",
 ];
 
@@ -253,19 +255,28 @@ fn read_binding(source: Source<'_>, table: &toml_edit::Table, file: &RegistryFil
         Some(found) => Some(parse_moment(&found.value).map_err(|problem| fields.error_at(&found, problem))?),
         None => None,
     };
+    let listener = fields.string("listener")?;
+    if let Some(listener) = &listener {
+        check_place(kind).map_err(|problem| at(&fields, listener, problem))?;
+    }
+    let schedule = match fields.string("schedule")? {
+        Some(found) => parse_schedule(Some(found.value), kind).map_err(|problem| at(&fields, &found, problem))?,
+        None => parse_schedule(None, kind).map_err(|problem| fields.error(problem))?,
+    };
     Ok(Binding {
         name: name.map_or_else(|| file.free_binding_name(sink.value, kind), |name| name.value.to_owned()),
         sink: sink.value.to_owned(),
         event: kind,
         rule,
         priority,
-        listener: fields.string("listener")?.map(|found| found.value.to_owned()),
+        listener: listener.map(|found| found.value.to_owned()),
         mode,
         instance,
         on_failure,
         is_enabled: fields.switch("enabled")?,
         expires,
         max_firings,
+        schedule,
     })
 }
 

@@ -21,4 +21,4 @@ pub use fields::FileError;
 pub use file::RegistryFile;
 pub use load::{Broken, Loaded, Loader};
 pub use store::{Store, StoreError};
-pub use watch::{Change, Prompt, Watcher, watch};
+pub use watch::{Change, Prompt, Prompts, Watcher, watch};

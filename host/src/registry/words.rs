@@ -5,7 +5,7 @@ use std::str::FromStr;
 use basin_core::event::binding::PRIORITY_MAX;
 use basin_core::event::budget::{FUEL_MAX, MEMORY_MAX, TIME_MAX};
 use basin_core::event::registry::is_sink_name;
-use basin_core::event::{EventKind, FailurePolicy, Grant, GrantError, InstanceMode, Mode};
+use basin_core::event::{Cron, CronError, EventKind, FailurePolicy, Grant, GrantError, InstanceMode, Mode};
 use basin_core::limits::{BINDING_NAME_BYTES_MAX, SINK_NAME_BYTES_MAX};
 use basin_core::time::Timestamp;
 
@@ -179,6 +179,35 @@ pub fn parse_deadline(text: &str) -> Result<u64, String> {
         return Err(format!("deadline {text} is out of range; write 1ms to {}s", TIME_MAX.as_secs()));
     }
     u64::try_from(deadline.as_millis()).map_err(|_| format!("deadline {text} is out of range"))
+}
+
+/// Reads the schedule of a binding: `on-timer` needs one, and no other event has one.
+///
+/// # Errors
+/// It is no schedule, it is missing, or the event comes by itself.
+pub fn parse_schedule(text: Option<&str>, event: EventKind) -> Result<Option<Cron>, String> {
+    match (text, event == EventKind::OnTimer) {
+        (Some(text), true) => text.parse().map(Some).map_err(|error: CronError| error.to_string()),
+        (Some(_), false) => Err(format!("{event} has no schedule; on-timer has one")),
+        (None, true) => Err(format!(
+            "{event} needs a schedule: minute, hour, day of month, month and day of week in UTC, as in \
+             \"*/5 * * * *\", or a word as @hourly"
+        )),
+        (None, false) => Ok(None),
+    }
+}
+
+/// Checks that a binding of the event can name a listener.
+///
+/// # Errors
+/// Nothing that the event is about came in by a listener.
+pub fn check_place(event: EventKind) -> Result<(), String> {
+    if event == EventKind::OnTimer {
+        return Err(format!(
+            "{event} happens at no listener, so the sink would never be called; leave the listener out"
+        ));
+    }
+    Ok(())
 }
 
 /// Reads a moment in the form of RFC 3339.

@@ -64,6 +64,8 @@ pub struct Metrics {
     pub destinations: IntGaugeVec,
     /// Notices that were dropped because too many waited.
     pub notices_dropped: IntCounter,
+    /// Timers of sinks.
+    pub timers: TimerMetrics,
     /// Lines of the tracking log that were dropped.
     pub tracking_lost: IntCounter,
     /// Calls of sinks, by sink, event and outcome.
@@ -144,6 +146,36 @@ impl Maker {
     }
 }
 
+/// Counters of timers, by sink and binding.
+pub struct TimerMetrics {
+    /// When they are due next, in seconds since 1970; 0 where they are not.
+    pub next: IntGaugeVec,
+    /// When they ran last, in seconds since 1970; 0 where they never did.
+    pub last: IntGaugeVec,
+    /// Calls that were left out because the one before them still ran.
+    pub left_out: IntCounterVec,
+    /// Calls of which nothing could be written.
+    pub unwritten: IntCounterVec,
+}
+
+impl TimerMetrics {
+    fn made(make: &Maker) -> Self {
+        let of = &["sink", "binding"];
+        Self {
+            next: make.gauges("basin_timer_next_due_seconds", "When a timer is due next", of),
+            last: make.gauges("basin_timer_last_run_seconds", "When a timer ran last", of),
+            left_out: make.counters("basin_timer_left_out_total", "Calls left out, the last one still ran", of),
+            unwritten: make.counters("basin_timer_unwritten_total", "Calls that could not be written", of),
+        }
+    }
+
+    /// Forgets when timers run: some may be gone.
+    pub fn forget(&self) {
+        self.next.reset();
+        self.last.reset();
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let make = Maker(Registry::new());
@@ -184,6 +216,7 @@ impl Default for Metrics {
             outbound_visits: make.gauge("basin_outbound_visits_open", "Visits that are open"),
             destinations: make.gauges("basin_destinations", "Destinations that mail waits for", &["state"]),
             notices_dropped: make.counter("basin_notices_dropped_total", "Notices dropped, too many waited"),
+            timers: TimerMetrics::made(&make),
             tracking_lost: make.counter("basin_tracking_lost_total", "Lines of the tracking log that were dropped"),
             sink_invocations: make.counters(
                 "basin_sink_invocations_total",

@@ -11,5 +11,6 @@ pub mod records;
 pub mod relay;
 pub mod signing;
 pub mod sinks;
+pub mod timers;
 
 pub use metrics::Metrics;

@@ -1,12 +1,65 @@
 //! Messages that come out of the one that a worker has: what its sender is told, and what its sinks made.
 
 use basin_core::mail::{Message, MessageId};
-use basin_core::transport::{Bearing, Notifying, State, Work};
+use basin_core::transport::{Bearing, End, Notifying, Parent, State, Work};
 use basin_spool::SpoolFault;
 
-use super::{Shared, story};
+use super::{Queue, Shared, removed, story};
 use crate::clock::now;
 use crate::tracking::Step;
+
+/// Messages of a timer that are on disk and have not set out.
+pub(crate) type Born = Vec<(Message, State)>;
+
+impl Queue {
+    /// Waits until everything that the spool had at the start was read: what came out of something then has set out, or
+    /// is gone. For ever where nobody works.
+    pub(crate) async fn entered(&self) {
+        // The sender lives as long as this.
+        drop(self.shared.entered.subscribe().wait_for(|is_entered| *is_entered).await);
+    }
+
+    /// Writes what a timer made. It sets out with [`Queue::set_out`]; a crash before the timer's mark knows of the batch
+    /// takes it away at the next start.
+    ///
+    /// # Errors
+    /// One of them is not on disk; what is, is named.
+    pub(crate) async fn bear(
+        &self,
+        messages: Vec<Message>,
+        parent: &Parent,
+    ) -> Result<Born, (SpoolFault, Vec<MessageId>)> {
+        let mut born = Born::new();
+        for message in messages {
+            let state = State { parent: Some(parent.clone()), ..State::default() };
+            if let Err(fault) = self.shared.commit(&message, &state, None).await {
+                return Err((fault, born.into_iter().map(|(message, _)| message.id).collect()));
+            }
+            born.push((message, state));
+        }
+        Ok(born)
+    }
+
+    /// What a timer made goes its way.
+    pub(crate) fn set_out(&self, born: Born) {
+        born.into_iter().for_each(|(message, state)| self.stored(message, state));
+    }
+
+    /// Takes away what a timer made and is not to set out; those are left that could not be removed.
+    pub(crate) async fn withdraw(&self, ids: Vec<MessageId>) -> Vec<MessageId> {
+        let mut left = Vec::new();
+        for id in ids {
+            match self.shared.remove(id.clone()).await {
+                Ok(()) => self.shared.parts.tracking.note(&id, &removed(End::Discarded)),
+                Err(fault) => {
+                    self.shared.failed(&id, &fault);
+                    left.push(id);
+                }
+            }
+        }
+        left
+    }
+}
 
 impl Shared {
     pub(super) async fn notify(

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, mpsc};
 
 use basin_core::event::EventSet;
+use basin_core::event::timers::is_timer;
 use basin_core::mail::{Message, MessageId};
 use basin_core::queue::index::Row;
 use basin_core::time::Timestamp;
@@ -15,6 +16,7 @@ use super::Shared;
 use super::waiting::Queued;
 use crate::clock::now;
 use crate::telemetry::relay::SpoolEntered;
+use crate::timer::marks;
 
 /// Where a message goes that the spool has.
 enum Entry {
@@ -92,6 +94,7 @@ impl Shared {
         self.let_out(crib);
         self.lock().all_read();
         self.ready.notify_one();
+        self.entered.send_replace(true);
         let took = now().since(started);
         SpoolEntered { messages: entered.into_inner(), unreadable: unreadable.into_inner(), took }.record();
     }
@@ -101,8 +104,19 @@ impl Shared {
     fn let_out(&self, crib: Crib) {
         let Crib { children, batches, workers } = crib;
         for (id, parent) in children {
-            let is_there = self.parts.spool.contains(&parent.id);
-            let of_parent = is_there.then(|| batches.get(&parent.id).copied().unwrap_or_default());
+            let of_parent = if is_timer(&parent.id) {
+                match marks::find(self.parts.ask.tables(), &parent.id) {
+                    Ok(mark) => mark.map(|mark| mark.batches),
+                    // Nobody can tell whether it may go; it is looked at again after the next start.
+                    Err(error) => {
+                        tracing::error!(message_id = %id, %error, "a message of a timer stays where it is");
+                        continue;
+                    }
+                }
+            } else {
+                let is_there = self.parts.spool.contains(&parent.id);
+                is_there.then(|| batches.get(&parent.id).copied().unwrap_or_default())
+            };
             if parent.lets_go(of_parent) {
                 self.enter(id, Entry::Worker);
             } else if !self.lock().is_touched(&id) {

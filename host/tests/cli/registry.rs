@@ -93,10 +93,22 @@ const BROKEN: &[(&str, &str, &str)] = &[
          inspect --events` lists them",
     ),
     (
-        "an event that is not raised",
+        "a timer without a schedule",
         "version = 1\n[[sink]]\nname = \"a\"\ndigest = \"DIGEST\"\n[[binding]]\nsink = \"a\"\nevent = \"on-timer\"\n",
-        "registry.toml:7: binding \"a\": on-timer is in the contract and not raised by basin 0.1.0, so the sink \
-         would never be called; `basin sink inspect --events` lists those that are",
+        "registry.toml:5: binding \"a\": on-timer needs a schedule: minute, hour, day of month, month and day of week in \
+         UTC, as in \"*/5 * * * *\", or a word as @hourly",
+    ),
+    (
+        "a schedule that is none",
+        "version = 1\n[[sink]]\nname = \"a\"\ndigest = \"DIGEST\"\n[[binding]]\nsink = \"a\"\nevent = \"on-timer\"\n\
+         schedule = \"0 0 30 2 *\"\n",
+        "registry.toml:8: binding \"a\": the schedule \"0 0 30 2 *\" is never due: none of its months has such a day",
+    ),
+    (
+        "a schedule at another event",
+        "version = 1\n[[sink]]\nname = \"a\"\ndigest = \"DIGEST\"\n[[binding]]\nsink = \"a\"\nevent = \"on-connect\"\n\
+         schedule = \"@daily\"\n",
+        "registry.toml:8: binding \"a\": on-connect has no schedule; on-timer has one",
     ),
     (
         "a priority out of range",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{EventKind, Rule};
+use crate::event::{Cron, EventKind, Rule};
 use crate::time::Timestamp;
 
 /// Priority where none is given, as in the original.
@@ -126,4 +126,6 @@ pub struct Binding {
     pub expires: Option<Timestamp>,
     /// At most so many firings since the server started; then it no longer fires.
     pub max_firings: Option<u64>,
+    /// When it is due; at `on-timer` and nowhere else.
+    pub schedule: Option<Cron>,
 }

@@ -84,7 +84,7 @@ impl EventKind {
     /// Whether this version of the server raises the event. A binding for another one is refused: a sink
     /// that is never called must not look registered.
     pub fn is_raised(self) -> bool {
-        !matches!(self, Self::OnTrack | Self::OnTimer)
+        self != Self::OnTrack
     }
 
     /// Whether a binding can name the event. `on-inbound-input` is raised for the binding of `on-inbound-command`

@@ -11,7 +11,9 @@ pub mod occasion;
 pub mod outbound;
 pub mod registry;
 pub mod rule;
+pub mod schedule;
 pub mod tables;
+pub mod timers;
 pub mod verdict;
 
 pub use binding::{Binding, FailurePolicy, InstanceMode, Mode};
@@ -25,6 +27,8 @@ pub use occasion::{Command, DestinationFacts, Occasion, Overlay, Question, Sessi
 pub use outbound::{OutCommand, OutCommandError, OutFacts, OutSession, OutState, ResponseFacts, SentFirst};
 pub use registry::{Explained, Registry, RegistryError, SinkEntry, SinkSecret};
 pub use rule::{Facts, Matched, Rule, RuleError};
+pub use schedule::{Cron, CronError};
 pub use tables::{TableEdit, TableEdits, TableValue};
+pub use timers::{Due, Mark, TimerFacts, Timers};
 pub(crate) use verdict::beyond_the_session;
 pub use verdict::{Answer, Failure, FailureKind, Later, Verdict};

@@ -115,6 +115,32 @@ pub enum RegistryError {
         /// The event.
         event: EventKind,
     },
+    /// A timer that would never be due.
+    #[error("binding {binding:?}: {event} needs a schedule, as in schedule = \"*/5 * * * *\"")]
+    NoSchedule {
+        /// The binding.
+        binding: String,
+        /// The event.
+        event: EventKind,
+    },
+    /// A schedule at an event that comes by itself.
+    #[error("binding {binding:?}: {event} has no schedule; on-timer has one")]
+    Scheduled {
+        /// The binding.
+        binding: String,
+        /// The event.
+        event: EventKind,
+    },
+    /// A timer of a listener.
+    #[error(
+        "binding {binding:?}: {event} happens at no listener, so the sink would never be called; leave the listener out"
+    )]
+    NoListener {
+        /// The binding.
+        binding: String,
+        /// The event.
+        event: EventKind,
+    },
     /// A failure policy that makes no sense at the event.
     #[error("binding {binding:?}: {event} has no failure policy {:?}; it has {}", policy.word(), words(*event))]
     Policy {
@@ -359,6 +385,14 @@ impl Registry {
         }
         if matches!(binding.instance, InstanceMode::Transaction | InstanceMode::Session) && !event.has_session() {
             return Err(RegistryError::Instance { binding: name, event });
+        }
+        match (event == EventKind::OnTimer, &binding.schedule) {
+            (true, None) => return Err(RegistryError::NoSchedule { binding: name, event }),
+            (false, Some(_)) => return Err(RegistryError::Scheduled { binding: name, event }),
+            (true, Some(_)) | (false, None) => {}
+        }
+        if event == EventKind::OnTimer && binding.listener.is_some() {
+            return Err(RegistryError::NoListener { binding: name, event });
         }
         if !event.policies().contains(&binding.on_failure) {
             return Err(RegistryError::Policy { binding: name, event, policy: binding.on_failure });

@@ -322,6 +322,7 @@ impl Call {
             is_enabled: true,
             expires: None,
             max_firings: None,
+            schedule: None,
         });
         let occasion = Arc::new(Occasion {
             raised: 3,

@@ -16,7 +16,8 @@ use crate::registry::edit::missing;
 Examples:
   basin sink bind stamp --event on-submission
   basin sink bind filter --event 'on-end-of-data:rcpt to=*@example.org' \\
-      --priority 10 --on-failure hold")]
+      --priority 10 --on-failure hold
+  basin sink bind digest --event on-timer --schedule '0 7 * * mon-fri'")]
 pub(super) struct Bind {
     /// Name of the sink.
     sink: String,

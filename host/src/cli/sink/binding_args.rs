@@ -2,12 +2,13 @@
 
 use anyhow::{Context as _, anyhow, bail};
 use basin_core::event::binding::PRIORITY_DEFAULT;
-use basin_core::event::{Binding, EventKind, Grants, Rule};
+use basin_core::event::{Binding, Cron, EventKind, Grants, Rule};
 use basin_sinks::Component;
 
 use super::places::Places;
 use crate::registry::words::{
-    check_firings, check_priority, default_policy, parse_event, parse_instance, parse_mode, parse_moment, parse_policy,
+    check_firings, check_place, check_priority, default_policy, parse_event, parse_instance, parse_mode, parse_moment,
+    parse_policy, parse_schedule,
 };
 use crate::registry::{Edit, suggest};
 
@@ -39,6 +40,10 @@ pub(super) struct BindingArgs {
     /// Fires until then, as in 2030-01-31T12:00:00Z.
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
+    /// When on-timer is due, in UTC: minute, hour, day of month, month and day of week, as in "*/5 * * * *", or @hourly,
+    /// @daily, @weekly, @monthly, @yearly.
+    #[arg(long, value_name = "SCHEDULE")]
+    schedule: Option<String>,
     /// Register it switched off.
     #[arg(long)]
     pub(super) disabled: bool,
@@ -47,7 +52,23 @@ pub(super) struct BindingArgs {
 impl BindingArgs {
     /// The events with their rules, checked.
     pub(super) fn events(&self) -> anyhow::Result<Vec<(EventKind, Rule)>> {
-        self.events.iter().map(|text| parse_bound(text)).collect()
+        let events: Vec<_> = self.events.iter().map(|text| parse_bound(text)).collect::<anyhow::Result<_>>()?;
+        if self.schedule.is_some() && !events.iter().any(|(event, _)| *event == EventKind::OnTimer) {
+            bail!("--schedule: none of the events is on-timer, and no other has a schedule");
+        }
+        for (event, _) in &events {
+            self.schedule_of(*event)?;
+            if self.listener.is_some() {
+                check_place(*event).map_err(|error| anyhow!("--listener: {error}"))?;
+            }
+        }
+        Ok(events)
+    }
+
+    // One command may bind a sink to its timer and to other events, which have none.
+    fn schedule_of(&self, event: EventKind) -> anyhow::Result<Option<Cron>> {
+        let text = self.schedule.as_deref().filter(|_| event == EventKind::OnTimer);
+        parse_schedule(text, event).map_err(|error| anyhow!("--schedule: {error}"))
     }
 
     /// The reading grants that the events need.
@@ -103,6 +124,7 @@ impl BindingArgs {
             is_enabled: !self.disabled,
             expires: self.expires.as_deref().map(parse_moment).transpose().map_err(|error| anyhow!(error))?,
             max_firings: self.max_firings.map(check_firings).transpose().map_err(|error| anyhow!(error))?,
+            schedule: self.schedule_of(event)?,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use basin_core::event::{Binding, EventKind, Explained, InstanceMode, Mode};
+use basin_core::event::{Binding, Cron, EventKind, Explained, InstanceMode, Mode};
 use serde_json::{Value, json};
 
 use super::list::{binding_json, sink_state};
@@ -12,7 +12,7 @@ use super::scene::SceneArgs;
 use crate::cli::Context;
 use crate::cli::table::{print, print_json, printable};
 use crate::control::ClientError;
-use crate::control::report::RegistryState;
+use crate::control::report::{RegistryState, Timer};
 use crate::registry::RegistryFile;
 use crate::registry::words::parse_event;
 
@@ -82,6 +82,9 @@ fn as_text(
         let instance = if is_kept { format!(", instance {}", binding.instance.word()) } else { String::new() };
         line(format!("{:>3}  {}  (priority {}, {mode}{instance})", index + 1, binding.name, binding.priority));
         line(format!("     {verdict}"));
+        if let Some(schedule) = &binding.schedule {
+            line(format!("     {}", timer_text(schedule, state_of_timer(binding, live))));
+        }
         if let Ok(state) = live {
             line(format!("     {}", live_text(binding, file, state)));
         }
@@ -96,8 +99,31 @@ fn as_text(
     text
 }
 
+fn state_of_timer<'a>(binding: &Binding, live: &'a Result<RegistryState, ClientError>) -> Option<&'a Timer> {
+    live.as_ref().ok().and_then(|state| state.timers.get(&binding.name))
+}
+
+fn timer_text(schedule: &Cron, timer: Option<&Timer>) -> String {
+    // Without a server it would be due then.
+    let next = timer.map_or_else(|| schedule.next_after(crate::clock::now()), |timer| timer.next_due);
+    let next = next.map_or_else(|| "never".to_owned(), |next| next.to_rfc3339());
+    let mut text = format!("schedule {schedule}, due next {next}");
+    let Some(timer) = timer else { return text };
+    text.push_str(
+        &timer.last_run.map_or(", it never ran".to_owned(), |last| format!(", it ran last {}", last.to_rfc3339())),
+    );
+    if timer.is_running {
+        text.push_str(" and runs still");
+    }
+    if timer.left_out > 0 {
+        text.push_str(&format!("; {} calls were left out because the one before them still ran", timer.left_out));
+    }
+    text
+}
+
 fn fires(binding: &Binding) -> &'static str {
     match binding.mode {
+        _ if binding.schedule.is_some() => "fires when its schedule is due",
         Mode::Observe => "fires, after the decision",
         Mode::Decide | Mode::Shadow if binding.event.is_notice() => "fires, after the decision",
         Mode::Decide => "fires",

@@ -85,7 +85,7 @@ fn as_text(file: &RegistryFile, live: &Result<RegistryState, ClientError>, is_br
                 binding_state(sink, binding, state),
                 counter(|activity| activity.calls),
                 counter(|activity| activity.failures),
-                binding.rule.text().to_owned(),
+                condition(binding),
             ]);
         }
     }
@@ -105,6 +105,14 @@ pub(super) fn sink_state(sink: &SinkEntry, live: Option<&RegistryState>) -> Stri
         Some(state) if state.failure.is_some() => "not loaded".to_owned(),
         Some(_) => "loaded".to_owned(),
         None => "on".to_owned(),
+    }
+}
+
+// A timer has no rule; when it is due is what decides whether it is called.
+fn condition(binding: &Binding) -> String {
+    match &binding.schedule {
+        Some(schedule) => format!("schedule {schedule}"),
+        None => binding.rule.text().to_owned(),
     }
 }
 
@@ -175,6 +183,8 @@ pub(super) fn binding_json(binding: &Binding, live: Option<&RegistryState>) -> V
         "max-firings": binding.max_firings,
         "expires": binding.expires.map(|expires| expires.to_rfc3339()),
         "enabled": binding.is_enabled,
+        "schedule": binding.schedule.as_ref().map(|schedule| schedule.text()),
+        "timer": live.and_then(|live| live.timers.get(&binding.name)),
         "calls": activity.map(|activity| activity.calls),
         "failures": activity.map(|activity| activity.failures),
         "shadow": activity.and_then(|activity| activity.shadow.as_ref()),

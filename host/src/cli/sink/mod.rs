@@ -16,6 +16,7 @@ mod list;
 mod needs;
 mod new;
 mod places;
+mod run;
 mod scene;
 mod show;
 mod state;
@@ -42,6 +43,8 @@ enum Command {
     Show(show::Show),
     /// Show or clear what a sink keeps in its table.
     State(state::StateOf),
+    /// Call the sink of a timer now.
+    Run(run::Run),
     /// Switch sinks or bindings on.
     Enable(change::Enable),
     /// Switch sinks or bindings off; nothing is forgotten.
@@ -79,6 +82,7 @@ impl Sink {
             Command::List(command) => command.run(context),
             Command::Show(command) => command.run(context),
             Command::State(command) => command.run(context),
+            Command::Run(command) => command.run(context),
             Command::Enable(command) => command.run(context),
             Command::Disable(command) => command.run(context),
             Command::Remove(command) => command.run(context),

@@ -80,7 +80,7 @@ impl SceneArgs {
             None => native(event, command.as_ref()),
         };
         // After acceptance there is no session any more; what is known of it is in the message.
-        let session = (!event.is_transport()).then(|| Arc::new(self.session(now, event)));
+        let session = event.has_session().then(|| Arc::new(self.session(now, event)));
         let occasion = Occasion {
             idempotency_key: "scene".to_owned(),
             native_response: native,

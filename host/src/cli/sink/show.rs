@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use basin_core::event::{Binding, InstanceMode, SinkEntry};
+use basin_core::time::Timestamp;
 use serde_json::json;
 
 use super::list::{binding_json, or_none, sink_json, sink_state};
 use super::places::Places;
 use crate::cli::Context;
 use crate::cli::table::{Table, print, print_json, printable};
-use crate::control::report::RegistryState;
+use crate::control::report::{RegistryState, Timer};
 use crate::control::{BindingActivity, ClientError, FailureSeen};
 use crate::registry::edit::missing;
 use crate::registry::quantity::{show_duration, show_size};
@@ -92,6 +93,9 @@ fn bindings_text(bindings: &[&Binding], live: Option<&RegistryState>) -> String 
         if !binding.rule.text().is_empty() {
             table.row(["  rule", binding.rule.text()]);
         }
+        if let Some(schedule) = &binding.schedule {
+            table.row(["  schedule".to_owned(), format!("{schedule} (UTC)")]);
+        }
         let order = format!("priority {}, {}", binding.priority, binding.mode.word());
         table.row(["  order".to_owned(), order]);
         if binding.instance != InstanceMode::default() {
@@ -111,6 +115,9 @@ fn bindings_text(bindings: &[&Binding], live: Option<&RegistryState>) -> String 
             table.row(["  state", "off"]);
         }
         if let Some(live) = live {
+            if let Some(timer) = live.timers.get(&binding.name) {
+                timer_rows(timer, &mut table);
+            }
             match live.activity.get(&binding.name) {
                 Some(activity) => activity_rows(activity, &mut table),
                 None => table.row(["  calls", "none since the server started"]),
@@ -123,6 +130,17 @@ fn bindings_text(bindings: &[&Binding], live: Option<&RegistryState>) -> String 
         text.push_str(&activity.map(failures_text).unwrap_or_default());
     }
     text
+}
+
+fn timer_rows(timer: &Timer, table: &mut Table) {
+    let moment = |moment: Option<Timestamp>| moment.map_or_else(|| "never".to_owned(), |moment| moment.to_rfc3339());
+    table.row(["  next due".to_owned(), moment(timer.next_due)]);
+    let running = if timer.is_running { ", still running" } else { "" };
+    table.row(["  last run".to_owned(), moment(timer.last_run) + running]);
+    if timer.left_out > 0 {
+        let text = format!("{} calls, because the one before them still ran", timer.left_out);
+        table.row(["  left out".to_owned(), text]);
+    }
 }
 
 fn activity_rows(activity: &BindingActivity, table: &mut Table) {

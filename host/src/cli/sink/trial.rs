@@ -162,6 +162,7 @@ fn binding(event: EventKind) -> Binding {
         is_enabled: true,
         expires: None,
         max_firings: None,
+        schedule: None,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::control::queue::destinations::{DestinationRow, HoldReport};
 use crate::control::{Activity, Client, ClientError, QueueState, Soon, socket_path};
 use crate::registry::Loaded;
 use crate::sink_tables::SinkTables;
+use crate::timer::{Ran, RunRefused};
 use crate::transport::{Action, Done, Holds, LiveIndex, Meant};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
@@ -72,6 +73,14 @@ impl ServerState for Fake {
 
     fn activity(&self) -> &Activity {
         &self.activity
+    }
+
+    fn timer(&self, _: &str) -> Option<basin_core::event::TimerFacts> {
+        None
+    }
+
+    fn run_timer<'a>(&'a self, binding: &'a str) -> Soon<'a, Result<Ran, RunRefused>> {
+        Box::pin(async move { Err(RunRefused::Running(binding.to_owned())) })
     }
 
     fn look_at_registry(&self) -> Soon<'_, bool> {

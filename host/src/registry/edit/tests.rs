@@ -41,6 +41,7 @@ fn binding(name: &str, sink: &str) -> Binding {
         is_enabled: false,
         expires: basin_core::time::Timestamp::parse_rfc3339("2030-01-31T12:00:00Z"),
         max_firings: Some(3),
+        schedule: None,
     }
 }
 

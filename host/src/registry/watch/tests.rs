@@ -52,6 +52,7 @@ fn add(store: &Store, name: &str, octets: &[u8]) {
         is_enabled: true,
         expires: None,
         max_firings: None,
+        schedule: None,
     });
     edit.commit().expect("the registry is right");
 }

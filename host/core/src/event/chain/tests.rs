@@ -20,6 +20,7 @@ fn binding(name: &str, on_failure: FailurePolicy) -> Asked {
         is_enabled: true,
         expires: None,
         max_firings: None,
+        schedule: None,
     };
     Asked { binding: Arc::new(binding), matched: None }
 }

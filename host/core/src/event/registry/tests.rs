@@ -30,6 +30,7 @@ fn binding(name: &str, event: EventKind, rule: &str) -> Binding {
         is_enabled: true,
         expires: None,
         max_firings: None,
+        schedule: None,
     }
 }
 
@@ -148,8 +149,8 @@ fn what_cannot_work_is_refused() {
     let unknown = Binding { sink: "three".into(), ..binding("a", event, "") };
     assert_eq!(new(one(), vec![unknown]), "binding \"a\" is for the sink \"three\", which is not registered");
     assert_eq!(
-        new(one(), vec![binding("a", EventKind::OnTimer, "")]),
-        "binding \"a\": on-timer is part of the contract and not raised by this version of basin"
+        new(one(), vec![binding("a", EventKind::OnTrack, "")]),
+        "binding \"a\": on-track is part of the contract and not raised by this version of basin"
     );
     let hold = Binding { on_failure: FailurePolicy::Hold, ..binding("a", event, "") };
     assert_eq!(
@@ -158,6 +159,18 @@ fn what_cannot_work_is_refused() {
     );
     let late = Binding { priority: PRIORITY_MAX + 1, ..binding("a", event, "") };
     assert!(new(one(), vec![late]).contains("not 32768"));
+}
+
+#[test]
+fn a_timer_has_a_schedule_and_no_listener_and_nobody_else_has_one() {
+    let schedule = || Some("@hourly".parse().expect("a schedule"));
+    let refused = |binding: Binding| Registry::new(1, [sink("one")], [binding]).expect_err("refused").to_string();
+    let timer = || Binding { schedule: schedule(), ..binding("a", EventKind::OnTimer, "") };
+    assert!(Registry::new(1, [sink("one")], [timer()]).is_ok());
+    assert!(refused(Binding { schedule: None, ..timer() }).contains("on-timer needs a schedule"));
+    assert!(refused(Binding { listener: Some("smtp".into()), ..timer() }).contains("leave the listener out"));
+    let other = Binding { schedule: schedule(), ..binding("a", EventKind::OnReject, "") };
+    assert!(refused(other).contains("on-reject has no schedule"));
 }
 
 #[test]
