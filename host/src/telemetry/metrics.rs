@@ -147,6 +147,7 @@ impl Maker {
 }
 
 /// Counters of timers, by sink and binding.
+#[derive(Debug)]
 pub struct TimerMetrics {
     /// When they are due next, in seconds since 1970; 0 where they are not.
     pub next: IntGaugeVec,

@@ -78,10 +78,10 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
          sink inspect --events` lists them",
     ),
     (
-        "an event that this version does not raise",
+        "a timer without a schedule",
         &["stamp.wasm", "--name", "a", "--event", "on-timer"],
-        "basin: --event on-timer: on-timer is in the contract and not raised by basin 0.1.0, so the sink would never be \
-         called; `basin sink inspect --events` lists those that are",
+        "basin: --schedule: on-timer needs a schedule: minute, hour, day of month, month and day of week in UTC, as in \
+         \"*/5 * * * *\", or a word as @hourly",
     ),
     (
         "an unknown rule field",
