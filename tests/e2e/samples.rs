@@ -1,6 +1,7 @@
 //! The sample sinks, end to end, with the grants that their README names.
 
 mod auth_sink;
+mod digest;
 mod dmarc_policy;
 mod dnsbl;
 mod greylist;
