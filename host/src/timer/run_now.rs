@@ -80,7 +80,9 @@ pub async fn run_now(services: &Arc<Services>, name: &str) -> Result<Ran, RunRef
     let binding = row.binding.clone();
     let firing = Firing { services: services.clone(), loaded: loaded.clone(), binding, due: at, at };
     // Whoever asked may go; the call goes on.
-    match tokio::spawn(firing.run()).await {
+    let ran = tokio::spawn(firing.run()).await;
+    services.timers.look_again();
+    match ran {
         Ok(Ok(outcome)) => Ok(Ran { binding: name, messages: outcome.messages, failure: outcome.failure }),
         Ok(Err(error)) => Err(RunRefused::Unwritten { name, why: error.to_string() }),
         Err(error) => Err(RunRefused::Unwritten { name, why: error.to_string() }),

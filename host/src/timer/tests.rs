@@ -41,15 +41,11 @@ async fn bear(harness: &Harness, batch: u32) -> Message {
     message
 }
 
-// The process dies here, and another one takes its place.
-async fn after_a_crash(harness: Harness) -> (Harness, JoinSet<()>) {
-    let Harness { services, home, .. } = harness;
-    services.spool.close();
-    drop(services);
-    let harness = Harness::over(home);
+// What is in the spool now is what a process that died left; the next one finds it there.
+async fn next_process(harness: &Harness) -> JoinSet<()> {
     let workers = harness.services.queue.run(&harness.services.stopper.subscribe());
     harness.services.queue.entered().await;
-    (harness, workers)
+    workers
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +53,7 @@ async fn what_a_timer_made_before_a_crash_sets_out_where_its_mark_knows_of_it() 
     let harness = Harness::start();
     mark(&harness, 7).await;
     bear(&harness, 7).await;
-    let (harness, _workers) = after_a_crash(harness).await;
+    let _workers = next_process(&harness).await;
     harness.wait_for_messages(0).await;
     assert_eq!(harness.mails("bob").len(), 1);
 }
@@ -68,7 +64,7 @@ async fn what_a_timer_made_before_a_crash_is_gone_where_its_mark_does_not_know_o
     mark(&harness, 6).await;
     let message = bear(&harness, 7).await;
     assert!(harness.services.spool.contains(&message.id));
-    let (harness, _workers) = after_a_crash(harness).await;
+    let _workers = next_process(&harness).await;
     assert!(!harness.services.spool.contains(&message.id), "what belongs to it was not written either");
     assert!(harness.mails("bob").is_empty());
 }
@@ -77,7 +73,7 @@ async fn what_a_timer_made_before_a_crash_is_gone_where_its_mark_does_not_know_o
 async fn a_message_outlives_the_loss_of_all_marks() {
     let harness = Harness::start();
     bear(&harness, 7).await;
-    let (harness, _workers) = after_a_crash(harness).await;
+    let _workers = next_process(&harness).await;
     harness.wait_for_messages(0).await;
     assert_eq!(harness.mails("bob").len(), 1);
 }

@@ -33,7 +33,10 @@ fn each_recipient_gets_one_list_of_what_came_and_no_list_of_lists() -> Outcome {
     assert_eq!(list.header("Return-Path").as_deref(), Some("<>"));
     assert_eq!(String::from_utf8_lossy(&list.octets).matches(&format!("  {SENDER}  ")).count(), 2);
     server.maildir("alice").wait_for(2, PATIENCE)?;
-    assert!(run(&server)?.contains("messages put into the queue: 0"), "what was told is gone, and lists are not told of");
+    assert!(
+        run(&server)?.contains("messages put into the queue: 0"),
+        "what was told is gone, and lists are not told of"
+    );
     Ok(())
 }
 
