@@ -33,7 +33,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "an unknown key of a binding",
         "version = 1\n[[binding]]\nsink = \"a\"\non_failure = \"skip\"\n",
         "registry.toml:4: binding has no key \"on_failure\", did you mean \"on-failure\"? (keys: name, sink, event, \
-         rule, priority, listener, mode, instance, on-failure, max-firings, expires, enabled)",
+         rule, priority, listener, mode, instance, on-failure, max-firings, expires, schedule, enabled)",
     ),
     (
         "a sink without name",
