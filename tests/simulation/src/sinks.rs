@@ -329,6 +329,7 @@ fn binding(event: EventKind, sink: &str, priority: u16, dice: &mut Dice) -> Resu
         is_enabled: true,
         expires: None,
         max_firings: None,
+        schedule: None,
     })
 }
 
