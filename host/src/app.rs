@@ -33,7 +33,7 @@ use crate::registry::{Change, Loaded, Loader, Prompt, Prompts, Store, Watcher, w
 use crate::services::Services;
 use crate::shutdown::{HangUps, Phase, Signals, Stopper, Wish};
 use crate::signing::Signing;
-use crate::sink_host::{ServerView, Ways};
+use crate::sink_host::{ServerView, Sizes, Ways};
 use crate::sink_tables::SinkTables;
 use crate::state::Running;
 use crate::telemetry::Metrics;
@@ -189,6 +189,7 @@ struct Server {
     doors: Arc<Doors>,
     transport: Arc<ArcSwap<TransportPolicy>>,
     outbound: Arc<ArcSwap<Outbound>>,
+    sizes: Arc<ArcSwap<Sizes>>,
     reports: Option<Arc<TlsReports>>,
     signing: Arc<ArcSwap<Signing>>,
     began: Began,
@@ -228,7 +229,8 @@ impl Server {
         let transport = Arc::new(ArcSwap::from_pointee(signing_policy(&config, &signing)));
         let signing = Arc::new(ArcSwap::from_pointee(signing));
         let ways = Ways { outbound: outbound.clone(), transport: transport.clone() };
-        let view = server_view(&config, directory.clone(), metrics.clone(), (tables.clone(), ways));
+        let sizes = Arc::new(ArcSwap::from_pointee(Sizes::of(&config.listeners)));
+        let view = server_view(&config, directory.clone(), metrics.clone(), (tables.clone(), ways, sizes.clone()));
         let ask = Ask::start(ask::Parts {
             engine: engine.clone(),
             loaded,
@@ -279,7 +281,7 @@ impl Server {
         service.spawn(serve_admin(admin, sockets.admin));
         let doors = open_doors(&config, sockets.listeners, &services, &mut work)?;
         service.spawn(doors::watch_files(doors.clone()));
-        let server = Self { config, services, doors, transport, outbound, reports, signing, began };
+        let server = Self { config, services, doors, transport, outbound, sizes, reports, signing, began };
         Ok((server, Tasks { work, service, courier: courier_thread }))
     }
 
@@ -436,12 +438,11 @@ fn server_view(
     config: &Config,
     directory: Arc<ArcSwap<Directory>>,
     metrics: Arc<Metrics>,
-    (tables, ways): (SinkTables, Ways),
+    (tables, ways, sizes): (SinkTables, Ways, Arc<ArcSwap<Sizes>>),
 ) -> ServerView {
-    let largest = config.listeners.iter().map(|listener| listener.message_bytes_max).max();
     ServerView {
         host_name: config.host_name.clone(),
-        message_bytes_max: largest.unwrap_or(basin_core::limits::MESSAGE_BYTES_DEFAULT),
+        sizes,
         directory,
         metrics,
         names: SinkMetricNames::default(),

@@ -24,7 +24,7 @@ use crate::net::door::Door;
 use crate::registry::{Loaded, Prompt};
 use crate::services::Services;
 use crate::shutdown::Stopper;
-use crate::sink_host::{ServerView, Ways};
+use crate::sink_host::{ServerView, Sizes, Ways};
 use crate::sink_tables::SinkTables;
 use crate::telemetry::Metrics;
 use crate::telemetry::sinks::SinkMetricNames;
@@ -61,7 +61,7 @@ impl Harness {
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let view = ServerView {
             host_name: config.host_name.clone(),
-            message_bytes_max: 1_000_000,
+            sizes: Arc::new(ArcSwap::from_pointee(Sizes::of(&config.listeners))),
             directory: directory.clone(),
             metrics: metrics.clone(),
             names: SinkMetricNames::default(),
@@ -112,7 +112,13 @@ impl Harness {
             message_bytes_max: 1_000_000,
             ..ListenerPolicy::new("inbound", config.host_name.as_str(), config.directory.clone())
         };
-        let door = Door { policy: Arc::new(policy), tls: None, proxies: Vec::new(), greet_delay: Duration::ZERO };
+        let door = Door {
+            policy: Arc::new(policy),
+            tls: None,
+            proxies: Vec::new(),
+            greet_delay: Duration::ZERO,
+            has_client_names: false,
+        };
         Self { services: Arc::new(services), door: Arc::new(door), home }
     }
 

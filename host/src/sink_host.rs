@@ -2,10 +2,12 @@
 
 use core::future::Future;
 use core::net::IpAddr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use basin_core::addr::Address;
+use basin_core::limits::MESSAGE_BYTES_DEFAULT;
 use basin_core::mail::{AuthMethod, AuthResult, Message};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Directory, TransportPolicy};
@@ -16,6 +18,7 @@ use basin_sinks::{HttpStream, LogLevel, LogLine, Named, ServiceError, SinkHost, 
 use basin_state::StateError;
 use tokio::task::JoinSet;
 
+use crate::config::Listener;
 use crate::sink_tables::{SinkTables, seconds};
 
 use crate::telemetry::Metrics;
@@ -25,8 +28,8 @@ use crate::telemetry::sinks::{SinkMetricNames, is_log_enabled, log_line};
 pub struct ServerView {
     /// Name of this server.
     pub host_name: String,
-    /// Largest message that any listener takes.
-    pub message_bytes_max: u64,
+    /// Largest messages; change when the configuration is read again.
+    pub sizes: Arc<ArcSwap<Sizes>>,
     /// Who lives here.
     pub directory: Arc<ArcSwap<Directory>>,
     /// Where sinks' own metrics go.
@@ -37,6 +40,23 @@ pub struct ServerView {
     pub tables: SinkTables,
     /// The ways out of this server.
     pub ways: Ways,
+}
+
+/// Largest message of each listener, in octets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sizes(BTreeMap<String, u64>);
+
+impl Sizes {
+    /// As the configuration has them.
+    pub fn of(listeners: &[Listener]) -> Self {
+        Self(listeners.iter().map(|listener| (listener.name.clone(), listener.message_bytes_max)).collect())
+    }
+
+    /// That of a listener, or the largest of all where none is named, or it is gone.
+    pub fn of_listener(&self, name: Option<&str>) -> u64 {
+        let own = name.and_then(|name| self.0.get(name));
+        own.or_else(|| self.0.values().max()).copied().unwrap_or(MESSAGE_BYTES_DEFAULT)
+    }
 }
 
 /// The ways out of this server; they change when the configuration is read again.
@@ -96,11 +116,11 @@ impl SinkHost for ServerView {
     }
 
     fn is_local_address(&self, address: &str) -> bool {
-        Address::parse(address).is_ok_and(|address| self.directory.load().is_local_address(&address))
+        Address::parse_utf8(address).is_ok_and(|address| self.directory.load().is_local_address(&address))
     }
 
-    fn message_bytes_max(&self) -> u64 {
-        self.message_bytes_max
+    fn message_bytes_max(&self, listener: Option<&str>) -> u64 {
+        self.sizes.load().of_listener(listener)
     }
 
     fn has_name(&self, what: Named, name: &str) -> bool {
@@ -192,5 +212,28 @@ impl SinkHost for ServerView {
                 Err(ReachError::Unreachable(why)) => Err(ServiceError::Unavailable(why)),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_message_is_bounded_by_the_listener_that_it_came_by_and_any_other_by_the_largest() {
+        let text = "host-name = \"mx.example.org\"\n\
+                    [[listener]]\nname = \"small\"\naddress = \"127.0.0.1:2525\"\nmax-message-size = \"64KiB\"\n\
+                    [[listener]]\nname = \"large\"\naddress = \"127.0.0.1:2526\"\nmax-message-size = \"1MiB\"\n\
+                    [[domain]]\nname = \"example.org\"\nmailboxes = [\"postmaster\"]\n";
+        let config = Config::parse(Path::new("basin.toml"), text).expect("valid");
+        let sizes = Sizes::of(&config.listeners);
+        assert_eq!(sizes.of_listener(Some("small")), 64 * 1024);
+        for other in [Some("large"), Some("gone"), None] {
+            assert_eq!(sizes.of_listener(other), 1024 * 1024);
+        }
+        assert_eq!(Sizes::default().of_listener(None), MESSAGE_BYTES_DEFAULT);
     }
 }

@@ -2,7 +2,7 @@
 
 use basin_tests::client::Client;
 use basin_tests::letter::{Letter, recognise};
-use basin_tests::maildir::Mail;
+use basin_tests::maildir::{Mail, Maildir};
 use basin_tests::server::TestServer;
 use basin_tests::settings::Settings;
 use basin_tests::wait::PATIENCE;
@@ -117,6 +117,40 @@ fn the_null_sender_and_postmaster_are_accepted() -> Outcome {
     let mails = server.maildir("postmaster").wait_for(2, PATIENCE)?;
     assert_eq!(mails.first().and_then(|mail| mail.header("Return-Path")).as_deref(), Some("<>"));
     Ok(())
+}
+
+#[test]
+fn the_postmaster_of_the_server_itself_is_the_postmaster_and_nobody_else_is_there() -> Outcome {
+    let server = TestServer::start()?;
+    let mut client = server.client()?;
+    client.deliver(SENDER, &["Postmaster@MX.basin.example"], HELLO)?.require(250)?;
+    one(&server, "postmaster")?;
+    client.command(&format!("MAIL FROM:<{SENDER}>"))?.require(250)?;
+    client.command("RCPT TO:<user@mx.basin.example>")?.require(550).map(drop)
+}
+
+#[test]
+fn a_mailbox_has_letters_of_any_script_for_those_who_can_write_them_and_an_alias_for_the_others() -> Outcome {
+    let tables = "[[domain]]\nname = \"letters.example\"\nmailboxes = [\"j\u{f6}rg\"]\n".to_owned();
+    let aliases = "\"joerg@basin.example\" = \"j\u{f6}rg@letters.example\"\n".to_owned();
+    let server = TestServer::start_with(Settings { tables, aliases, ..Settings::usual() })?;
+    let mailbox = Maildir::at(server.home().join("mail/letters.example/j\u{f6}rg"));
+    let mut client = server.client()?;
+    client.command(&format!("MAIL FROM:<{SENDER}>"))?.require(250)?;
+    client.command("RCPT TO:<j\u{f6}rg@letters.example>")?.require(553)?;
+    // Two ways to write the same letter, and two cases of it.
+    for (count, written) in ["j\u{f6}rg", "JO\u{308}RG"].into_iter().enumerate() {
+        client.command("RSET")?.require(250)?;
+        client.command(&format!("MAIL FROM:<{SENDER}> SMTPUTF8"))?.require(250)?;
+        client.command("RCPT TO:<jorg@letters.example>")?.require(550)?;
+        client.command(&format!("RCPT TO:<{written}@letters.example>"))?.require(250)?;
+        client.command("DATA")?.require(354)?;
+        client.send(&basin_tests::client::stuffed(HELLO))?;
+        client.expect(250)?;
+        mailbox.wait_for(count + 1, PATIENCE)?;
+    }
+    client.deliver(SENDER, &["joerg@basin.example"], HELLO)?.require(250)?;
+    mailbox.wait_for(3, PATIENCE).map(drop)
 }
 
 #[test]

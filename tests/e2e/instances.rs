@@ -1,6 +1,8 @@
-//! Instances that are kept: what a sink remembers of earlier calls, and that a failure ends it.
+//! Instances that are kept: what a sink remembers of earlier calls, and that a failure ends it; and sinks in the shadow of
+//! one that decides.
 
 use basin_tests::server::TestServer;
+use basin_tests::settings::Settings;
 use basin_tests::wait::{PATIENCE, until_true};
 
 use crate::{HELLO, Outcome, SENDER, Script, USER};
@@ -82,5 +84,33 @@ fn a_warm_instance_serves_one_session_after_the_other_until_it_falls() -> Outcom
     client.command("NOOP")?.require(250)?;
     client.deliver(SENDER, &[USER], HELLO)?.require(250)?;
     wait_for(&server, &[1, 2, 3, 4, 1]);
+    Ok(())
+}
+
+#[test]
+fn a_shadow_beside_the_sink_that_decides_changes_nothing_and_is_compared_with_it() -> Outcome {
+    let mut server = TestServer::prepare(Settings::usual())?;
+    let binding = "on-end-of-data";
+    let shadow = ["--mode", "shadow", "--priority", "2"];
+    let script = |name, steps, more| Script { name, more, ..Script::new(binding, steps) };
+    script("decides", "header X-Decided=1", &["--priority", "1"]).register(&server)?;
+    script("stricter", "header X-Shadow=1 ; refuse 550 5.7.1 not by me", &shadow).register(&server)?;
+    script("alike", "next", &shadow).register(&server)?;
+    server.launch()?;
+    server.client()?.deliver(SENDER, &[USER], HELLO)?.require(250)?;
+    let mails = server.maildir("user").wait_for(1, PATIENCE)?;
+    let first = mails.first().expect("there is one");
+    assert_eq!((first.headers("X-Decided").len(), first.headers("X-Shadow").len()), (1, 0));
+    let counted = |sink: &str, result: &str| {
+        let key = format!("basin_sink_shadows_total{{event=\"{binding}\",result=\"{result}\",sink=\"{sink}\"}}");
+        server.metrics().ok().and_then(|all| all.total(&key))
+    };
+    let is_compared = || counted("stricter", "differed") == Some(1.0) && counted("alike", "agreed") == Some(1.0);
+    assert!(until_true(PATIENCE, is_compared), "{}", server.log());
+    let log = server.log();
+    assert!(log.lines().any(|line| line.contains("shadow differs") && line.contains("stricter")), "{log}");
+    let shown = server.basin_ok(&["sink", "show", "stricter"])?;
+    assert!(shown.contains("- next") && shown.contains("+ refuse 550 5.7.1 not by me"), "{shown}");
+    assert_eq!((counted("stricter", "agreed"), counted("alike", "differed")), (None, None));
     Ok(())
 }

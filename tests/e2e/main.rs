@@ -5,6 +5,7 @@
 
 mod attacks;
 mod auth;
+mod bearing;
 mod console;
 mod delivery;
 mod disk;

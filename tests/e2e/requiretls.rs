@@ -94,7 +94,7 @@ fn a_message_that_requires_tls_comes_back_where_the_next_server_does_not_keep_th
     let mails = first.maildir("alice").wait_for(1, PATIENCE)?;
     let text: String = mails.iter().map(|mail| String::from_utf8_lossy(&mail.octets).into_owned()).collect();
     assert!(text.contains("Action: failed") && text.contains("Status: 5.7.30"), "{text}");
-    // RFC 8689 §5: the body stays where it is; a notification may go by ways that are not encrypted.
+    // RFC 8689 §5: as if RET=HDRS had been said, the body stays where it is.
     assert!(!text.contains("\r\n\r\nHello.") && !text.contains("\n\nHello."), "{text}");
     assert!(friend(&second).names()?.is_empty());
     Ok(())

@@ -11,7 +11,8 @@ mod message;
 use std::path::Path;
 use std::sync::Arc;
 
-use basin_core::smtp::client::{self, BodyType, ClientPolicy, ClientStep, Outgoing};
+use basin_core::addr::Address;
+use basin_core::smtp::client::{self, BodyType, ClientPolicy, ClientStep, Offered, Outgoing};
 use basin_core::time::Timestamp;
 
 use message::{Broken, Pieces, outgoing};
@@ -76,5 +77,22 @@ fn the_table_of_refusals_is_what_the_client_says() {
         std::fs::write(&path, page).expect("the page can be written");
     } else {
         assert_eq!(there, table, "docs/errors.md says something else");
+    }
+}
+
+// RFC 8689 §4.2.1 and §5.
+#[test]
+fn requiretls_needs_a_proven_way_and_its_word_there_and_a_notification_the_way_alone() {
+    let offered = |has_requiretls| Offered { has_requiretls, ..Offered::default() };
+    for (sender, requires_tls, expected) in [
+        (Some("a@client.example"), true, [false, false, false, true]),
+        (None, true, [false, false, true, true]),
+        (Some("a@client.example"), false, [true; 4]),
+    ] {
+        let sender = sender.map(|text| Address::parse(text).unwrap());
+        let message = Outgoing { requires_tls, sender, ..outgoing(1, b"", Arc::new(Pieces::whole(b"a\r\n"))) };
+        let ways = [(false, false), (false, true), (true, false), (true, true)];
+        let found = ways.map(|(is_proven, has_word)| message.is_protected_by(is_proven, &offered(has_word)));
+        assert_eq!(found, expected, "{:?}", message.sender);
     }
 }

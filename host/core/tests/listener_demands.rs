@@ -9,6 +9,7 @@ use basin_core::addr::Address;
 use basin_core::event::EventSet;
 use basin_core::limits::DATA_RATE_WINDOW;
 use basin_core::network::Network;
+use basin_core::smtp::{AuthPolicy, Extensions, TlsPolicy};
 use basin_core::smtp::{Connection, Disagreements, ListenerPolicy, Outbox, OwnDomains, Session, Step};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Directory, Tables};
@@ -23,6 +24,7 @@ fn policy() -> ListenerPolicy {
         aliases: Vec::new(),
         postmaster: "alice@basin.example".into(),
         catch_all: Vec::new(),
+        host_names: vec!["mx.basin.example".into()],
     };
     ListenerPolicy::new("mx", "mx.basin.example", Arc::new(Directory::new(tables).unwrap()))
 }
@@ -72,6 +74,9 @@ fn a_listener_of_its_own_takes_mail_for_its_own_domains_alone() {
         ("nobody@other.example", "550 5.7.1 relaying denied"),
         ("x@far.example", "550 5.7.1 relaying denied"),
         ("postmaster", "250 "),
+        ("Postmaster@MX.basin.example", "250 "),
+        ("alice@mx.basin.example", "550 5.7.1 relaying denied"),
+        ("postmaster@other.example", "550 5.7.1 relaying denied"),
         ("nobody@xn--bcher-kva.example", "550 5.1.1 "),
     ] {
         let said = talk.say(&format!("RCPT TO:<{recipient}>"));
@@ -81,6 +86,19 @@ fn a_listener_of_its_own_takes_mail_for_its_own_domains_alone() {
         Talk::new(ListenerPolicy { relay_clients: Network::parse("192.0.2.7").into_iter().collect(), ..own });
     talk.say("MAIL FROM:<a@client.example>");
     assert!(talk.say("RCPT TO:<bob@other.example>").starts_with("250 "), "who may relay sends there too");
+}
+
+#[test]
+fn help_names_the_verbs_that_are_to_be_had() {
+    let help = |policy| Talk::new(policy).say("HELP");
+    assert_eq!(help(policy()), "214 2.0.0 HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\r\n");
+    let tls = Some(TlsPolicy { is_required: false });
+    let auth = |needs_tls| Some(AuthPolicy { needs_tls, ..AuthPolicy::new(Arc::default()) });
+    let extensions = Extensions { chunking: false, ..Extensions::default() };
+    let both = ListenerPolicy { tls, auth: auth(false), extensions, ..policy() };
+    assert_eq!(help(both), "214 2.0.0 HELO EHLO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\r\n");
+    let later = help(ListenerPolicy { tls, auth: auth(true), ..policy() });
+    assert!(later.contains(" STARTTLS ") && !later.contains(" AUTH "), "AUTH has to wait for TLS: {later}");
 }
 
 #[test]

@@ -115,6 +115,7 @@ fn world(seed: u64) -> World {
         aliases: vec![(address("list@basin.example"), vec![address("b@basin.example"), address("c@basin.example")])],
         postmaster: "a".into(),
         catch_all: Vec::new(),
+        host_names: Vec::new(),
     };
     let directory = Arc::new(Directory::new(tables).expect("right"));
     let mut dice = Dice(seed);

@@ -63,6 +63,7 @@ fn policy() -> Arc<TransportPolicy> {
         ],
         postmaster: "a".into(),
         catch_all: Vec::new(),
+        host_names: Vec::new(),
     };
     Arc::new(TransportPolicy::new("mx.basin.example".into(), Arc::new(Directory::new(tables).expect("right"))))
 }

@@ -102,8 +102,9 @@ pub trait SinkHost: Send + Sync {
     /// Whether this server knows that address, `local-part@domain`.
     fn is_local_address(&self, address: &str) -> bool;
 
-    /// Largest message that this server takes, in octets; bounds the bodies that sinks write.
-    fn message_bytes_max(&self) -> u64 {
+    /// Largest message that a listener takes, in octets, or any of them where none is named or known by that name; bounds
+    /// the bodies that sinks write.
+    fn message_bytes_max(&self, _listener: Option<&str>) -> u64 {
         basin_core::limits::MESSAGE_BYTES_DEFAULT
     }
 

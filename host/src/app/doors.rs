@@ -219,6 +219,7 @@ fn door(
         tls,
         proxies: listener.proxies.clone(),
         greet_delay: listener.greet_delay,
+        has_client_names: listener.has_client_names,
     })
 }
 
@@ -264,7 +265,7 @@ fn listener_policy(
         auth,
         is_submission: listener.is_submission,
         xclient_from: listener.xclient_from.clone(),
-        message_auth: Arc::new(config.message_auth_policy()),
+        message_auth: Arc::new(config.message_auth_policy(listener)),
         ..usual
     }
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::{Server, configure_queue, outgoing, raise_open_files, signing_policy};
 use crate::config::{self, Config};
 use crate::signing::Signing;
+use crate::sink_host::Sizes;
 use crate::telemetry::records::Reloaded;
 
 impl Server {
@@ -38,6 +39,7 @@ impl Server {
         }
         raise_open_files(&current);
         self.services.directory.store(config.directory.clone());
+        self.sizes.store(Arc::new(Sizes::of(&config.listeners)));
         self.transport.store(Arc::new(signing_policy(&current, &signing)));
         self.signing.store(Arc::new(signing));
         // Visits that are under way end by the settings that they began with.

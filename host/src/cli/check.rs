@@ -1,15 +1,18 @@
 //! `basin check`: what the configuration means, and what is wrong with it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
+use basin_core::event::SinkSecret;
 use basin_core::time::Timestamp;
 
 use crate::cli::Context;
 use crate::clock::now;
 use crate::config::{Config, open_to_all, read_accounts};
+use crate::registry::Store;
+use crate::registry::secret::read_secret;
 use crate::tls::{Certificate, Validity};
 
 /// Arguments of `basin check`.
@@ -46,13 +49,19 @@ impl Check {
         warnings.extend(
             config.certificates.iter().map(|files| &files.key).chain(&users).filter_map(|file| open_to_all(file)),
         );
+        let mut known = BTreeSet::new();
         for file in &users {
             // The secret matters to who guesses, not to whether the file can be used.
-            if let Err(error) = read_accounts(file, Default::default()) {
-                is_usable = false;
-                println!("users        {error:#}");
+            match read_accounts(file, Default::default()) {
+                Ok(accounts) => known.extend(accounts.users().map(str::to_owned)),
+                Err(error) => {
+                    is_usable = false;
+                    println!("users        {error:#}");
+                }
             }
         }
+        warnings.extend(strangers(&config, &known));
+        warnings.extend(secrets(&Store::new(&config.registry)));
         for warning in &warnings {
             println!("warning: {warning}");
         }
@@ -62,6 +71,33 @@ impl Check {
         println!("{} can be used, {} warnings", config.file.display(), warnings.len());
         Ok(ExitCode::SUCCESS)
     }
+}
+
+// A row for a user whom nobody knows keeps nobody from anything; most often the name is written in two ways.
+fn strangers(config: &Config, known: &BTreeSet<String>) -> Vec<String> {
+    let rows = config.senders.rows.keys().filter(|user| !known.contains(*user));
+    let text = |user: &String| {
+        format!("sender: no file of users has {user:?}, so the row is for nobody, unless a sink logs that user in")
+    };
+    rows.map(text).collect()
+}
+
+// Sinks are apart from the configuration: the server runs without those that cannot be loaded.
+fn secrets(store: &Store) -> Vec<String> {
+    if !store.file_path().exists() {
+        return Vec::new();
+    }
+    let file = match store.read() {
+        Ok(file) => file,
+        Err(error) => return vec![format!("the registry cannot be used, and no server starts with it: {error}")],
+    };
+    let named = file.sinks.iter().filter(|sink| sink.is_enabled);
+    let named = named.flat_map(|sink| sink.secrets.iter().map(move |(key, secret)| (&sink.name, key, secret)));
+    let fault = |(sink, key, secret): (&String, &String, &SinkSecret)| {
+        let why = read_secret(Path::new(&secret.file)).err()?;
+        Some(format!("sink {sink} cannot be loaded, and its bindings fail: {key}: {why}"))
+    };
+    named.filter_map(fault).collect()
 }
 
 fn user_files(config: &Config) -> BTreeSet<PathBuf> {
@@ -103,6 +139,8 @@ fn describe(name: &str, certificate: &Certificate) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::tls::make::self_signed;
 
@@ -123,5 +161,37 @@ mod tests {
         assert_eq!(nameless("MAIL.example.org", &certificates), None);
         assert!(nameless("mx.example.org", &certificates).is_some_and(|text| text.contains("mx.example.org")));
         assert_eq!(nameless("mx.example.org", &[]), None, "without TLS nothing is shown");
+    }
+
+    #[test]
+    fn rows_of_senders_are_for_users_who_exist() {
+        let text = "host-name = \"mx.example.org\"\n[[listener]]\nname = \"in\"\naddress = \"127.0.0.1:2525\"\n\
+                    [[domain]]\nname = \"example.org\"\nmailboxes = [\"postmaster\"]\n\
+                    [[sender]]\nuser = \"ann\"\naddresses = []\n[[sender]]\nuser = \"bob\"\naddresses = []\n";
+        let config = Config::parse(Path::new("basin.toml"), text).expect("valid");
+        let warnings = strangers(&config, &["ann".to_owned()].into());
+        assert!(matches!(warnings.as_slice(), [one] if one.contains("no file of users has \"bob\"")), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_secret_that_is_gone_is_told_and_one_of_a_sink_that_is_off_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(folder.path());
+        assert_eq!(secrets(&store), [""; 0], "no sink was ever registered");
+        let (there, gone) = (folder.path().join("there"), folder.path().join("gone"));
+        std::fs::write(&there, "open sesame").expect("written");
+        std::fs::set_permissions(&there, std::fs::Permissions::from_mode(0o600)).expect("changed");
+        let sink = |name: &str, file: &Path, is_enabled: bool| {
+            let digest = "0".repeat(64);
+            format!(
+                "[[sink]]\nname = \"{name}\"\ndigest = \"{digest}\"\nenabled = {is_enabled}\nsecrets = {{ key = {file:?} }}\n"
+            )
+        };
+        let text = [sink("one", &there, true), sink("two", &gone, true), sink("three", &gone, false)].concat();
+        std::fs::write(store.file_path(), format!("version = 1\n{text}")).expect("written");
+        let warnings = secrets(&store);
+        assert!(matches!(warnings.as_slice(), [one] if one.starts_with("sink two cannot be loaded")), "{warnings:?}");
+        std::fs::write(store.file_path(), "version = 1\nsinks = 1").expect("written");
+        assert!(matches!(secrets(&store).as_slice(), [one] if one.starts_with("the registry cannot be used")));
     }
 }

@@ -30,7 +30,7 @@ pub struct User {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Add a user. The password is asked for, or is the first line of standard input.
+    /// Add a user. The password is asked for, or is the first line of standard input; it has 8 characters at least.
     Add {
         /// The name, such as alice@example.org.
         name: String,
@@ -129,6 +129,7 @@ fn with(text: &str, name: &str, is_there: bool, line: Option<&str>) -> anyhow::R
 fn line(name: &str) -> anyhow::Result<String> {
     let text = password(true)?;
     let text = core::str::from_utf8(&text).context("the password is not UTF-8")?;
+    is_long_enough(text)?;
     let (high, low) = Randomness::open()?.pair().context("cannot make a salt")?;
     let salt = [high.to_ne_bytes(), low.to_ne_bytes()].concat();
     let keys = StoredKeys::derive(text, &salt, SCRAM_ITERATIONS_DEFAULT).context("this is no password")?;
@@ -179,6 +180,17 @@ fn change(file: &Path, edit: impl FnOnce(&str, &dyn Fn(&str) -> bool) -> anyhow:
     write().with_context(|| format!("cannot write {}", file.display()))
 }
 
+/// Shortest password of a new user or for a user, in characters (NIST SP 800-63B §5.1.1.1). Shorter ones are guessed from
+/// outside, whatever is done about guesses.
+const PASSWORD_CHARACTERS_MIN: usize = 8;
+
+fn is_long_enough(password: &str) -> anyhow::Result<()> {
+    if password.chars().count() < PASSWORD_CHARACTERS_MIN {
+        bail!("the password is too short: a password has {PASSWORD_CHARACTERS_MIN} characters at least");
+    }
+    Ok(())
+}
+
 // The password, from the terminal without showing it, or from a pipe; never from the command line, which everybody on
 // the machine can see.
 pub(super) fn password(is_new: bool) -> anyhow::Result<Vec<u8>> {
@@ -216,4 +228,20 @@ fn first_line(input: &mut impl io::BufRead) -> anyhow::Result<Vec<u8>> {
         bail!("there is no password");
     }
     Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_measured_in_characters_and_too_short_a_one_is_refused() {
+        for good in ["12345678", "p\u{e4}\u{df}w\u{f6}rter"] {
+            assert!(is_long_enough(good).is_ok(), "{good}");
+        }
+        for short in ["1234567", "\u{e4}\u{f6}\u{fc}\u{df}"] {
+            let error = is_long_enough(short).expect_err("too short").to_string();
+            assert_eq!(error, "the password is too short: a password has 8 characters at least");
+        }
+    }
 }

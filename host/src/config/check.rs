@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use basin_core::addr::{Address, check_domain};
-use basin_core::transport::directory::{Directory, Tables};
+use basin_core::transport::directory::{Directory, Tables, address_key, is_mailbox_letter};
 
 use super::checked::{Config, Domain, Limits, Log};
 use super::raw;
@@ -64,7 +64,8 @@ impl Check<'_> {
         let senders = Arc::new(self.senders(written.sender, &listeners));
         let aliases = self.aliases(&written.aliases);
         let postmaster = self.postmaster(written.postmaster, &domains);
-        let directory = self.directory(&domains, &aliases, postmaster.as_ref());
+        let names = host_name.iter().chain(listeners.iter().filter_map(|listener| listener.host_name.as_ref()));
+        let directory = self.directory(&domains, &aliases, postmaster.as_ref(), names.cloned().collect());
         let admin = self.admin(written.admin.address);
         let relay_clients = self.relay(&written.relay);
         let queue = self.queue(&written.queue);
@@ -121,23 +122,21 @@ impl Check<'_> {
         domains: &[Domain],
         aliases: &[(Address, Vec<Address>)],
         postmaster: Option<&Address>,
+        host_names: Vec<String>,
     ) -> Option<Arc<Directory>> {
-        let name = |mailbox: &Address| mailbox.to_string().to_ascii_lowercase();
-        let named = |domain: &Domain| Some((domain.name.clone(), name(domain.catch_all.as_ref()?)));
+        let named = |domain: &Domain| Some((domain.name.clone(), address_key(domain.catch_all.as_ref()?)));
+        let mailboxes = domains.iter().flat_map(|domain| &domain.mailboxes);
         let tables = Tables {
             domains: domains.iter().map(|domain| domain.name.clone()).collect(),
-            mailboxes: domains.iter().flat_map(|domain| &domain.mailboxes).map(|a| (a.clone(), name(a))).collect(),
+            mailboxes: mailboxes.map(|mailbox| (mailbox.clone(), address_key(mailbox))).collect(),
             aliases: aliases.to_vec(),
-            postmaster: name(postmaster?),
+            postmaster: address_key(postmaster?),
             catch_all: domains.iter().filter_map(named).collect(),
+            host_names,
         };
-        match Directory::new(tables) {
-            Ok(directory) => Some(Arc::new(directory)),
-            Err(error) => {
-                self.wrong("", error.to_string());
-                None
-            }
-        }
+        let (directory, errors) = Directory::checked(tables);
+        errors.iter().for_each(|error| self.wrong("", error.to_string()));
+        errors.is_empty().then(|| Arc::new(directory))
     }
 
     fn host_name(&mut self, written: Option<String>) -> Option<String> {
@@ -228,7 +227,7 @@ impl Check<'_> {
         for (from, to) in written {
             let key = format!("aliases.{from}");
             let parse =
-                |text: &String| Address::parse(text).map_err(|error| format!("{text:?} is no address: {error}"));
+                |text: &String| Address::parse_utf8(text).map_err(|error| format!("{text:?} is no address: {error}"));
             let targets: Result<Vec<Address>, String> = to.as_slice().iter().map(parse).collect();
             match (parse(from), targets) {
                 (Ok(_), Ok(targets)) if targets.is_empty() => self.wrong(&key, "an alias needs one address at least"),
@@ -242,7 +241,7 @@ impl Check<'_> {
     fn postmaster(&mut self, written: Option<String>, domains: &[Domain]) -> Option<Address> {
         let first = domains.first()?;
         let text = written.clone().unwrap_or_else(|| format!("postmaster@{}", first.name));
-        let address = match Address::parse(&text) {
+        let address = match Address::parse_utf8(&text) {
             Ok(address) if address.domain().is_some() => address,
             Ok(_) | Err(_) => {
                 self.wrong("postmaster", format!("{text:?} is no address; write one such as \"alice@{}\"", first.name));
@@ -348,10 +347,10 @@ impl Check<'_> {
 
 // A mailbox is a directory of that name on disk, so it is plainer than an address may be.
 fn parse_mailbox(local: &str, domain: &str) -> Result<Address, String> {
-    let is_inner = |octet: u8| octet.is_ascii_alphanumeric() || b"._+-".contains(&octet);
-    let is_plain = local.starts_with(|first: char| first.is_ascii_alphanumeric()) && local.bytes().all(is_inner);
+    let is_inner = |character: char| is_mailbox_letter(character) || "._+-".contains(character);
+    let is_plain = local.starts_with(is_mailbox_letter) && local.chars().all(is_inner);
     let advice = "a mailbox has letters, digits, \".\", \"_\", \"+\" and \"-\", the first a letter or digit; \
                   an alias can give it any other address";
-    let parsed = Address::parse(&format!("{local}@{domain}"));
+    let parsed = Address::parse_utf8(&format!("{local}@{domain}"));
     parsed.ok().filter(|_| is_plain).ok_or_else(|| format!("{local:?} is no local part of a mailbox: {advice}"))
 }

@@ -143,13 +143,10 @@ impl Config {
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigErrors> {
         let failed = |problems| ConfigErrors { file: file.to_owned(), problems };
         let source = Source::parse(text).map_err(|problem| failed(vec![problem]))?;
-        let mut problems = source.unknown_keys();
-        let written = match toml::from_str::<raw::File>(text) {
+        let problems = source.unknown_keys();
+        let written = match source.read::<raw::File>() {
             Ok(written) => written,
-            Err(error) => {
-                problems.push(source.problem_of(&error));
-                return Err(failed(problems));
-            }
+            Err((mistaken, rest)) => return Err(failed(Self::all_problems(file, source, problems, mistaken, rest))),
         };
         let mut check =
             Check { source, problems, warnings: Vec::new(), folder: file.parent().unwrap_or(Path::new("")) };
@@ -158,6 +155,27 @@ impl Config {
             Some(config) if check.problems.is_empty() => Ok(Self { warnings: check.warnings, ..config }),
             _ => Err(failed(check.problems)),
         }
+    }
+
+    // Where values are of the wrong kind, what is wrong with the others is told as well; but not that a value is missing
+    // that is only mistaken.
+    fn all_problems(
+        file: &Path,
+        source: Source<'_>,
+        mut problems: Vec<Problem>,
+        mistaken: Vec<Problem>,
+        rest: Option<raw::File>,
+    ) -> Vec<Problem> {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let mut check = Check { source, problems: Vec::new(), warnings: Vec::new(), folder };
+        if let Some(rest) = rest {
+            check.config(file, rest);
+        }
+        let follows = |problem: &Problem| mistaken.iter().any(|first| problem.follows(first));
+        check.problems.retain(|problem| !follows(problem));
+        problems.extend(mistaken);
+        problems.append(&mut check.problems);
+        problems
     }
 
     /// Whether others than this machine reach a listener.

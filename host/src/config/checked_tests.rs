@@ -118,6 +118,96 @@ fn all_mistakes_are_reported_at_once() {
 }
 
 #[test]
+fn a_value_of_the_wrong_kind_hides_no_other_mistake() {
+    let text = "host-name = 5\n[[listener]]\nname = \"in\"\naddress = 25\nmax-recipients = \"many\"\ngreet-delay = \"soon\"\n\
+                relay-clients = [\"10.0.0.0/8\",\n  7]\n[[domain]]\nname = \"a b\"\n[log]\nlevel = \"loud\"\n[limits]\nsink-calls = -1\n";
+    let problems = parse(text).expect_err("wrong");
+    let keys = [
+        "1: host-name",
+        "4: listener[0].address",
+        "5: listener[0].max-recipients",
+        "6: listener[0].greet-delay",
+        "8: listener[0].relay-clients[1]",
+        "10: domain[0].name",
+        "12: log.level",
+        "14: limits.sink-calls",
+    ];
+    let found: Vec<String> = problems
+        .iter()
+        .filter_map(|text| {
+            Some(text.split(": ").take(2).collect::<Vec<_>>().join(": ").strip_prefix("basin.toml:")?.to_owned())
+        })
+        .collect();
+    for key in keys {
+        assert_eq!(found.iter().filter(|found| *found == key).count(), 1, "{key} in {problems:#?}");
+    }
+    assert_eq!(found.len(), keys.len(), "nothing follows from what is only mistaken: {problems:#?}");
+}
+
+#[test]
+fn every_address_that_leads_nowhere_is_told() {
+    let text = format!(
+        "{MINIMAL}[aliases]\n\"x@example.org\" = \"y@example.org\"\n\"z@far.example\" = \"alice@example.org\"\n"
+    );
+    let problems = parse(&text).expect_err("wrong").join("\n");
+    assert!(problems.contains("alias x@example.org") && problems.contains("z@far.example is not at"), "{problems}");
+}
+
+#[test]
+fn two_listeners_that_one_socket_would_serve_are_refused() {
+    let with = |first: &str, second: &str| {
+        let text = MINIMAL.replace("127.0.0.1:2525", first);
+        parse(&format!("{text}[[listener]]\nname = \"b\"\naddress = \"{second}\"\n")).err().unwrap_or_default().concat()
+    };
+    for (first, second) in [
+        ("0.0.0.0:25", "127.0.0.1:25"),
+        ("127.0.0.1:25", "0.0.0.0:25"),
+        ("[::]:25", "127.0.0.1:25"),
+        ("[::1]:25", "[::]:25"),
+        ("[::]:25", "0.0.0.0:25"),
+    ] {
+        assert!(with(first, second).contains("which takes in this address"), "{first} {second}");
+    }
+    for (first, second) in [
+        ("0.0.0.0:25", "[::1]:25"),
+        ("127.0.0.1:25", "127.0.0.2:25"),
+        ("0.0.0.0:25", "127.0.0.1:26"),
+        ("0.0.0.0:0", "0.0.0.0:0"),
+    ] {
+        assert_eq!(with(first, second), "", "{first} {second}");
+    }
+}
+
+#[test]
+fn a_submission_listener_without_logins_is_refused() {
+    let text = MINIMAL.replace("[[domain]]", "kind = \"submission\"\nauth = false\n[[domain]]");
+    let problems = parse(&text).expect_err("nobody could send");
+    assert!(problems.concat().contains("listener[0].auth: nobody could send"), "{problems:?}");
+}
+
+#[test]
+fn a_mailbox_may_have_letters_of_any_script_and_is_one_however_they_are_written() {
+    let names =
+        "[\"alice\", \"J\u{f6}rg\", \"\u{939}\u{93f}\u{928}\u{94d}\u{926}\u{940}\"]\ncatch-all = \"Jo\u{308}rg\"";
+    let text =
+        MINIMAL.replace("[\"alice\"]", names) + "[aliases]\n\"\u{f6}l@example.org\" = \"j\u{f6}rg@example.org\"\n";
+    let directory = parse(&text).expect("valid").directory;
+    let mailbox = |text: &str| directory.expand(&Address::parse_utf8(text).expect("valid"))[0].1.clone();
+    for address in ["JO\u{308}RG@example.org", "\u{f6}l@example.org", "anybody@example.org"] {
+        assert_eq!(mailbox(address), "j\u{f6}rg@example.org", "{address}");
+    }
+    for bad in ["a\u{202e}b", "\u{f6} x", "\u{200b}a", "../\u{f6}"] {
+        let text = MINIMAL.replace(
+            "[\"alice\"]",
+            &format!("[\"alice\", {bad:?}]").replace("\\u{202e}", "\\u202e").replace("\\u{200b}", "\\u200b"),
+        );
+        assert!(parse(&text).expect_err(bad).concat().contains("is no local part of a mailbox"), "{bad:?}");
+    }
+    let twice = MINIMAL.replace("[\"alice\"]", "[\"alice\", \"j\u{f6}rg\", \"jo\u{308}rg\"]");
+    assert!(parse(&twice).expect_err("one mailbox").concat().contains("two entries"));
+}
+
+#[test]
 fn a_file_that_is_missing_says_where_a_sample_is() {
     let error = Config::read(Path::new("/nonexistent/basin.toml")).expect_err("missing");
     assert!(error.to_string().contains("packaging/basin.toml is a sample"), "{error}");

@@ -23,7 +23,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "sender",
         is_list: true,
-        text: "Which addresses a user of submission listeners may send from (RFC 6409 §6.1); any other is refused at MAIL with 550 5.7.1. A user whose name is an address may always send from that; one who has no row sends from every address of the local domains.",
+        text: "Which addresses a user of submission listeners may send from (RFC 6409 §6.1); any other is refused at MAIL with 550 5.7.1. What is compared is the address of MAIL FROM alone, which results and notifications go to; the From field of the message is not looked at, because people send for others by lists and shared addresses (RFC 5322 §3.6.2). To compare it is the work of a sink at `on-end-of-headers`, which has the field and the user. A user whose name is an address may always send from that; one who has no row sends from every address of the local domains.",
     },
     Table {
         name: "domain",
@@ -33,7 +33,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "aliases",
         is_list: false,
-        text: "Addresses that stand for others. Each key is an address of a local domain, its value an address or a list of them; an alias may lead to further aliases.",
+        text: "Addresses that stand for others. Each key is an address of a local domain, its value an address or a list of them; an alias may lead to further aliases. Addresses may have letters of any script (RFC 6531).",
     },
     Table {
         name: "relay",
@@ -123,9 +123,9 @@ keys! {
     "listener", "name", "word", None, "\"inbound\"",
         "Name of the listener: in rules (`listener=`), bindings, logs and metrics.";
     "listener", "address", "IP:PORT", None, "\"[::]:25\"",
-        "Address and port. `[::]:25` takes IPv4 as well.";
+        "Address and port. `[::]:25` takes IPv4 as well, so there is no other listener with that port beside it.";
     "listener", "kind", "\"mx\" or \"submission\"", Some("\"mx\""), "\"mx\"",
-        "What the port is for: mail of other servers, or mail programs that submit (RFC 6409, port 587 or 465). A submission listener takes mail from those who logged in alone.";
+        "What the port is for: mail of other servers, or mail programs that submit (RFC 6409, port 587 or 465). A submission listener takes mail from those who logged in alone, so `auth = false` is an error there.";
     "listener", "host-name", "domain name", None, "\"mail.example.net\"",
         "The name of this server to clients of this listener. The default is that at the top.";
     "listener", "banner", "text", Some("\"ESMTP Basin\""), "\"ESMTP Basin\"",
@@ -158,8 +158,10 @@ keys! {
         "Clients that may say with XCLIENT for whom they speak, such as a content filter or a proxy.";
     "listener", "greet-delay", "time, at most 60s", Some("\"0s\""), "\"0s\"",
         "How long the greeting waits. A client that speaks before it is answered with 554: mail programs wait, programs that send spam often do not. Nothing waits where TLS begins with the connection.";
+    "listener", "client-names", "true or false", Some("false"), "true",
+        "Whether the name of each client is looked up: what its address points to, if that name has the address in turn. It stands in Received and Authentication-Results (`iprev`), and sinks see it. The greeting waits for it, beside `greet-delay`, 2 seconds at most; a client whose name is not found by then has none.";
     "listener", "max-message-size", "size", Some("\"25MiB\""), "\"25MiB\"",
-        "Largest message, announced with SIZE (RFC 1870). A larger one is refused with 552.";
+        "Largest message, announced with SIZE (RFC 1870), `\"64KiB\"` at least (RFC 5321 §4.5.3.1.7). A larger one is refused with 552.";
     "listener", "hard-max-message-size", "size", None, "\"100MiB\"",
         "Largest message that a sink may let through at `on-max-msg-size`. The default is `max-message-size`: none.";
     "listener", "extensions-off", "list of keywords", Some("[]"), "[]",
@@ -213,7 +215,7 @@ keys! {
     "domain", "name", "domain name", None, "\"example.org\"",
         "Name of the domain.";
     "domain", "mailboxes", "list of local parts", Some("[]"), "[\"alice\", \"bob\"]",
-        "Mailboxes of the domain. Mail for any other local part is refused with 550 at RCPT, unless an alias or `catch-all` takes it.";
+        "Mailboxes of the domain: letters and digits of any script, `.`, `_`, `+` and `-`. Two that differ in case, or in how Unicode writes a letter (they are compared in normal form C), are one. One with other letters than ASCII gets mail of clients that use SMTPUTF8 (RFC 6531), and of all by an alias. Mail for any other local part is refused with 550 at RCPT, unless an alias or `catch-all` takes it.";
     "domain", "mailbox-file", "path", None, "\"/etc/basin/mailboxes.example.org\"",
         "A file with further local parts, one on a line; empty lines and lines that begin with `#` are left out. Read again at SIGHUP.";
     "domain", "catch-all", "local part", None, "\"alice\"",
@@ -328,10 +330,10 @@ keys! {
         "As in `[[dkim]]`.";
     "message-auth", "authserv-id", "domain name", None, "\"mail.example.org\"",
         "The name that results are stated under. The default is `host-name`. Fields with this name, with `host-name` or with that of a listener are taken out of what comes.";
-    "message-auth", "check", "\"off\", \"on-demand\" or \"always\"", Some("\"on-demand\""), "\"on-demand\"",
-        "What is stated: nothing; what sinks asked for with `message-auth`; everything, found out before the message is stored. With \"always\", mail of who logged in says `auth=pass` and the user's name and nothing else, and mail of `relay-clients` is not examined.";
+    "message-auth", "check", "\"off\", \"on-demand\", \"strangers\" or \"always\"", None, "\"strangers\"",
+        "What is stated: nothing; what sinks asked for with `message-auth`; everything of mail whose sender neither logged in nor is one of `relay-clients`, found out before the message is stored; the same, and of who logged in `auth=pass` and the user's name, which leave with the mail. The default is \"strangers\" for listeners that others than this machine reach, on another address than loopback or by `proxy-protocol`, but for submission listeners; \"on-demand\" for the others, so that a server on loopback asks no name server.";
     "message-auth", "max-time", "time, at most 120s", Some("\"10s\""), "\"10s\"",
-        "How long a message waits for its results with `check = \"always\"`. What is not known by then is stated as `temperror`.";
+        "How long a message waits for its results with `check = \"strangers\"` or `\"always\"`. What is not known by then is stated as `temperror`.";
     "message-auth", "trusted", "list of addresses and networks", Some("[]"), "[\"10.0.0.0/8\"]",
         "Servers of the same administration, which have examined their mail: their fields stay in it, and nothing is added.";
     "pickup", "directory", "path", None, "\"/var/spool/basin/pickup\"",

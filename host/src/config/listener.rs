@@ -37,6 +37,8 @@ pub struct Listener {
     pub xclient_from: Vec<Network>,
     /// How long the banner waits, and whoever speaks before it is turned away.
     pub greet_delay: Duration,
+    /// Whether the names of clients are looked up.
+    pub has_client_names: bool,
     /// Largest message, in octets.
     pub message_bytes_max: u64,
     /// Largest message that a sink may let through, in octets.

@@ -93,6 +93,7 @@ pub(super) struct Listener {
     pub(super) proxy_protocol: Vec<String>,
     pub(super) xclient: Vec<String>,
     pub(super) greet_delay: Option<Span>,
+    pub(super) client_names: Option<bool>,
     pub(super) max_message_size: Option<Octets>,
     pub(super) hard_max_message_size: Option<Octets>,
     pub(super) extensions_off: Vec<String>,

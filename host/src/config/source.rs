@@ -4,6 +4,7 @@ use core::fmt;
 use core::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -45,6 +46,16 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 impl Problem {
+    /// Whether it may be there only because of that other one: it is about the same value, one around or within it, or
+    /// about the whole.
+    pub(super) fn follows(&self, other: &Self) -> bool {
+        let is_in = |inner: &str, outer: &str| {
+            let rest = inner.strip_prefix(outer);
+            rest.is_some_and(|rest| outer.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        is_in(&self.key, &other.key) || is_in(&other.key, &self.key)
+    }
+
     /// `FILE:LINE: KEY: TEXT`, the form that editors jump to.
     pub fn at(&self, file: &Path) -> String {
         let mut text = file.display().to_string();
@@ -114,6 +125,35 @@ impl<'a> Source<'a> {
             }
         }
         problems
+    }
+
+    /// Reads the file into what it is written as. The error is every value of the wrong kind, and what the file says
+    /// without these, where it says anything then.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, (Vec<Problem>, Option<T>)> {
+        let (mut text, mut problems) = (self.text.to_owned(), Vec::new());
+        loop {
+            let error = match toml::from_str(&text) {
+                Ok(read) if problems.is_empty() => return Ok(read),
+                Ok(read) => return Err((problems, Some(read))),
+                Err(error) => error,
+            };
+            // Serde stops at the first one. It is blanked out, line ends apart, and what is left is read again.
+            let problem = self.problem_of(&error);
+            let written = self.keys.iter().filter(|(path, _)| !path.ends_with(']'));
+            let around = written.filter(|(_, span)| error.span().is_some_and(|at| span.contains(&at.start)));
+            let span = around.min_by_key(|(_, span)| span.len()).map(|(_, span)| span.clone());
+            let octets = span.and_then(|span| Some((text.get(span.clone())?.to_owned(), span)));
+            let Some((mistaken, span)) = octets.filter(|(mistaken, _)| !mistaken.trim().is_empty()) else {
+                // What is left over is no TOML, which is not what the file has wrong.
+                if problems.is_empty() {
+                    problems.push(problem);
+                }
+                return Err((problems, None));
+            };
+            problems.push(problem);
+            let blank = |octet: u8| if octet == b'\n' { '\n' } else { ' ' };
+            text.replace_range(span, &mistaken.bytes().map(blank).collect::<String>());
+        }
     }
 
     /// A problem with the value of a key.

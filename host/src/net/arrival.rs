@@ -1,6 +1,8 @@
 //! A connection before its session: whose it is, whether it waits for the greeting, whether it is encrypted at once.
 
+use core::future::Future;
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::sync::Arc;
 
 use basin_core::proxy::NoHeader;
@@ -15,6 +17,10 @@ use crate::net::wire::{NoTls, Wire};
 use crate::services::Services;
 use crate::telemetry::clients::HandshakeFailed;
 use crate::telemetry::records::ConnectionRefused;
+
+/// How long the greeting waits for the name of the client. Name servers that answer do so within one; those of a client
+/// that never do must not keep it, or the places that it takes here.
+const CLIENT_NAME_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection that was accepted.
 pub(crate) struct Arrival {
@@ -37,7 +43,11 @@ impl Arrival {
                 Err(None) => return,
             }
         }
-        if !self.waits_for_greeting().await {
+        // Both at once: whoever waits for the greeting anyway does not wait for the name as well.
+        let name = self.name_of_client();
+        let (is_patient, name) = tokio::join!(self.waits_for_greeting(), name);
+        self.connection.client_name = name;
+        if !is_patient {
             return self.refuse("early").await;
         }
         if self.door.policy.is_implicit_tls {
@@ -68,6 +78,17 @@ impl Arrival {
             }
         }
         self.place.belongs_to(self.connection.client.ip(), now()).map_err(Some)
+    }
+
+    // The name of the client, where it is wanted and there in time. What it does not hold is borrowed of the connection.
+    fn name_of_client(&self) -> impl Future<Output = Option<String>> + Send + use<> {
+        let client = self.connection.client.ip();
+        let resolver = self.door.has_client_names.then(|| self.services.outbound.load().resolver().clone());
+        async move {
+            // The future is large, and most listeners ask for no names.
+            let looking = Box::pin(async move { resolver?.confirmed_name_of(client).await });
+            tokio::time::timeout(CLIENT_NAME_PATIENCE, looking).await.ok().flatten()
+        }
     }
 
     // RFC 5321 §3.1: the client waits for the greeting. Under implicit TLS the client speaks first.

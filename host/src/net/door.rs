@@ -22,10 +22,11 @@ pub(crate) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(20);
 /// Passwords that are compared at a time. Each takes a processor for some ten milliseconds, and mail needs some too.
 const LOGINS_MAX: usize = 2;
 
-/// Failed logins from one client's network in ten minutes; then further ones are answered with 454.
+/// Failed logins from one client's network at once; then further ones are answered with 454. They come back over ten
+/// minutes, one every twenty seconds, so that in ten minutes there are twice as many at most.
 const FAILURES_PER_NETWORK: Rate = Rate { count: 30, per: Duration::from_secs(600) };
 
-/// Failed logins as one user in ten minutes, wherever they come from. More than for a network, or anybody could keep
+/// Failed logins as one user at once, wherever they come from; one comes back every six seconds. More than for a network, or anybody could keep
 /// a user out with little effort.
 const FAILURES_PER_USER: Rate = Rate { count: 100, per: Duration::from_secs(600) };
 
@@ -43,6 +44,8 @@ pub(crate) struct Door {
     pub(crate) proxies: Vec<Network>,
     /// How long the greeting waits.
     pub(crate) greet_delay: Duration,
+    /// Whether the names of clients are looked up.
+    pub(crate) has_client_names: bool,
 }
 
 /// What all listeners share to keep clients from using the server up.

@@ -81,6 +81,8 @@ impl OnInboundInput for OwnVerb {
 
 impl OnEndOfData for OwnVerb {
     fn on_end_of_data(session: &Session, message: &mut Message, _call: &Call) -> Result<DataVerdict> {
+        // What a client writes itself is no memo of its session.
+        message.headers_mut().remove(FIELD)?;
         for line in memo(session).lines() {
             message.headers_mut().append(FIELD, line)?;
         }
@@ -193,6 +195,9 @@ mod tests {
         let mut message = testing::Message::from_eml("Subject: hi\r\n\r\nbody\r\n");
         assert_eq!(message.end_of_data::<OwnVerb>(), DataVerdict::Next);
         assert_eq!(message.headers("X-Memo"), [""; 0]);
+        let mut message = testing::Message::from_eml("x-memo: forged\r\nSubject: hi\r\nX-Memo: too\r\n\r\nbody\r\n");
+        assert_eq!(message.end_of_data::<OwnVerb>(), DataVerdict::Next);
+        assert_eq!((message.headers("X-Memo").len(), message.headers("Subject").len()), (0, 1));
         message.set_session_property(MEMO, "one\ntwo");
         assert_eq!(message.end_of_data::<OwnVerb>(), DataVerdict::Next);
         assert_eq!(message.headers("X-Memo"), ["one", "two"]);

@@ -40,7 +40,9 @@ impl OnReject for SessionAudit {
         let reply = call.response().map_or_else(|| "no reply".to_owned(), |reply| reply.to_string());
         metrics::count(if reply.starts_with('4') { "deferred" } else { "refused" });
         let client = session.client();
-        log::info!("{} {client} was refused {:?}: {reply}", session.id(), shown(line));
+        // The connection itself, or a whole message, is refused without a line of its own.
+        let what = if line.is_empty() { String::new() } else { format!(" {:?}", shown(line)) };
+        log::info!("{} {client} was refused{what}: {reply}", session.id());
         Ok(())
     }
 }
@@ -120,6 +122,7 @@ mod tests {
         assert_eq!(last_line(&session), expected);
         session.set_response(Reply::new(451, "later"));
         session.reject::<SessionAudit>(b"");
+        assert_eq!(last_line(&session), "session-1 192.0.2.1:40000 was refused: 451 later");
         assert_eq!((session.counter("refused"), session.counter("deferred")), (1, 1));
     }
 

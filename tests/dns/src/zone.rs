@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use hickory_server::proto::rr::rdata::tlsa::TLSA;
-use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, TXT};
+use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, PTR, TXT};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 
 use crate::sign::Key;
@@ -189,6 +189,7 @@ fn rdata(kind: &str, data: &str) -> Option<RData> {
         "AAAA" => RData::AAAA(AAAA(data.parse().ok()?)),
         "CNAME" => RData::CNAME(CNAME(name(data)?)),
         "NS" => RData::NS(NS(name(data)?)),
+        "PTR" => RData::PTR(PTR(name(data)?)),
         // One string of a TXT record holds 255 octets; readers put them together again.
         "TXT" => RData::TXT(TXT::from_bytes(data.as_bytes().chunks(255).collect())),
         "MX" => {

@@ -32,8 +32,9 @@ fn lines_up_to_a_dot_are_a_memo_that_every_message_of_the_session_carries() -> O
     client.command(".")?.require(250)?;
     assert_eq!(shown(&mut client)?, ["2.0.0 case 4711", "2.0.0 QUIT", "2.0.0 .dotted"]);
     client.command("RSET")?.require(250)?;
-    for _ in 0..2 {
-        client.deliver(SENDER, &[USER], HELLO)?.require(250)?;
+    let forged = [b"X-Memo: forged\r\n", HELLO].concat();
+    for text in [HELLO, &forged] {
+        client.deliver(SENDER, &[USER], text)?.require(250)?;
     }
     for mail in server.maildir("user").wait_for(2, PATIENCE)? {
         assert_eq!(mail.headers("X-Memo"), ["case 4711", "QUIT", ".dotted"]);

@@ -41,6 +41,7 @@ impl Peer {
             aliases: Vec::new(),
             postmaster: "a".into(),
             catch_all: Vec::new(),
+            host_names: Vec::new(),
         };
         let directory = Arc::new(Directory::new(tables).unwrap_or_default());
         let mut policy = ListenerPolicy::new("mx", format!("mx.{domain}"), directory);

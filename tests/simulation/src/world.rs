@@ -89,6 +89,7 @@ impl World {
             aliases: Vec::new(),
             postmaster: "a".into(),
             catch_all: Vec::new(),
+            host_names: Vec::new(),
         };
         let directory = Arc::new(Directory::new(tables).map_err(|error| error.to_string())?);
         let routes = Arc::new(RouteTable::default());

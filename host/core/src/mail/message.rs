@@ -208,6 +208,11 @@ impl Message {
         body.is_some_and(|body| body.eq_ignore_ascii_case("BINARYMIME"))
     }
 
+    /// Whether its client said SMTPUTF8 (RFC 6531 §3.4), so that addresses of it may have other letters than ASCII.
+    pub fn is_smtputf8(&self) -> bool {
+        self.envelope.parameters.contains_key("SMTPUTF8")
+    }
+
     /// Octets of header block, separator and body together, before dot-stuffing.
     pub fn size(&self) -> u64 {
         self.header.len() as u64 + self.separator().len() as u64 + self.body.len()

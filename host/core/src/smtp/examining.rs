@@ -38,8 +38,8 @@ impl Examining {
             AuthCheck::Off => return Step::Store(storing, message, disposition),
             // Who may send to anywhere sends through this server: it is the first, and what it would find out of the
             // sender's own mail, which nobody has signed yet, would only be held against it.
-            AuthCheck::Always if !is_ours => Wanting::All(policy.time_max),
-            AuthCheck::Always | AuthCheck::OnDemand => Wanting::Known,
+            AuthCheck::Always | AuthCheck::Strangers if !is_ours => Wanting::All(policy.time_max),
+            AuthCheck::Always | AuthCheck::Strangers | AuthCheck::OnDemand => Wanting::Known,
         };
         if storing.live.is_client_trusted() {
             return Step::Store(storing, message, disposition);
@@ -65,7 +65,7 @@ impl Examining {
         let Self { storing, mut message, disposition, original, .. } = self;
         let policy = &storing.live.policy.message_auth;
         let is_utf8 = original.envelope.parameters.contains_key("SMTPUTF8");
-        // A login is stated where everything is: the name of a user is not told to the world on the quiet.
+        // A login is stated where the operator says so: the name of a user is not told to the world on the quiet.
         let is_stated = original.arrival.vouched.auth.is_none() || policy.check == AuthCheck::Always;
         let field = own_field(&policy.authority, &original.arrival, results, is_utf8).filter(|_| is_stated);
         // In a header block that is full there is no room for it; the message was taken and is not lost for that.

@@ -31,6 +31,20 @@ pub(super) fn ehlo_reply(live: &Live, now: Timestamp) -> Reply {
     Reply::multi_line(250, None, lines)
 }
 
+impl Live {
+    /// The verbs that are to be had now, for HELP (RFC 5321 §4.1.1.8).
+    pub(super) fn verbs(&self) -> String {
+        let mut verbs = vec!["HELO", "EHLO"];
+        verbs.extend(self.starttls_keyword().map(|_| "STARTTLS"));
+        // As for sinks that publish mechanisms of their own: also where the server has none.
+        verbs.extend((self.policy.auth.is_some() && !self.auth_needs_tls_first()).then_some("AUTH"));
+        verbs.extend(["MAIL", "RCPT", "DATA"]);
+        verbs.extend(self.policy.extensions.chunking.then_some("BDAT"));
+        verbs.extend(["RSET", "NOOP", "VRFY", "HELP", "QUIT"]);
+        verbs.join(" ")
+    }
+}
+
 /// Puts the first line of a sink's text behind the name of the host. What the server offers is no text: a sink
 /// neither takes a keyword away nor offers another SIZE than the server keeps.
 pub(super) fn greet(reply: &Reply, wanted: Option<&Reply>) -> Reply {

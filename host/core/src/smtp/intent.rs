@@ -143,11 +143,7 @@ impl Live {
             Request::Rset => Intent::of(Action::Reset, Reply::with(250, 0, 0, "ok"), Tally::Idle),
             Request::Noop => Intent::of(Action::Noop, Reply::with(250, 0, 0, "ok"), Tally::Idle),
             Request::Quit => Intent::of(Action::Quit, Reply::with(221, 0, 0, "goodbye"), Tally::Work),
-            Request::Help => Intent::of(
-                Action::Nothing,
-                Reply::with(214, 0, 0, "HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT"),
-                Tally::Idle,
-            ),
+            Request::Help => Intent::of(Action::Nothing, Reply::with(214, 0, 0, self.verbs()), Tally::Idle),
             // Always the same answer, or it would tell a stranger who lives here; RFC 5321 §3.5.3 has 252
             // for that.
             Request::Vrfy => Intent::of(
@@ -259,7 +255,8 @@ impl Live {
             return too_many("recipients differed about this message: send it to this one by itself");
         }
         // The domain of another listener is a foreign one to who is not known.
-        let is_elsewhere = recipient.domain().is_some_and(|domain| self.policy.is_elsewhere(domain));
+        let is_elsewhere = recipient.domain().is_some_and(|domain| self.policy.is_elsewhere(domain))
+            && !self.policy.directory.is_own_postmaster(recipient);
         let found = self.policy.directory.lookup(recipient);
         let reply = match found {
             _ if is_elsewhere && !self.may_relay() => Reply::with(550, 7, 1, "relaying denied"),

@@ -102,7 +102,7 @@ impl Transaction {
 
     /// Whether the client said SMTPUTF8 (RFC 6531).
     pub(super) fn is_smtputf8(&self) -> bool {
-        self.message.envelope.parameters.contains_key("SMTPUTF8")
+        self.message.is_smtputf8()
     }
 
     /// Whether its content was declared to be binary (RFC 3030).

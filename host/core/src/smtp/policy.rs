@@ -102,7 +102,9 @@ pub enum AuthCheck {
     Off,
     /// What sinks asked for is stated, and nothing is found out besides.
     OnDemand,
-    /// Everything is found out before the message is stored.
+    /// Everything is found out before the message is stored, where its sender neither logged in nor may relay.
+    Strangers,
+    /// The same, and that a client logged in is stated as well.
     Always,
 }
 

@@ -26,6 +26,8 @@ pub struct Tables {
     pub postmaster: String,
     /// Domain and the mailbox that gets what nobody else there does.
     pub catch_all: Vec<(String, String)>,
+    /// Names of this server, at which nobody but `postmaster` lives where they are no local domains.
+    pub host_names: Vec<String>,
 }
 
 /// Why tables are not a directory. The texts go to the operator as they are.
@@ -57,7 +59,7 @@ pub enum DirectoryError {
     },
     /// A mailbox name that is not safe as the name of a directory.
     #[error(
-        "{name:?} is not a mailbox name: 1 to {MAILBOX_NAME_BYTES_MAX} characters out of letters, digits, \
+        "{name:?} is not a mailbox name: 1 to {MAILBOX_NAME_BYTES_MAX} octets of letters, digits, \
          \".\", \"_\", \"+\", \"-\" and \"@\", the first a letter or digit"
     )]
     MailboxName {
@@ -104,6 +106,7 @@ pub struct Directory {
     aliases: HashMap<String, Vec<Address>>,
     postmaster: String,
     catch_all: BTreeMap<String, String>,
+    host_names: BTreeSet<String>,
 }
 
 impl Directory {
@@ -112,31 +115,46 @@ impl Directory {
     /// # Errors
     /// The first thing in the tables that cannot be meant: see [`DirectoryError`].
     pub fn new(tables: Tables) -> Result<Self, DirectoryError> {
-        let mut directory = Self { postmaster: mailbox_name(tables.postmaster)?, ..Self::default() };
+        let (directory, errors) = Self::checked(tables);
+        errors.into_iter().next().map_or(Ok(directory), Err)
+    }
+
+    /// Makes a directory of what can be meant, and says what cannot, for an operator who wants to know all of it.
+    pub fn checked(tables: Tables) -> (Self, Vec<DirectoryError>) {
+        let (mut directory, mut errors) = (Self::default(), Vec::new());
+        directory.postmaster = mailbox_name(tables.postmaster).map_err(|error| errors.push(error)).unwrap_or_default();
+        directory.host_names = tables.host_names.iter().map(|name| domain_key(name)).collect();
         for domain in tables.domains {
             match domain_to_ascii(&domain).filter(|ascii| check_domain(ascii).is_ok()) {
                 Some(ascii) => drop(directory.domains.insert(ascii.to_ascii_lowercase())),
-                None => return Err(DirectoryError::Domain { domain }),
+                None => errors.push(DirectoryError::Domain { domain }),
             }
         }
         for (domain, name) in tables.catch_all {
-            if !directory.is_local_domain(&domain) {
-                return Err(DirectoryError::CatchAllDomain { domain });
+            match mailbox_name(name) {
+                _ if !directory.is_local_domain(&domain) => errors.push(DirectoryError::CatchAllDomain { domain }),
+                Ok(name) => drop(directory.catch_all.insert(domain_key(&domain), name)),
+                Err(error) => errors.push(error),
             }
-            directory.catch_all.insert(domain_key(&domain), mailbox_name(name)?);
         }
         for (address, name) in tables.mailboxes {
-            let key = directory.new_key(&address)?;
-            directory.mailboxes.insert(key, mailbox_name(name)?);
+            match directory.new_key(&address).and_then(|key| Ok((key, mailbox_name(name)?))) {
+                Ok((key, name)) => drop(directory.mailboxes.insert(key, name)),
+                Err(error) => errors.push(error),
+            }
         }
         let mut aliases = Vec::new();
         for (address, targets) in tables.aliases {
-            let key = directory.new_key(&address)?;
-            directory.aliases.insert(key, targets);
-            aliases.push(address);
+            match directory.new_key(&address) {
+                Ok(key) => {
+                    directory.aliases.insert(key, targets);
+                    aliases.push(address);
+                }
+                Err(error) => errors.push(error),
+            }
         }
-        aliases.iter().try_for_each(|alias| directory.check_alias(alias))?;
-        Ok(directory)
+        errors.extend(aliases.iter().filter_map(|alias| directory.check_alias(alias).err()));
+        (directory, errors)
     }
 
     /// Whether mail for the domain ends here. Exact but for case.
@@ -153,12 +171,20 @@ impl Directory {
         matches!(self.lookup(address), Lookup::Mailbox(_) | Lookup::Alias(_))
     }
 
+    /// Whether it is the postmaster of this server by a name of the server itself. Notifications are from that address,
+    /// and who has a question about this server writes to it (RFC 5321 §4.5.1).
+    pub fn is_own_postmaster(&self, address: &Address) -> bool {
+        let is_own = |domain: &str| self.host_names.contains(&domain_key(domain));
+        is_postmaster(address) && address.domain().is_some_and(is_own)
+    }
+
     /// What the address is to this server.
     pub fn lookup(&self, address: &Address) -> Lookup<'_> {
         // `postmaster` is the only address that has no domain (RFC 5321 §4.5.1).
         let Some(domain) = address.domain() else { return Lookup::Mailbox(&self.postmaster) };
         if !self.is_local_domain(domain) {
-            return Lookup::NotLocal;
+            let is_here = self.is_own_postmaster(address);
+            return if is_here { Lookup::Mailbox(&self.postmaster) } else { Lookup::NotLocal };
         }
         let key = address_key(address);
         if let Some(name) = self.mailboxes.get(&key) {
@@ -167,7 +193,7 @@ impl Directory {
         if let Some(targets) = self.aliases.get(&key) {
             return Lookup::Alias(targets);
         }
-        if address.local_unquoted().eq_ignore_ascii_case("postmaster") {
+        if is_postmaster(address) {
             return Lookup::Mailbox(&self.postmaster);
         }
         match self.catch_all.get(&domain_key(domain)) {
@@ -224,17 +250,35 @@ impl Directory {
     }
 }
 
+fn is_postmaster(address: &Address) -> bool {
+    address.local_unquoted().eq_ignore_ascii_case("postmaster")
+}
+
 // A mailbox becomes a directory on disk, so its name is checked here, once.
 fn mailbox_name(name: String) -> Result<String, DirectoryError> {
-    let is_inner = |octet: u8| octet.is_ascii_alphanumeric() || b"._+-@".contains(&octet);
-    let is_name = (1..=MAILBOX_NAME_BYTES_MAX).contains(&name.len())
-        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name.bytes().all(is_inner);
+    let is_name = name.len() <= MAILBOX_NAME_BYTES_MAX
+        && name.starts_with(is_mailbox_letter)
+        && name.chars().all(|character| is_mailbox_letter(character) || "._+-@".contains(character));
     if is_name { Ok(name) } else { Err(DirectoryError::MailboxName { name }) }
 }
 
-/// An address as it is compared.
-pub(crate) fn address_key(address: &Address) -> String {
+/// Whether a mailbox may be called so: a letter or digit, and of other scripts whatever stands with letters there, such as
+/// a vowel sign. Nothing that is not seen or turns what is behind it around (RFC 6532 leaves those to whoever
+/// hands addresses out): an operator looks at these names in listings of directories.
+pub fn is_mailbox_letter(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_alphanumeric();
+    }
+    let is_unseen = matches!(
+        character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{e000}'..='\u{f8ff}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..
+    );
+    !is_unseen && !character.is_control() && !character.is_whitespace()
+}
+
+/// An address as it is compared: in normal form C and in lower case, with A-labels for a domain.
+pub fn address_key(address: &Address) -> String {
     let local = address.local_key();
     let mut key = if local.is_ascii() { local } else { local.to_lowercase() };
     key.push('@');
@@ -270,6 +314,7 @@ mod tests {
             ],
             postmaster: "alice".into(),
             catch_all: vec![("other.example".into(), "bob".into())],
+            host_names: vec!["MX.basin.example".into()],
         }
     }
 
@@ -301,6 +346,20 @@ mod tests {
     }
 
     #[test]
+    fn names_of_other_scripts_are_found_however_they_are_written() {
+        let utf8 = |text: &str| Address::parse_utf8(text).expect("valid");
+        let mut tables = tables();
+        for text in ["j\u{f6}rg@basin.example", "\u{939}\u{93f}\u{928}\u{94d}\u{926}\u{940}@basin.example"] {
+            tables.mailboxes.push((utf8(text), address_key(&utf8(text))));
+        }
+        let directory = Directory::new(tables).expect("the tables are right");
+        for text in ["j\u{f6}rg@basin.example", "JO\u{308}RG@Basin.example", "\"j\u{f6}rg\"@basin.example"] {
+            assert_eq!(directory.lookup(&utf8(text)), Lookup::Mailbox("j\u{f6}rg@basin.example"), "{text}");
+        }
+        assert_eq!(directory.lookup(&address("jorg@basin.example")), Lookup::Unknown);
+    }
+
+    #[test]
     fn old_routing_tricks_are_unknown_users() {
         for text in ["x%far.example@basin.example", "far!x@basin.example", "\"x@far.example\"@basin.example"] {
             assert_eq!(directory().lookup(&address(text)), Lookup::Unknown, "{text}");
@@ -312,6 +371,17 @@ mod tests {
         for text in ["postmaster", "PostMaster", "postmaster@basin.example", "POSTMASTER@other.example"] {
             assert_eq!(directory().lookup(&address(text)), Lookup::Mailbox("alice"), "{text}");
         }
+    }
+
+    #[test]
+    fn at_the_name_of_the_server_itself_nobody_lives_but_the_postmaster() {
+        for text in ["postmaster@mx.basin.example", "\"Postmaster\"@MX.BASIN.example"] {
+            assert_eq!(directory().lookup(&address(text)), Lookup::Mailbox("alice"), "{text}");
+        }
+        for text in ["alice@mx.basin.example", "postmaster@far.example", "postmaster@x.mx.basin.example"] {
+            assert_eq!(directory().lookup(&address(text)), Lookup::NotLocal, "{text}");
+        }
+        assert!(!directory().is_local_domain("mx.basin.example"));
     }
 
     #[test]
@@ -356,10 +426,15 @@ mod tests {
         let mut far = tables();
         far.mailboxes.push((address("x@far.example"), "x".into()));
         assert!(matches!(Directory::new(far), Err(DirectoryError::NotLocal { .. })));
-        for name in ["", ".", "..", "a/b", ".hidden", "a\0", "ü"] {
+        for name in ["", ".", "..", "a/b", ".hidden", "a\0", "a b", "ü\u{202e}b", "\u{2028}", "ü/b"] {
             let unsafe_name = Tables { postmaster: name.into(), ..tables() };
             assert!(matches!(Directory::new(unsafe_name), Err(DirectoryError::MailboxName { .. })), "{name:?}");
         }
+        let mut many = tables();
+        many.aliases.push((address("one@basin.example"), vec![address("nobody@basin.example")]));
+        many.aliases.push((address("two@far.example"), vec![address("bob@basin.example")]));
+        many.mailboxes.push((address("x@far.example"), "x".into()));
+        assert_eq!(Directory::checked(many).1.len(), 3);
         let domain = Tables { domains: vec!["-x".into()], ..tables() };
         assert!(matches!(Directory::new(domain), Err(DirectoryError::Domain { .. })));
     }

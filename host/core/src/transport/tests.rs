@@ -32,6 +32,7 @@ fn policy() -> Arc<TransportPolicy> {
         aliases: vec![(address("team@basin.example"), vec![address("a@basin.example"), address("b@basin.example")])],
         postmaster: "a".into(),
         catch_all: Vec::new(),
+        host_names: Vec::new(),
     };
     let directory = Directory::new(tables).expect("the tables are right");
     Arc::new(TransportPolicy::new("mx.basin.example".into(), Arc::new(directory)))

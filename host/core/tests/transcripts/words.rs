@@ -21,6 +21,7 @@ pub(crate) fn directory() -> Directory {
         aliases: vec![(address("team"), vec![address("alice"), address("bob")])],
         postmaster: "alice".into(),
         catch_all: Vec::new(),
+        host_names: Vec::new(),
     };
     Directory::new(tables).expect("the tables are right")
 }

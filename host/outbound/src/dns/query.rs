@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use basin_core::addr::check_domain;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use mail_auth::MessageAuthenticator;
 
@@ -9,6 +10,10 @@ use super::{LookupError, Resolver, mail_name, text_of};
 
 /// Records of one answer that are passed on. Nobody needs more; an answer over TCP can hold thousands.
 const RECORDS_MAX: usize = 100;
+
+/// Names of one address that are asked whether they lead back to it. Hosts have one; whoever may write what an address
+/// points to could list thousands.
+pub(super) const NAMES_TRIED_MAX: usize = 4;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +82,20 @@ impl Resolver {
             Some(text_of(&name.0))
         };
         Ok(found.iter().filter_map(record).collect())
+    }
+
+    /// The name that an address points to and that has that address in turn (RFC 8601 §2.7.3): what an address points to
+    /// is written by whoever has the address, and could be anybody's name. `None` also where it cannot be found out.
+    pub async fn confirmed_name_of(&self, address: IpAddr) -> Option<String> {
+        let address = address.to_canonical();
+        let names = self.names_of(address).await.ok()?;
+        for name in names.into_iter().filter(|name| check_domain(name).is_ok()).take(NAMES_TRIED_MAX) {
+            let addresses = self.addresses_of(&name).await.unwrap_or_default();
+            if addresses.iter().any(|found| found.to_canonical() == address) {
+                return Some(name);
+            }
+        }
+        None
     }
 
     /// The library that verifies messages, over the same resolver and its cache.

@@ -1,3 +1,4 @@
+use super::query::NAMES_TRIED_MAX;
 use super::*;
 
 use basin_test_dns::{TestDns, Zone};
@@ -281,4 +282,39 @@ async fn a_server_that_proves_nothing_is_believed_where_nothing_is_signed() {
     .await;
     let found = resolver.exchangers("lame.insecure.example", 1).await.expect("its own exchanger");
     assert!(found.is_implicit && !found.hosts[0].is_secure);
+}
+
+#[tokio::test]
+async fn a_client_has_the_name_that_leads_back_to_its_address_and_no_other() {
+    let (dns, resolver) = start(
+        "1.2.0.192.in-addr.arpa PTR elsewhere.example
+         1.2.0.192.in-addr.arpa PTR Mail.client.example
+         elsewhere.example A 192.0.2.9
+         mail.client.example A 192.0.2.1
+         1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR mail.client.example
+         mail.client.example AAAA 2001:db8::1
+         2.2.0.192.in-addr.arpa PTR bank.example
+         bank.example A 198.51.100.7
+         3.2.0.192.in-addr.arpa PTR a*b.example
+         a*b.example A 192.0.2.3
+         4.2.0.192.in-addr.arpa PTR n1.example
+         4.2.0.192.in-addr.arpa PTR n2.example
+         4.2.0.192.in-addr.arpa PTR n3.example
+         4.2.0.192.in-addr.arpa PTR n4.example
+         4.2.0.192.in-addr.arpa PTR n5.example
+         4.2.0.192.in-addr.arpa PTR n6.example
+         !servfail 5.2.0.192.in-addr.arpa",
+    )
+    .await;
+    let name = async |address: &str| resolver.confirmed_name_of(address.parse().expect("an address")).await;
+    assert_eq!(name("192.0.2.1").await.as_deref(), Some("mail.client.example"));
+    assert_eq!(name("::ffff:192.0.2.1").await.as_deref(), Some("mail.client.example"));
+    assert_eq!(name("2001:db8::1").await.as_deref(), Some("mail.client.example"));
+    assert_eq!(name("192.0.2.2").await, None, "it claims a name that is somebody else's");
+    assert_eq!(name("192.0.2.3").await, None, "this is no name of a host");
+    assert_eq!((name("192.0.2.5").await, name("192.0.2.6").await), (None, None));
+    let before = dns.asked().len();
+    assert_eq!(name("192.0.2.4").await, None);
+    let asked = dns.asked().split_off(before);
+    assert_eq!(asked.iter().filter(|asked| asked.kind == "A").count(), NAMES_TRIED_MAX, "{asked:?}");
 }

@@ -1,7 +1,7 @@
 //! Bodies that a sink writes.
 
 use basin_core::event::{EventKind, Grant};
-use basin_core::mail::Body;
+use basin_core::mail::{Body, Message, Origin};
 use wasmtime::component::Resource;
 
 use super::signature::{Edit, broken_by};
@@ -78,7 +78,7 @@ impl HostBodyWriter for State {
     fn write(&mut self, writer: Resource<BodyWriter>, octets: Vec<u8>) -> Result<(), Refused> {
         self.taken(&octets);
         self.edit(Grant::EditBody)?;
-        let (number, limit) = (self.number(&writer)?, self.host.message_bytes_max());
+        let (number, limit) = (self.number(&writer)?, self.octets_max(self.overlay.message.as_ref()));
         if (self.writers.len() + octets.len()) as u64 > limit {
             return Err(ErrorValue::Limit(format!("the bodies of a call have at most {limit} octets")).into());
         }
@@ -116,7 +116,7 @@ impl State {
         let number = self.number(writer)?;
         let writer = self.writers.take(number).ok_or(ErrorValue::NotFound)?;
         let octets = writer.finish();
-        let limit = self.host.message_bytes_max();
+        let limit = self.octets_max(self.message().ok());
         let message = self.message_mut()?;
         if (message.header.len() + 2 + octets.len()) as u64 > limit {
             return Err(ErrorValue::Limit(format!("a message has at most {limit} octets")).into());
@@ -124,6 +124,14 @@ impl State {
         message.body = Body::from_bytes(octets);
         self.parts.forget();
         Ok(())
+    }
+
+    // What the listener takes that the message came by, or the message itself where that was waived for it: a sink makes
+    // nothing that the client could not have sent. What came another way may have as much as any.
+    fn octets_max(&self, message: Option<&Message>) -> u64 {
+        let by_smtp = message.filter(|message| message.arrival.origin == Origin::Smtp);
+        let limit = self.host.message_bytes_max(by_smtp.map(|message| message.arrival.listener.as_str()));
+        message.map_or(limit, |message| limit.max(message.size()))
     }
 
     /// Whether the header block may be edited: the grant is there, and so is the block.

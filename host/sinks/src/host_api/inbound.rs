@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use basin_core::addr::Address;
 use basin_core::event::{self, EventKind, Grant, SessionFacts};
 use basin_core::mail::{Auth, Scope};
 use wasmtime::component::Resource;
 
-use super::recipient::bag_error;
+use super::recipient::{address_of, bag_error};
 use super::{Command, ErrorValue, Refused, Session, invalid};
 use crate::bindings::basin::sink::inbound::{Host, HostCommand, HostSession};
 use crate::bindings::basin::sink::types::{Datetime, Endpoint};
@@ -176,7 +175,11 @@ impl HostCommand for State {
         }
         // Only MAIL knows the null path (RFC 5321 §4.5.5).
         if !(address.is_empty() && command.keyword == "MAIL") {
-            Address::parse(&address).map_err(invalid)?;
+            let is_utf8 = match (command.keyword.as_str(), &self.overlay.message) {
+                ("RCPT", Some(message)) => message.is_smtputf8(),
+                _ => command.parameters.contains_key("SMTPUTF8"),
+            };
+            address_of(&address, is_utf8)?;
         }
         self.command_mut()?.path = Some(address);
         Ok(())

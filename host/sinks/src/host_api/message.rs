@@ -4,7 +4,6 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 use std::sync::Arc;
 
-use basin_core::addr::Address;
 use basin_core::event::Grant;
 use basin_core::mail::{Field, Origin, Scope, Supersedes};
 use wasmtime::component::Resource;
@@ -12,7 +11,7 @@ use wasmtime::component::Resource;
 use super::content::{body_chunk, check_supersede_key, chunk_of, expiry, place};
 use super::inbound::{check_parameter, parameter_keyword};
 use super::part::CHUNK_BYTES_MAX;
-use super::recipient::bag_error;
+use super::recipient::{bag_error, parse_address};
 use super::signature::Protection;
 use super::{BodyWriter, ErrorValue, MailMsg, Part, Recipient, Refused, invalid};
 use crate::bindings::basin::sink::message::{HostMailMsg, Position};
@@ -140,7 +139,7 @@ impl HostMailMsg for State {
         self.about(&msg)?;
         self.taken(&address);
         self.edit_envelope()?;
-        let sender = if address.is_empty() { None } else { Some(Address::parse(&address).map_err(invalid)?) };
+        let sender = if address.is_empty() { None } else { Some(parse_address(self.message()?, &address)?) };
         Arc::make_mut(&mut self.message_mut()?.envelope).sender = sender;
         Ok(())
     }

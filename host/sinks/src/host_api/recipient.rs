@@ -5,7 +5,7 @@ use std::sync::Arc;
 use basin_core::addr::{Address, check_domain};
 use basin_core::event::Grant;
 use basin_core::limits::{PROPERTIES_BYTES_MAX, SINK_RECIPIENTS_ADDED_MAX};
-use basin_core::mail::{self, BagError, Outcome, Scope};
+use basin_core::mail::{self, BagError, Message, Outcome, Scope};
 use basin_core::reply::Class;
 use wasmtime::component::Resource;
 
@@ -33,7 +33,7 @@ impl HostRecipient for State {
         self.taken(&address);
         self.about_recipient(&recipient)?;
         self.edit_envelope()?;
-        let address = Address::parse(&address).map_err(invalid)?;
+        let address = parse_address(self.message()?, &address)?;
         let id = self.about_recipient(&recipient)?;
         let others = &self.message()?.envelope.recipients;
         if others.iter().any(|other| other.id != id && other.address.is_same(&address)) {
@@ -161,6 +161,17 @@ impl HostRecipient for State {
 /// ones would be a message that neither memory nor the spool can take.
 const PROPERTY_BYTES_SET_MAX: usize = 4 * PROPERTIES_BYTES_MAX;
 
+/// An address for a message: with other letters than ASCII only where its client can be told of them (RFC 6531 §3.2).
+pub(super) fn parse_address(message: &Message, text: &str) -> Result<Address, Refused> {
+    address_of(text, message.is_smtputf8())
+}
+
+/// An address that may have other letters than ASCII, or may not.
+pub(super) fn address_of(text: &str, is_utf8: bool) -> Result<Address, Refused> {
+    let parsed = if is_utf8 { Address::parse_utf8(text) } else { Address::parse(text) };
+    parsed.map_err(invalid)
+}
+
 /// Why a property was not set, for the sink.
 pub(super) fn bag_error(why: BagError) -> Refused {
     match why {
@@ -181,7 +192,7 @@ impl State {
     /// `mail-msg.add-recipient`.
     pub(super) fn add_addressee(&mut self, address: &str) -> Result<Resource<Recipient>, Refused> {
         self.edit_envelope()?;
-        let address = Address::parse(address).map_err(invalid)?;
+        let address = parse_address(self.message()?, address)?;
         if self.quota.recipients >= SINK_RECIPIENTS_ADDED_MAX {
             return Err(ErrorValue::Limit(format!("a call adds at most {SINK_RECIPIENTS_ADDED_MAX} recipients")).into());
         }

@@ -72,7 +72,7 @@ impl HostNewMessage for State {
     fn write_body(&mut self, new: Resource<NewMessage>, octets: Vec<u8>) -> Result<(), Refused> {
         self.taken(&octets);
         self.may_submit()?;
-        let limit = self.host.message_bytes_max();
+        let limit = self.host.message_bytes_max(None);
         let (written, draft) = self.draft_mut(&new)?;
         let copied = draft.copied.as_ref().map_or(0, Body::len);
         if (written + octets.len()) as u64 + copied > limit {

@@ -1,9 +1,10 @@
 //! Edits: what they do, what they refuse, and that they are all or nothing.
 
 use basin_core::event::{EventKind, FailureKind, Grant};
-use basin_core::mail::{Outcome, Scope};
+use basin_core::mail::{Origin, Outcome, Scope};
+use std::sync::Arc;
 
-use crate::stage::{NOW, message, plain, probe};
+use crate::stage::{Call, NOW, message, plain, probe};
 
 /// The first line that the probe logged.
 fn first(script: &str) -> String {
@@ -73,6 +74,41 @@ fn nothing_that_a_sink_writes_can_add_a_field_or_break_a_line() {
         let said = first(script);
         assert!(said.contains(&format!(": {says}")), "{script}: {said}");
     }
+}
+
+#[test]
+fn other_letters_than_ascii_stand_in_addresses_where_the_client_knows_them() {
+    let script = "set-sender|j\u{f6}rg@client.example\nadd-recipient|\u{fc}@basin.example\nrcpt-set-address|0|\u{e4}@basin.example";
+    let said = |call: Call| call.all_grants().run().lines().join(";");
+    assert_eq!(said(probe(script)).matches("invalid the address is not ASCII").count(), 3);
+    let mut international = plain();
+    Arc::make_mut(&mut international.envelope).parameters.insert("SMTPUTF8".into(), String::new());
+    let outcome = probe(script).message(international.clone()).all_grants().run();
+    let envelope = &outcome.edited().envelope;
+    assert_eq!(envelope.sender.as_ref().map(ToString::to_string).as_deref(), Some("j\u{f6}rg@client.example"));
+    let recipients: Vec<String> = envelope.recipients.iter().map(|recipient| recipient.address.to_string()).collect();
+    assert_eq!(recipients, ["\u{e4}@basin.example", "c@Basin.Example", "\u{fc}@basin.example"]);
+    // A command is judged by what MAIL said.
+    let path = "set-path|\u{f6}@basin.example";
+    assert!(said(probe(path).command("MAIL FROM:<a@b.example>")).contains("invalid"));
+    assert!(said(probe(path).command("MAIL FROM:<a@b.example>").parameter("SMTPUTF8")).contains(": ok"));
+    assert!(said(probe(path).command("RCPT TO:<b@basin.example>").message(plain())).contains("invalid"));
+    assert!(said(probe(path).command("RCPT TO:<b@basin.example>").message(international)).contains(": ok"));
+}
+
+#[test]
+fn a_body_is_bounded_by_the_listener_that_the_message_came_by_or_by_its_own_size() {
+    let from = |listener: &str, origin: Origin, size: usize| {
+        let mut message = message("Subject: a\n", &"x\n".repeat(size / 3));
+        let arrival = Arc::make_mut(&mut message.arrival);
+        (arrival.listener, arrival.origin) = (listener.into(), origin);
+        probe("fill-body|3").message(message).all_grants().run().lines().concat()
+    };
+    let mib = 1_024 * 1_024;
+    assert!(from("small", Origin::Smtp, 10).contains("limit the bodies of a call have at most 1048576 octets"));
+    assert!(from("small", Origin::Smtp, 2 * mib).contains(": ok"), "its limit was waived for this one");
+    assert!(from("mx", Origin::Smtp, 10).contains(": ok"));
+    assert!(from("small", Origin::Pickup, 10).contains(": ok"));
 }
 
 #[test]

@@ -37,8 +37,8 @@ impl SinkHost for Remembering {
         address == "b@basin.example"
     }
 
-    fn message_bytes_max(&self) -> u64 {
-        2 * 1024 * 1024
+    fn message_bytes_max(&self, listener: Option<&str>) -> u64 {
+        if listener == Some("small") { 1_024 * 1_024 } else { 2 * 1_024 * 1_024 }
     }
 
     fn has_name(&self, what: Named, name: &str) -> bool {

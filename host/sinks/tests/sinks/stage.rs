@@ -202,6 +202,13 @@ impl Call {
         self
     }
 
+    /// A parameter of the command, without a value.
+    pub(crate) fn parameter(mut self, keyword: &str) -> Self {
+        let parameters = self.command.as_mut().map(|command| &mut command.parameters);
+        parameters.expect("a command").insert(keyword.to_owned(), String::new());
+        self
+    }
+
     /// What the client sent after a command that the sink awaits input for.
     pub(crate) fn input(mut self, line: &str, input: &[u8]) -> Self {
         self = self.command(line);

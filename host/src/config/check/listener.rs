@@ -85,9 +85,17 @@ impl Check<'_> {
                 let text = format!("two listeners are named {:?}; each needs a name of its own", same.name);
                 self.wrong(&at("name"), text);
             }
-            let is_same = |other: &&Listener| listener.as_ref().is_some_and(|new| new.address == other.address);
-            if let Some(same) = listeners.iter().filter(|other| other.address.port() > 0).find(is_same) {
-                self.wrong(&at("address"), format!("the listener {:?} has this address already", same.name));
+            let takes = |other: &&Listener| listener.as_ref().is_some_and(|new| overlap(new.address, other.address));
+            if let Some(other) = listeners.iter().find(takes) {
+                let text = if listener.as_ref().is_some_and(|new| new.address == other.address) {
+                    format!("the listener {:?} has this address already", other.name)
+                } else {
+                    format!(
+                        "the listener {:?} has this port, at {}, which takes in this address",
+                        other.name, other.address
+                    )
+                };
+                self.wrong(&at("address"), text);
             }
             listeners.extend(listener);
         }
@@ -131,6 +139,7 @@ impl Check<'_> {
             proxies: networks(self, "proxy-protocol", &raw.proxy_protocol),
             xclient_from: networks(self, "xclient", &raw.xclient),
             greet_delay: self.greet_delay(at, raw.greet_delay),
+            has_client_names: raw.client_names.unwrap_or(false),
             message_bytes_max: raw.max_message_size.map_or(limits::MESSAGE_BYTES_DEFAULT, |size| size.0),
             message_bytes_hard_max,
             extensions: self.extensions(at, &raw.extensions_off),
@@ -332,6 +341,10 @@ impl Check<'_> {
                 (true, true)
             }
         };
+        if !is_on && is_submission {
+            let text = "nobody could send: a listener of kind \"submission\" takes mail from those who logged in alone";
+            self.wrong(&at("auth"), text);
+        }
         if !is_on {
             return None;
         }
@@ -420,4 +433,13 @@ impl Check<'_> {
         }
         networks
     }
+}
+
+// Whether the second of two sockets could not be bound: all addresses of the machine take in each of them, and those of
+// IPv6 those of IPv4 as well.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let takes_in = |all: SocketAddr, single: SocketAddr| {
+        all.ip() == single.ip() || all.ip().is_unspecified() && (all.is_ipv6() || single.is_ipv4())
+    };
+    one.port() == other.port() && one.port() > 0 && (takes_in(one, other) || takes_in(other, one))
 }

@@ -22,16 +22,17 @@ impl Check<'_> {
             let key = if raw.authserv_id.is_some() { "message-auth.authserv-id" } else { "host-name" };
             self.wrong(key, format!("expected a domain name such as \"mail.example.org\", found {authserv_id:?}"));
         }
-        let check = match raw.check.as_deref().unwrap_or("on-demand") {
-            "off" => AuthCheck::Off,
-            "on-demand" => AuthCheck::OnDemand,
-            "always" => AuthCheck::Always,
+        let check = raw.check.as_deref().and_then(|word| match word {
+            "off" => Some(AuthCheck::Off),
+            "on-demand" => Some(AuthCheck::OnDemand),
+            "strangers" => Some(AuthCheck::Strangers),
+            "always" => Some(AuthCheck::Always),
             other => {
-                let text = format!("expected \"off\", \"on-demand\" or \"always\", found {other:?}");
+                let text = format!("expected \"off\", \"on-demand\", \"strangers\" or \"always\", found {other:?}");
                 self.wrong("message-auth.check", text);
-                AuthCheck::Off
+                None
             }
-        };
+        });
         let time_max = raw.max_time.map_or(limits::MESSAGE_AUTH_TIME_DEFAULT, |time| time.0);
         if time_max.is_zero() || time_max > TIME_MAX {
             self.wrong("message-auth.max-time", "expected a time up to \"120s\": the client waits for its answer");
@@ -72,16 +73,36 @@ mod tests {
     #[test]
     fn the_name_is_that_of_the_host_and_all_names_of_it_are_its_own() {
         let usual = parse("").expect("valid");
-        assert_eq!((usual.message_auth.check, usual.authority().id()), (AuthCheck::OnDemand, "mail.example.org"));
+        assert_eq!((usual.message_auth.check, usual.authority().id()), (None, "mail.example.org"));
         let named =
             parse("authserv-id = \"example.org\"\ncheck = \"always\"\nmax-time = \"3s\"\ntrusted = [\"10.1.2.3\"]");
-        let policy = named.expect("valid").message_auth_policy();
+        let named = named.expect("valid");
+        let policy = named.message_auth_policy(&named.listeners[0]);
         assert_eq!((policy.check, policy.time_max), (AuthCheck::Always, Duration::from_secs(3)));
         for name in ["example.org", "mail.example.org", "MX.example.org"] {
             let field = format!("Authentication-Results: {name}; none\r\n");
             let block = basin_core::mail::HeaderBlock::parse(&field.into()).expect("small");
             assert!(policy.authority.is_claimed_by(&block.fields()[0]), "{name}");
         }
+    }
+
+    #[test]
+    fn results_of_strangers_are_stated_where_strangers_come_and_where_nothing_else_is_written() {
+        let check = |listener: &str, section: &str| {
+            let text = format!("{BASE}[message-auth]\n{section}").replace("address = \"127.0.0.1:25\"", listener);
+            let text = text.replace("[[domain]]", "[auth]\nusers-file = \"users\"\n[[domain]]");
+            let config = Config::parse(Path::new("basin.toml"), &text).expect("valid");
+            config.message_auth_policy(&config.listeners[0]).check
+        };
+        let (loopback, world) = ("address = \"[::1]:25\"", "address = \"0.0.0.0:25\"");
+        assert_eq!(check(world, ""), AuthCheck::Strangers);
+        assert_eq!(check(loopback, ""), AuthCheck::OnDemand, "no name server is asked for a server that is tried out");
+        assert_eq!(check(&format!("{loopback}\nproxy-protocol = [\"::1\"]"), ""), AuthCheck::Strangers);
+        let submission =
+            format!("{loopback}\nkind = \"submission\"\nauth-without-tls = true\nproxy-protocol = [\"::1\"]");
+        assert_eq!(check(&submission, ""), AuthCheck::OnDemand);
+        assert_eq!(check(world, "check = \"on-demand\""), AuthCheck::OnDemand);
+        assert_eq!(check(loopback, "check = \"strangers\""), AuthCheck::Strangers);
     }
 
     #[test]

@@ -22,7 +22,9 @@ impl Maker<'_> {
     }
 
     fn group(&self, out: &mut Vec<u8>, recipient: &Recipient) {
-        field(out, "Original-Recipient", &original_recipient(&recipient.original));
+        if let Some(original) = original_recipient(&recipient.original) {
+            field(out, "Original-Recipient", &original);
+        }
         field(out, "Final-Recipient", &typed(&recipient.address.to_string()));
         let action = Action::of(recipient);
         field(out, "Action", action.word());
@@ -44,16 +46,15 @@ impl Maker<'_> {
     }
 }
 
-// ORCPT has its address type in front and is coded (RFC 3461 §4.2); an address as the client gave it is neither.
-fn original_recipient(original: &str) -> String {
-    match original.split_once(';').filter(|(kind, _)| !kind.contains(['@', '"'])) {
-        Some((kind, address)) if kind.eq_ignore_ascii_case("utf-8") => typed(&unescaped(&decoded(address))),
-        Some((kind, address)) => {
-            let address = decoded(address);
-            if address.is_ascii() { format!("{kind};{address}") } else { typed(&address) }
-        }
-        None => typed(original),
+// ORCPT has its address type in front and is coded (RFC 3461 §4.2); an address as the client gave it is neither, and RFC
+// 3464 §2.3.1 has the field for what the sender said alone.
+fn original_recipient(original: &str) -> Option<String> {
+    let (kind, address) = original.split_once(';').filter(|(kind, _)| !kind.contains(['@', '"']))?;
+    let address = decoded(address);
+    if kind.eq_ignore_ascii_case("utf-8") {
+        return Some(typed(&unescaped(&address)));
     }
+    Some(if address.is_ascii() { format!("{kind};{address}") } else { typed(&address) })
 }
 
 // RFC 6533 §3: an address with other letters than ASCII has a type of its own, and an ASCII form.

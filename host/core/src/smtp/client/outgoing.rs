@@ -125,8 +125,9 @@ impl Outgoing {
     /// Whether a server that proved who it is under TLS, or did not, and that offers this, may have the message, as
     /// far as REQUIRETLS has a say in it.
     pub fn is_protected_by(&self, is_proven: bool, offered: &Offered) -> bool {
-        // RFC 8689 §4.2.1: both, or the message goes back. §5: one with the null sender has nowhere to go back to, and
-        // is not lost because a server that proved itself does not know the word.
+        // RFC 8689 §4.2.1: both, or the message goes back. §5: a notification is protected as what it is about was, and
+        // asks for REQUIRETLS too; but one with the null sender SHOULD NOT be lost only because the next server does not
+        // offer the word. The way to that server has to be proved even so.
         !self.requires_tls || is_proven && (offered.has_requiretls || self.sender.is_none())
     }
 

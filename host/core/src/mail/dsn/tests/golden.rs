@@ -96,7 +96,6 @@ It came here on Tue, 14 Nov 2023 21:56:40 +0000.\r
     let expected = "Reporting-MTA: dns; mx.basin.example\r
 Arrival-Date: Tue, 14 Nov 2023 21:56:40 +0000\r
 \r
-Original-Recipient: rfc822; a@other.example\r
 Final-Recipient: rfc822; a@other.example\r
 Action: failed\r
 Status: 5.1.1\r
@@ -104,7 +103,6 @@ Remote-MTA: dns; mx.other.example\r
 Diagnostic-Code: smtp; 550 5.1.1 no such user\r
 Last-Attempt-Date: Tue, 14 Nov 2023 22:56:40 +0000\r
 \r
-Original-Recipient: rfc822; b@slow.example\r
 Final-Recipient: rfc822; b@slow.example\r
 Action: delayed\r
 Status: 4.4.1\r
@@ -193,7 +191,9 @@ fn international_recipients_are_told_in_ascii() {
     let mut message = with(&[("a@other.example", failed()), ("b@other.example", failed())]);
     let envelope = std::sync::Arc::make_mut(&mut message.envelope);
     let international = Address::parse_utf8("j\u{f6}rg+x@b\u{fc}cher.example").expect("valid");
-    for (to, original) in envelope.recipients.iter_mut().zip(["utf-8;\u{f6}\\x{2B}y@x.example", "\u{f6}+z@x.example"]) {
+    for (to, original) in
+        envelope.recipients.iter_mut().zip(["utf-8;\u{f6}\\x{2B}y@x.example", "utf-8;\u{f6}\\x{2B}z@x.example"])
+    {
         (to.address, to.original) = (international.clone(), original.to_owned());
     }
     let status = parts(&notify(&message).expect("there is a sender")).get(1).map(|(_, text)| text.clone());
