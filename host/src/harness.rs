@@ -53,10 +53,7 @@ impl Harness {
             Spool::open(&config.spool, basin_spool::Options::default(), Arc::new(RealStorage)).expect("a spool");
         let directory = Arc::new(ArcSwap::new(config.directory.clone()));
         let tables = SinkTables::open(&config.spool);
-        // Nobody answers there; no test of this kind looks up a name.
-        let dns = DnsOptions { servers: vec!["127.0.0.1:9".parse().expect("an address")], ..DnsOptions::default() };
-        let outbound = Outbound::new(OutboundOptions { dns, ..OutboundOptions::default() }).expect("a way out");
-        let outbound = Arc::new(ArcSwap::from_pointee(outbound));
+        let outbound = Arc::new(ArcSwap::from_pointee(way_out()));
         let policy = TransportPolicy::new(config.host_name.clone(), config.directory.clone());
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let view = ServerView {
@@ -166,6 +163,12 @@ impl Harness {
         };
         tokio::time::timeout(Duration::from_secs(20), reached).await.expect("the spool gets there");
     }
+}
+
+fn way_out() -> Outbound {
+    // Nobody answers there; no test of this kind looks up a name.
+    let dns = DnsOptions { servers: vec!["127.0.0.1:9".parse().expect("an address")], ..DnsOptions::default() };
+    Outbound::new(OutboundOptions { dns, ..OutboundOptions::default() }).expect("a way out")
 }
 
 fn config(home: &Path) -> Config {

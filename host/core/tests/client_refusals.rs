@@ -82,11 +82,11 @@ fn the_table_of_refusals_is_what_the_client_says() {
 
 // RFC 8689 §4.2.1 and §5.
 #[test]
-fn requiretls_needs_a_proven_way_and_its_word_there_and_a_notification_the_way_alone() {
+fn requiretls_needs_a_proven_way_and_its_word_there_and_so_does_a_notification() {
     let offered = |has_requiretls| Offered { has_requiretls, ..Offered::default() };
     for (sender, requires_tls, expected) in [
         (Some("a@client.example"), true, [false, false, false, true]),
-        (None, true, [false, false, true, true]),
+        (None, true, [false, false, false, true]),
         (Some("a@client.example"), false, [true; 4]),
     ] {
         let sender = sender.map(|text| Address::parse(text).unwrap());

@@ -125,10 +125,9 @@ impl Outgoing {
     /// Whether a server that proved who it is under TLS, or did not, and that offers this, may have the message, as
     /// far as REQUIRETLS has a say in it.
     pub fn is_protected_by(&self, is_proven: bool, offered: &Offered) -> bool {
-        // RFC 8689 §4.2.1: both, or the message goes back. §5: a notification is protected as what it is about was, and
-        // asks for REQUIRETLS too; but one with the null sender SHOULD NOT be lost only because the next server does not
-        // offer the word. The way to that server has to be proved even so.
-        !self.requires_tls || is_proven && (offered.has_requiretls || self.sender.is_none())
+        // RFC 8689 §4.2.1: both, or the message goes back. §5: that holds for a notification about such a message too;
+        // where the way back has no REQUIRETLS it is lost, and senders are told to reckon with that.
+        !self.requires_tls || is_proven && offered.has_requiretls
     }
 
     /// What stands between header block and body.
