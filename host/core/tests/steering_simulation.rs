@@ -121,8 +121,7 @@ fn world(seed: u64) -> World {
     let mut dice = Dice(seed);
     let is_heard = dice.next();
     let interest = EVENTS.iter().enumerate().filter(|(place, _)| is_heard >> place & 3 != 0).map(|(_, event)| *event);
-    let message = original();
-    let id = message.id.clone();
+    let (message, id) = (original(), original().id);
     World {
         interest: interest.collect(),
         dice,
