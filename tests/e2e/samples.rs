@@ -1,20 +1,26 @@
 //! The sample sinks, end to end, with the grants that their README names.
 
 mod auth_sink;
+mod auto_reply;
 mod digest;
+mod disclaimer;
 mod dmarc_policy;
 mod dnsbl;
 mod greylist;
+mod mailing_list;
 mod own_verb;
 mod readmes;
 mod recipient_check;
+mod router;
 mod rspamd;
 mod session_audit;
+mod split_recipients;
 
 use basin_test_dns::{TestDns, Zone};
+use basin_tests::next_hop::{NextHop, Transaction};
 use basin_tests::server::{TestServer, guest};
 use basin_tests::settings::Settings;
-use basin_tests::wait::PATIENCE;
+use basin_tests::wait::{PATIENCE, until_true};
 use tokio::runtime::Runtime;
 
 use crate::{HELLO, Outcome, SENDER, USER};
@@ -28,6 +34,50 @@ fn server_of(settings: Settings, sample: &str, event: &str, more: &[&str]) -> st
     server.sink_add(&guest(sample), sample, event, more)?;
     server.launch()?;
     Ok(server)
+}
+
+/// A server that relays for this machine, tries again soon, and has these tables.
+fn relaying(tables: &str) -> Settings {
+    Settings {
+        relay_clients: "[\"127.0.0.1\"]".to_owned(),
+        tables: format!("[queue]\nfirst-waits = [\"1s\"]\nlongest-wait = \"1s\"\n{tables}"),
+        ..Settings::usual()
+    }
+}
+
+/// The same, and everything for other domains goes to one server.
+fn relaying_to(hop: &NextHop) -> Settings {
+    relaying(&format!("[[route]]\ndomains = [\"*\"]\nhosts = [\"{}\"]\n", hop.address()))
+}
+
+/// Waits until nothing is left to do, and returns what the next server took.
+fn taken(server: &TestServer, hop: &NextHop) -> Vec<Transaction> {
+    let is_empty = || server.metrics().is_ok_and(|metrics| metrics.total("basin_spool_messages") == Some(0.0));
+    assert!(until_true(PATIENCE, is_empty), "messages are left:\n{}", server.log());
+    hop.taken()
+}
+
+/// The one thing of a list that must have no other.
+fn only<'a, T>(all: &'a [T], otherwise: &str) -> std::io::Result<&'a T> {
+    let one = all.first().filter(|_| all.len() == 1);
+    one.ok_or_else(|| std::io::Error::other(format!("{} in place of one: {otherwise}", all.len())))
+}
+
+/// The address in a RCPT or MAIL line.
+fn path(line: &str) -> &str {
+    line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or("", |(path, _)| path)
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+/// The value of a field of a message that came over the wire.
+fn field(content: &[u8], name: &str) -> Option<String> {
+    let text = text(content);
+    let header = text.split("\r\n\r\n").next().unwrap_or_default().replace("\r\n ", " ").replace("\r\n\t", " ");
+    let fields = header.split("\r\n").filter_map(|field| field.split_once(": "));
+    fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).next()
 }
 
 /// A name server that knows one zone.

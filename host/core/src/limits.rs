@@ -81,10 +81,10 @@ pub const IDLE_COMMANDS_MAX: u32 = 100;
 /// Body of a message kept in memory while it arrives, in octets; more goes to a draft file.
 pub const DRAFT_MEMORY_BYTES_MAX: usize = 256 * 1024;
 
-/// Most header fields that one call of a sink may add.
+/// Most header fields that one call of a sink may add to a message.
 pub const SINK_FIELDS_ADDED_MAX: usize = 100;
 
-/// Most octets of header that one call of a sink may add.
+/// Most octets of header that one call of a sink may add to a message.
 pub const SINK_HEADER_BYTES_ADDED_MAX: usize = 64 * 1024;
 
 /// Most recipients that one call of a sink may add.

@@ -1,6 +1,7 @@
 //! What the store of one call holds.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use basin_core::event::{Binding, Budget, EventKind, Grant, Occasion, Overlay, SinkEntry};
@@ -67,8 +68,8 @@ pub(crate) struct State {
 /// What the call has added so far; each has its limit in `basin_core::limits` or in the budget.
 #[derive(Debug, Default)]
 pub(crate) struct Quota {
-    pub(crate) fields: usize,
-    pub(crate) header_bytes: usize,
+    /// Fields and octets of header blocks, for each message: whoever splits one into a thousand may write to each.
+    pub(crate) headers: BTreeMap<u32, (usize, usize)>,
     pub(crate) recipients: usize,
     pub(crate) log_bytes: usize,
     pub(crate) log_lines: usize,

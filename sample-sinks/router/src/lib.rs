@@ -22,7 +22,8 @@ impl OnRoute for Router {
         // A sink that no rule sends after the sender needs no grant to read it.
         let sender = if routes.needs_sender() { message.sender() } else { String::new() };
         let domain = destination.domain();
-        let Some(rule) = routes.rule_for(&domain, &sender) else { return Ok(RouteVerdict::Next) };
+        let is_local = server::is_local_domain(&domain);
+        let Some(rule) = routes.rule_for(&domain, &sender, is_local) else { return Ok(RouteVerdict::Next) };
         let failures: Vec<String> = destination.failures().into_iter().map(|(hop, _)| hop).collect();
         if !failures.is_empty() {
             metrics::count("routed_again");

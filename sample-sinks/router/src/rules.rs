@@ -58,11 +58,12 @@ impl Routes {
         self.0.iter().any(|rule| rule.whose == Whose::Sender)
     }
 
-    /// The first rule that fits.
-    pub(crate) fn rule_for(&self, domain: &str, sender: &str) -> Option<&Rule> {
+    /// The first rule that fits. Mail for this server itself is routed by rules that name its domain and by no others.
+    pub(crate) fn rule_for(&self, domain: &str, sender: &str, is_local: bool) -> Option<&Rule> {
         // The domain stands behind the last "@"; a quoted local part may have others (RFC 5321 §4.1.2).
         let from = sender.rsplit_once('@').map_or("", |(_, from)| from);
-        self.0.iter().find(|rule| match rule.whose {
+        let is_general = |rule: &Rule| rule.whose == Whose::Sender || rule.pattern == "*";
+        self.0.iter().filter(|rule| !is_local || !is_general(rule)).find(|rule| match rule.whose {
             Whose::Destination => fits(&rule.pattern, domain),
             Whose::Sender => fits(&rule.pattern, from),
         })

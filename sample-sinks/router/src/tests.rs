@@ -45,6 +45,15 @@ fn a_rule_can_look_at_the_sender() {
 }
 
 #[test]
+fn mail_for_this_server_stays_here_unless_a_rule_names_its_domain() {
+    assert_eq!(asked("basin.example", &[]), RouteVerdict::Next);
+    assert_eq!(asked_by("a@bulk.example", "basin.example", &[]), RouteVerdict::Next);
+    let mut message = testing::Message::from_eml("");
+    message.set_config("routes", "basin.example lmtp:store");
+    assert_eq!(message.route::<Router>("basin.example"), hops([NextHop::lmtp("store")]));
+}
+
+#[test]
 fn mail_is_refused_or_left_to_the_server() {
     assert_eq!(asked("closed.example", &[]), refuse(550, "5.7.1", "nobody reads that"));
     assert_eq!(asked("exception.example", &[]), RouteVerdict::Next);

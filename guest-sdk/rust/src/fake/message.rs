@@ -332,7 +332,13 @@ impl MailMsg {
 impl Recipient {
     fn see<R>(&self, look: impl FnOnce(&mut RecipientState) -> R) -> R {
         world(|world| {
-            in_message(world, self.message, |message| {
+            // A recipient that a fork took along keeps its handle.
+            let forks = (self.message + 1)..world.messages.len();
+            let is_here = |index: &usize| {
+                world.messages.get(*index).is_some_and(|message| message.recipients.iter().any(|r| r.id == self.id))
+            };
+            let index = std::iter::once(self.message).chain(forks).find(is_here).unwrap_or(self.message);
+            in_message(world, index, |message| {
                 let found = message.recipients.iter_mut().find(|recipient| recipient.id == self.id);
                 look(found.expect("this recipient was removed from the message before"))
             })

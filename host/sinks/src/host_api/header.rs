@@ -98,11 +98,11 @@ impl State {
 
     // What the call will have added; checked before the edit, noted after it, so that a refused edit costs nothing.
     fn room(&self, fields: usize, octets: usize) -> Result<(usize, usize), Refused> {
-        let is_over = self.quota.fields + fields > SINK_FIELDS_ADDED_MAX
-            || self.quota.header_bytes + octets > SINK_HEADER_BYTES_ADDED_MAX;
-        if is_over {
+        let (written, written_octets) = self.quota.headers.get(&self.message_number).copied().unwrap_or_default();
+        if written + fields > SINK_FIELDS_ADDED_MAX || written_octets + octets > SINK_HEADER_BYTES_ADDED_MAX {
             let what = format!(
-                "a call writes at most {SINK_FIELDS_ADDED_MAX} header fields and {SINK_HEADER_BYTES_ADDED_MAX} octets"
+                "a call writes at most {SINK_FIELDS_ADDED_MAX} header fields and {SINK_HEADER_BYTES_ADDED_MAX} octets \
+                 to a message"
             );
             return Err(ErrorValue::Limit(what).into());
         }
@@ -110,8 +110,9 @@ impl State {
     }
 
     fn edited(&mut self, (fields, octets): (usize, usize)) -> Result<(), Refused> {
-        self.quota.fields += fields;
-        self.quota.header_bytes += octets;
+        let written = self.quota.headers.entry(self.message_number).or_default();
+        written.0 += fields;
+        written.1 += octets;
         // Content-Type may be among what changed.
         self.parts.forget();
         Ok(())

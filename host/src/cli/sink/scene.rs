@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use basin_core::addr::Address;
-use basin_core::event::{Command, EventKind, Occasion, Overlay, Question, SessionFacts, SizeInQuestion};
+use basin_core::event::{
+    Command, DestinationFacts, EventKind, Occasion, Overlay, Question, SessionFacts, SizeInQuestion,
+};
 use basin_core::limits::MESSAGE_BYTES_DEFAULT;
 use basin_core::mail::{
-    Arrival, Auth, Body, Envelope, Field, HeaderBlock, Message, MessageId, Origin, TlsFacts, Vouched,
+    Arrival, Auth, Body, Envelope, Field, HeaderBlock, Message, MessageId, Origin, RecipientId, TlsFacts, Vouched,
 };
 use basin_core::reply::{Enhanced, Reply};
 use basin_core::smtp::Request;
@@ -85,6 +87,10 @@ impl SceneArgs {
             idempotency_key: "scene".to_owned(),
             native_response: native,
             session,
+            recipient: self.recipient_at(event, message.as_ref()),
+            destination: self.destination_at(event, message.as_ref())?.map(Arc::new),
+            // A notification and the message that it is about are the same letter here.
+            subject: message.clone().filter(|_| event == EventKind::OnNotification).map(Arc::new),
             line: command.as_ref().map(|command| command.line.clone()).unwrap_or_default(),
             ..Occasion::of(event, now)
         };
@@ -138,6 +144,28 @@ impl SceneArgs {
         let tls = self.tls.clone().map(|version| TlsFacts { version, ..TlsFacts::default() });
         let auth = self.user.clone().map(|user| Auth { user, mechanism: "PLAIN".to_owned() });
         Vouched { client_name: None, tls, auth }
+    }
+
+    // The first recipient is the one that is asked about.
+    fn recipient_at(&self, event: EventKind, message: Option<&Message>) -> Option<RecipientId> {
+        let is_about_one = matches!(event, EventKind::OnCategorize | EventKind::OnLocalDelivery);
+        message.filter(|_| is_about_one)?.envelope.recipients.first().map(|recipient| recipient.id)
+    }
+
+    // Its domain is the destination.
+    fn destination_at(&self, event: EventKind, message: Option<&Message>) -> anyhow::Result<Option<DestinationFacts>> {
+        if !matches!(event, EventKind::OnRoute | EventKind::OnDnsResolve) {
+            return Ok(None);
+        }
+        let Some(to) = self.to.first() else { return Ok(None) };
+        let address = Address::parse(to.trim_matches(['<', '>'])).with_context(|| format!("--to {to}"))?;
+        let domain = address.ascii_domain().unwrap_or_default().to_ascii_lowercase();
+        let recipients = message.iter().flat_map(|message| &message.envelope.recipients);
+        let there = recipients.filter(|recipient| {
+            recipient.address.ascii_domain().is_some_and(|other| other.eq_ignore_ascii_case(&domain))
+        });
+        let recipients = there.map(|recipient| recipient.id).collect();
+        Ok(Some(DestinationFacts { domain, failures: Vec::new(), recipients }))
     }
 
     fn size_at(&self, event: EventKind) -> Option<SizeInQuestion> {
@@ -318,6 +346,22 @@ mod tests {
         assert_eq!((header.as_slice(), body.as_slice()), (&b"Subject: a\r\nTo: b\r\n"[..], &b"body\r\nend\r\n"[..]));
         assert_eq!(split(b"\r\nonly body\r\n"), (vec![], b"only body\r\n".to_vec()));
         assert_eq!(split(b"Only: header\r\n"), (b"Only: header\r\n".to_vec(), vec![]));
+    }
+
+    #[test]
+    fn the_first_recipient_is_the_one_that_is_asked_about() {
+        let to = vec!["a@Basin.example".to_owned(), "b@away.example".to_owned(), "c@basin.example".to_owned()];
+        let scene = SceneArgs { to, ..SceneArgs::default() };
+        let occasion = |event| scene.question(event, Timestamp::from_seconds(0)).expect("a scene").occasion;
+        let one = occasion(EventKind::OnCategorize).recipient;
+        assert!(one.is_some() && occasion(EventKind::OnLocalDelivery).recipient == one);
+        assert_eq!(occasion(EventKind::OnSubmission).recipient, None);
+        let route = occasion(EventKind::OnRoute).destination.clone().expect("a destination");
+        assert_eq!((route.domain.as_str(), route.recipients.len()), ("basin.example", 2));
+        assert_eq!(route.recipients.first().copied(), one);
+        let resolve = occasion(EventKind::OnDnsResolve).destination.clone().expect("a destination");
+        assert_eq!((resolve.domain.as_str(), resolve.recipients.len()), ("basin.example", 0));
+        assert!(occasion(EventKind::OnNotification).subject.is_some());
     }
 
     #[test]
