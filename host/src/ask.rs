@@ -221,9 +221,7 @@ impl Ask {
 
     async fn call(&self, loaded: &Loaded, binding: &Arc<Binding>, question: Asking<'_>, left: Duration) -> Answer {
         let event = question.occasion.event;
-        // A session with a client, or one with another server.
-        let session = question.occasion.session.as_ref().map(|session| session.id.clone());
-        let session = session.or_else(|| Some(question.occasion.outbound.as_ref()?.session.id.clone()));
+        let session = question.occasion.session_id().map(str::to_owned);
         let message = question.overlay.message.as_ref().map(|message| message.id.clone());
         let report = match (loaded.registry.sink(&binding.sink), loaded.component(binding, event)) {
             (Some(sink), Ok(component)) => {

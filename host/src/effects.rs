@@ -25,6 +25,9 @@ pub(crate) fn of(before: &Overlay, after: &Overlay, sink: &str) -> Vec<Effect> {
         lines.extend(changed("parameters", &show(&before.parameters), &show(&after.parameters)));
         effects.push(("command", lines));
     }
+    if let (Some(before), Some(after)) = (&before.out_command, &after.out_command) {
+        effects.push(("command to the other server", changed("line", before.line(), after.line())));
+    }
     if let (Some(before), Some(after)) = (&before.message, &after.message) {
         effects.push(("envelope", envelope(before, after)));
         effects.push(("header", header(&before.header, &after.header)));

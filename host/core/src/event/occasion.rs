@@ -105,6 +105,12 @@ pub struct Occasion {
 }
 
 impl Occasion {
+    /// Identity of the session, with a client or with another server; the one that stands in the log.
+    pub fn session_id(&self) -> Option<&str> {
+        let inbound = self.session.as_deref().map(|session| session.id.as_str());
+        inbound.or_else(|| Some(self.outbound.as_deref()?.session.id.as_str()))
+    }
+
     /// The occasion of an event about which nothing more is known than when it was raised.
     pub fn of(event: EventKind, now: Timestamp) -> Self {
         Self {

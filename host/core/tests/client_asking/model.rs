@@ -359,8 +359,12 @@ impl Run {
     fn new(seed: u64, recipients: usize) -> (Self, ClientPolicy) {
         let mut dice = Dice(seed | 1);
         let policy = policy(&mut dice);
-        let offers =
-            ["250-mx\r\n250-CHUNKING\r\n250-PIPELINING\r\n250 DSN\r\n", "250 mx\r\n", "250-mx\r\n250 CHUNKING\r\n"];
+        let offers = [
+            "250-mx\r\n250-CHUNKING\r\n250-PIPELINING\r\n250 DSN\r\n",
+            "250 mx\r\n",
+            "250-mx\r\n250 CHUNKING\r\n",
+            "250-mx\r\n250-PIPELINING\r\n250 LIMITS MAILMAX=2\r\n",
+        ];
         let offers = dice.pick(&offers).to_owned();
         let is_lmtp = policy.protocol == Protocol::Lmtp;
         let server = Server {

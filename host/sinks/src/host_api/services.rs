@@ -89,7 +89,7 @@ impl State {
             sink: &self.sink.name,
             binding: &self.binding.name,
             event: self.occasion.event,
-            session: self.occasion.session.as_deref().map(|session| session.id.as_str()),
+            session: self.occasion.session_id(),
             message: self.overlay.message.as_ref().map(|message| message.id.as_str()),
             level,
             text,

@@ -119,6 +119,7 @@ pub(crate) fn answered(code: u16, script: &str) -> Call {
         line: "RCPT TO:<b@basin.example>".into(),
         reply: Reply::new(code, None, "said"),
         is_pipelined: true,
+        is_last: false,
     });
     call
 }

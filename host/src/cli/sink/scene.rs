@@ -1,5 +1,7 @@
 //! A scene: the session, command and message that `explain` and `test` have a sink meet.
 
+mod outbound;
+
 use std::fs;
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -42,10 +44,11 @@ pub(super) struct SceneArgs {
     /// What the client calls itself.
     #[arg(long, value_name = "NAME")]
     ehlo: Option<String>,
-    /// The verb of the command, at on-inbound-command; MAIL and RCPT take --from and --to.
+    /// The verb of the command, at on-inbound-command; MAIL and RCPT take --from and --to. At on-server-response the
+    /// verb that was answered, "" for the banner and . for the end of data.
     #[arg(long, value_name = "VERB", conflicts_with = "command")]
     verb: Option<String>,
-    /// The whole line of the command, at on-inbound-command.
+    /// The whole line of the command, at on-inbound-command and in the dialogue with another server.
     #[arg(long, value_name = "LINE")]
     command: Option<String>,
     /// A header field, as in "Subject: hello".
@@ -67,9 +70,16 @@ pub(super) struct SceneArgs {
     /// configuration (explain), or "smtp" (test).
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
-    /// What the server will answer if nobody objects, as in "550 5.1.1 unknown user".
+    /// What the server will answer if nobody objects, as in "550 5.1.1 unknown user"; at on-server-response what the
+    /// other one answered.
     #[arg(long, value_name = "REPLY")]
     reply: Option<String>,
+    /// Name of the other server, in the dialogue with it; mx and the domain of the last --to where it is left out.
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// What the other server offers in its answer to EHLO, as in "SIZE 1000000".
+    #[arg(long = "offers", value_name = "KEYWORD")]
+    offers: Vec<String>,
 }
 
 impl SceneArgs {
@@ -83,7 +93,7 @@ impl SceneArgs {
         };
         // After acceptance there is no session any more; what is known of it is in the message.
         let session = event.has_session().then(|| Arc::new(self.session(now, event)));
-        let occasion = Occasion {
+        let mut occasion = Occasion {
             idempotency_key: "scene".to_owned(),
             native_response: native,
             session,
@@ -95,7 +105,8 @@ impl SceneArgs {
             ..Occasion::of(event, now)
         };
         let size = self.size_at(event);
-        let overlay = Overlay { message, command: command.map(Arc::new), size, ..Overlay::default() };
+        let mut overlay = Overlay { message, command: command.map(Arc::new), size, ..Overlay::default() };
+        self.beyond(&mut occasion, &mut overlay);
         Ok(Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None, rest: None })
     }
 
@@ -207,7 +218,7 @@ impl SceneArgs {
     ) -> anyhow::Result<Option<Message>> {
         // A session has a message from the answer to MAIL on; at RCPT it has the recipients before this one.
         let verb = command.map(|command| command.keyword.as_str());
-        let has_message = event.has_header() || event == EventKind::OnMaxMsgSize;
+        let has_message = event.has_header() || event == EventKind::OnMaxMsgSize || self.leaves_at(event);
         let recipients = match (has_message, verb) {
             (true, _) => self.to.as_slice(),
             (false, Some("RCPT")) if self.from.is_some() => self.to.split_last().map_or(&[][..], |(_, before)| before),
@@ -237,10 +248,10 @@ impl SceneArgs {
             vouched: session.vouched,
         };
         let mut message = Message::new(MessageId::new(now, 0), arrival, envelope);
-        if event.has_header() {
+        if event.has_header() || event.is_outbound() {
             let octets = self.message.as_deref().map(read_message).transpose()?.unwrap_or_default();
             self.fill(&mut message, &octets)?;
-            if !event.has_content() {
+            if event == EventKind::OnEndOfHeaders {
                 message.body = Body::from_bytes("");
             }
         }
@@ -317,6 +328,8 @@ fn native(event: EventKind, command: Option<&Command>) -> Option<Reply> {
         Some(Reply::with(552, 3, 4, "too large"))
     } else if event == EventKind::OnEndOfHeaders || event == EventKind::OnEndOfData {
         Some(Reply::with(250, 6, 0, "accepted"))
+    } else if event == EventKind::OnServerResponse {
+        Some(Reply::with(250, 0, 0, "ok"))
     } else if event == EventKind::OnReject {
         Some(Reply::with(550, 1, 1, "unknown user"))
     } else {

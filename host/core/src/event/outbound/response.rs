@@ -15,6 +15,9 @@ pub struct ResponseFacts {
     pub reply: Reply,
     /// Whether further commands were sent before it came (RFC 2920).
     pub is_pipelined: bool,
+    /// Whether the dialogue is over with it: content was refused before it had left whole, and only its end would
+    /// make the other server listen to commands again.
+    pub is_last: bool,
 }
 
 impl ResponseFacts {
@@ -45,6 +48,7 @@ impl ResponseFacts {
         match self.keyword.as_str() {
             "STARTTLS" | "AUTH" => Some("TLS and the login are the operator's"),
             "DATA" if becomes == Class::Success => Some("no reply to DATA is a 2xx"),
+            _ if self.is_last && becomes == Class::Success => Some("what the server refused it would not do"),
             "." | "BDAT" if becomes == Class::Success => Some("no reply to content can be turned into a 2xx"),
             "RCPT" | "RSET" if is_refused && becomes == Class::Success => {
                 Some("what the server refused it would not do")
@@ -65,7 +69,7 @@ impl ResponseFacts {
     /// Whether the dialogue can go on from that state after this reply.
     pub fn leads_to(&self, state: OutState) -> bool {
         use OutState::{Data, MessageStart, PerRecipient, SessionEnd, SessionStart};
-        if self.reply.class() == Class::Continue || self.reply.code() == 421 {
+        if self.is_last || self.reply.class() == Class::Continue || self.reply.code() == 421 {
             return false;
         }
         match self.keyword.as_str() {

@@ -124,7 +124,7 @@ fn octets_follow_a_3xx_of_the_same_binding_and_nothing_else_does() {
 fn response(keyword: &str, lines: &[&str], code: u16) -> ResponseFacts {
     let lines = lines.iter().map(|line| (*line).to_owned()).collect();
     let reply = Reply::multi_line(code, None, lines);
-    ResponseFacts { keyword: keyword.into(), line: keyword.into(), reply, is_pipelined: false }
+    ResponseFacts { keyword: keyword.into(), line: keyword.into(), reply, is_pipelined: false, is_last: false }
 }
 
 #[test]

@@ -49,10 +49,12 @@ impl Asking {
             line: awaits.line(&live),
             reply: reply.clone(),
             is_pipelined: due > 0,
+            is_last: matches!(awaits, Awaits::Cut(_)),
         };
         let (outgoing, recipient) = (awaits.outgoing(), awaits.recipient());
         let event = EventKind::OnServerResponse;
-        let question = live.question(Topic { event, outgoing, recipient, line: None, response: Some(response) }, now);
+        let topic = Topic { event, outgoing, recipient, accepted: None, line: None, response: Some(response) };
+        let question = live.question(topic, now);
         let occasion = question.occasion.clone();
         let about = About::Reply(awaits, reply);
         ClientStep::Ask(Self { live, about, occasion, rest: rest.to_vec(), due }, question)

@@ -11,7 +11,7 @@ use crate::smtp::client::login::Login;
 use crate::smtp::client::offered::Offered;
 use crate::smtp::client::own::{self, Owner};
 use crate::smtp::client::policy::TlsFacts;
-use crate::smtp::client::sent::Why;
+use crate::smtp::client::sent::{Closed, Why};
 use crate::smtp::client::step::{Awaits, ClientStep, Reading, Upgrading};
 use crate::smtp::client::transaction::idle;
 use crate::time::Timestamp;
@@ -26,7 +26,7 @@ pub(super) fn greeted(mut live: Box<Live>, reply: &Reply, now: Timestamp, wire: 
             hello(live, now, wire)
         }
         Class::Continue => live.close(Why::Violation, &odd(reply, "the connection")),
-        Class::Transient | Class::Permanent => refused(live, reply, "the connection", wire),
+        Class::Transient | Class::Permanent => refused(live, reply, "the connection", now, wire),
     }
 }
 
@@ -55,7 +55,7 @@ pub(super) fn answered_ehlo(mut live: Box<Live>, heard: &Heard, now: Timestamp, 
             put_line(wire, &format!("HELO {}", live.policy.helo_name));
             ClientStep::Read(Reading { live, awaits: Awaits::Helo })
         }
-        Class::Transient | Class::Permanent => refused(live, reply, "EHLO", wire),
+        Class::Transient | Class::Permanent => refused(live, reply, "EHLO", now, wire),
         Class::Continue => live.close(Why::Violation, &odd(reply, "EHLO")),
     }
 }
@@ -67,7 +67,7 @@ pub(super) fn answered_helo(mut live: Box<Live>, reply: &Reply, now: Timestamp, 
             live.peer_name = first_word(reply);
             greeted_back(live, now, wire)
         }
-        Class::Transient | Class::Permanent => refused(live, reply, "HELO", wire),
+        Class::Transient | Class::Permanent => refused(live, reply, "HELO", now, wire),
         Class::Continue => live.close(Why::Violation, &odd(reply, "HELO")),
     }
 }
@@ -81,11 +81,7 @@ pub(super) fn answered_starttls(mut live: Box<Live>, reply: &Reply, now: Timesta
             live.is_past_starttls = true;
             greeted_back(live, now, wire)
         }
-        Class::Transient | Class::Permanent => {
-            let reply = of_host(reply, "STARTTLS");
-            put_line(wire, "QUIT");
-            live.close(Why::Tls, &reply)
-        }
+        Class::Transient | Class::Permanent => part(live, Why::Tls, &of_host(reply, "STARTTLS"), now, wire),
         Class::Continue => live.close(Why::Violation, &odd(reply, "STARTTLS")),
     }
 }
@@ -127,10 +123,7 @@ pub(super) fn answered_login(
             greeted_back(live, now, wire)
         }
         // The password is this server's affair, so no message fails for it; an operator has to look.
-        Class::Transient | Class::Permanent => {
-            put_line(wire, "QUIT");
-            live.close(Why::Login, &of_host(reply, "the login"))
-        }
+        Class::Transient | Class::Permanent => part(live, Why::Login, &of_host(reply, "the login"), now, wire),
     }
 }
 
@@ -179,25 +172,26 @@ fn greeted_back(live: Box<Live>, now: Timestamp, wire: &mut Vec<u8>) -> ClientSt
         } else {
             "the next server did not prove who it is"
         };
-        put_line(wire, "QUIT");
-        return live.close(Why::Tls, &Reply::with(451, 7, if is_plain { 4 } else { 5 }, text));
+        return part(live, Why::Tls, &Reply::with(451, 7, if is_plain { 4 } else { 5 }, text), now, wire);
     }
     match live.policy.credentials.as_ref().filter(|_| !live.is_logged_in) {
         None => idle(live, now, wire),
         Some(credentials) => match Login::begin(&live, credentials, wire) {
             Ok(login) => ClientStep::Read(Reading { live, awaits: Awaits::Login(login) }),
-            Err(reply) => {
-                put_line(wire, "QUIT");
-                live.close(Why::Login, &reply)
-            }
+            Err(reply) => part(live, Why::Login, &reply, now, wire),
         },
     }
 }
 
-fn refused(live: Box<Live>, reply: &Reply, what: &str, wire: &mut Vec<u8>) -> ClientStep {
+fn refused(live: Box<Live>, reply: &Reply, what: &str, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
     // RFC 5321 §3.1: a server that greets with 554 waits for QUIT.
-    put_line(wire, "QUIT");
-    live.close(Why::Refused, &of_host(reply, what))
+    part(live, Why::Refused, &of_host(reply, what), now, wire)
+}
+
+// Ends a session that comes to no mail, in order. A message that was to go on comes back.
+fn part(mut live: Box<Live>, why: Why, reply: &Reply, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+    let unsent = live.resume.take().map(|(outgoing, _)| *outgoing);
+    own::farewell(live, Closed { why, reply: reply.shortened(), unsent }, now, wire)
 }
 
 fn first_word(reply: &Reply) -> String {

@@ -44,6 +44,8 @@ pub(super) struct Topic<'a> {
     pub(super) event: EventKind,
     pub(super) outgoing: Option<&'a Outgoing>,
     pub(super) recipient: Option<RecipientId>,
+    /// Whom the other server took, where that is known: the message is shown with these recipients.
+    pub(super) accepted: Option<Vec<RecipientId>>,
     /// The command that is about to leave.
     pub(super) line: Option<&'a str>,
     /// The reply that came.
@@ -63,7 +65,7 @@ impl Live {
 
     /// Puts a question to the sinks.
     pub(super) fn question(&mut self, topic: Topic<'_>, now: Timestamp) -> Box<Question> {
-        let Topic { event, outgoing, recipient, line, response } = topic;
+        let Topic { event, outgoing, recipient, accepted, line, response } = topic;
         let hearing = self.policy.hearing.clone().unwrap_or_default();
         let rounds = self.first.values().map(|sent| sent.rounds).sum();
         if response.is_some() {
@@ -92,8 +94,12 @@ impl Live {
             response: response.map(Arc::new),
             ..Occasion::of(event, now)
         };
+        let mut message = outgoing.and_then(|outgoing| outgoing.subject.as_deref().cloned());
+        if let (Some(message), Some(accepted)) = (&mut message, accepted) {
+            Arc::make_mut(&mut message.envelope).recipients.retain(|one| accepted.contains(&one.id));
+        }
         let overlay = Overlay {
-            message: outgoing.and_then(|outgoing| outgoing.subject.as_deref().cloned()),
+            message,
             out_command: line.map(|line| OutCommand::new(line, self.extensions.clone())),
             session_bag: self.bag.clone(),
             ..Overlay::default()

@@ -7,7 +7,7 @@ use crate::smtp::client::greeting;
 use crate::smtp::client::hearing::{Heard, Topic};
 use crate::smtp::client::live::{Live, put_line};
 use crate::smtp::client::outgoing::Outgoing;
-use crate::smtp::client::sent::Why;
+use crate::smtp::client::sent::{Closed, Why};
 use crate::smtp::client::step::{Awaits, ClientStep, Reading};
 use crate::smtp::client::transaction::{Envelope, Expected};
 use crate::time::Timestamp;
@@ -19,6 +19,8 @@ pub(super) enum Owner {
     Hello,
     /// QUIT.
     Goodbye,
+    /// QUIT where the connection is of no more use; what it came to is known, and nobody waits for the reply.
+    Farewell(Box<Closed>),
     /// One of a transaction.
     Envelope(Box<Envelope>, Expected),
 }
@@ -39,6 +41,15 @@ pub(super) fn goodbye(live: Box<Live>, now: Timestamp, wire: &mut Vec<u8>) -> Cl
     say_goodbye(live, "QUIT", now, wire)
 }
 
+/// Ends a connection over what is known already, in order: asks about QUIT, or says it.
+pub(super) fn farewell(live: Box<Live>, closed: Closed, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+    if live.hears(EventKind::OnSessionEnd) {
+        return ask(live, Owner::Farewell(Box::new(closed)), now);
+    }
+    put_line(wire, "QUIT");
+    ClientStep::Close(closed)
+}
+
 fn say_goodbye(mut live: Box<Live>, line: &str, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
     put_line(wire, line);
     live.waits_since = now;
@@ -51,7 +62,7 @@ pub(super) fn ask(mut live: Box<Live>, owner: Owner, now: Timestamp) -> ClientSt
     let line = owner.native_line(&live);
     let (event, outgoing, recipient) = match &owner {
         Owner::Hello => (EventKind::OnSessionStart, None, None),
-        Owner::Goodbye => (EventKind::OnSessionEnd, None, None),
+        Owner::Goodbye | Owner::Farewell(_) => (EventKind::OnSessionEnd, None, None),
         Owner::Envelope(envelope, cue) => {
             let event = match cue {
                 Expected::Rset | Expected::Mail => EventKind::OnMessageStart,
@@ -61,7 +72,11 @@ pub(super) fn ask(mut live: Box<Live>, owner: Owner, now: Timestamp) -> ClientSt
             (event, Some(envelope.outgoing()), envelope.recipient(*cue))
         }
     };
-    let topic = Topic { event, outgoing, recipient, line: Some(&line), response: None };
+    let accepted = match &owner {
+        Owner::Envelope(envelope, Expected::Data) => Some(envelope.accepted_ids()),
+        Owner::Envelope(..) | Owner::Hello | Owner::Goodbye | Owner::Farewell(_) => None,
+    };
+    let topic = Topic { event, outgoing, recipient, accepted, line: Some(&line), response: None };
     let question = live.question(topic, now);
     Asking::about(live, About::Command(owner), question)
 }
@@ -70,7 +85,7 @@ impl Owner {
     fn native_line(&self, live: &Live) -> String {
         match self {
             Self::Hello => greeting::hello_line(live),
-            Self::Goodbye => "QUIT".to_owned(),
+            Self::Goodbye | Self::Farewell(_) => "QUIT".to_owned(),
             Self::Envelope(envelope, cue) => envelope.line_of(*cue, live),
         }
     }
@@ -103,7 +118,7 @@ impl Owner {
                     envelope.own = Some((cue, by, line));
                     envelope.advance(live, now, wire)
                 }
-                Self::Hello | Self::Goodbye => self.say(live, by, line, now, wire),
+                Self::Hello | Self::Goodbye | Self::Farewell(_) => self.say(live, by, line, now, wire),
             };
         }
         if matches!(verdict, Verdict::Next | Verdict::SkipRemaining) {
@@ -126,6 +141,10 @@ impl Owner {
         match self {
             Self::Hello => greeting::say_hello(live, &line, now, wire),
             Self::Goodbye => say_goodbye(live, &line, now, wire),
+            Self::Farewell(closed) => {
+                put_line(wire, &line);
+                ClientStep::Close(*closed)
+            }
             Self::Envelope(mut envelope, cue) => {
                 envelope.plan_to_say(cue, line, &mut live);
                 envelope.advance(live, now, wire)
@@ -155,7 +174,7 @@ impl Owner {
     // Raises the event again.
     fn again(self, live: Box<Live>, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
         match self {
-            Self::Hello | Self::Goodbye => ask(live, self, now),
+            Self::Hello | Self::Goodbye | Self::Farewell(_) => ask(live, self, now),
             Self::Envelope(envelope, _) => envelope.advance(live, now, wire),
         }
     }
@@ -164,6 +183,8 @@ impl Owner {
     pub(super) fn break_off(self, live: Box<Live>, why: Why, reply: &Reply) -> ClientStep {
         match self {
             Self::Hello | Self::Goodbye => live.close(why, reply),
+            // What it came to does not change over its last words.
+            Self::Farewell(closed) => ClientStep::Close(*closed),
             Self::Envelope(mut envelope, _) => envelope.end(why, reply, false),
         }
     }
@@ -171,7 +192,7 @@ impl Owner {
     /// The message in hand.
     pub(super) fn outgoing(&self) -> Option<&Outgoing> {
         match self {
-            Self::Hello | Self::Goodbye => None,
+            Self::Hello | Self::Goodbye | Self::Farewell(_) => None,
             Self::Envelope(envelope, _) => Some(envelope.outgoing()),
         }
     }
@@ -179,7 +200,7 @@ impl Owner {
     /// When the transaction must be over.
     pub(super) fn ends(&self) -> Option<Timestamp> {
         match self {
-            Self::Hello | Self::Goodbye => None,
+            Self::Hello | Self::Goodbye | Self::Farewell(_) => None,
             Self::Envelope(envelope, _) => Some(envelope.ends),
         }
     }
@@ -216,6 +237,8 @@ impl Owned {
         live.first.clear();
         match (self.owner, state) {
             (Owner::Envelope(envelope, _), _) => envelope.leave(live, state),
+            // Nothing but the end follows.
+            (Owner::Farewell(closed), _) => farewell(live, *closed, now, wire),
             (Owner::Hello | Owner::Goodbye, OutState::SessionEnd) => goodbye(live, now, wire),
             // From the start of a session a message is reached, and from the end another only by a new start.
             (Owner::Hello | Owner::Goodbye, _) => greeting::hello(live, now, wire),

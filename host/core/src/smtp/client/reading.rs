@@ -58,6 +58,7 @@ impl Reading {
             Awaits::Own(owned) => owned.reply(live, heard, now, wire),
             Awaits::Envelope(envelope) => envelope.reply(live, &heard, now, wire),
             Awaits::Chunk(stream) => stream.reply(live, &heard.judged),
+            Awaits::Cut(stream) => stream.cut_off(&heard.judged),
             Awaits::End(ending) => ending.reply(live, &heard),
             Awaits::Quit => live.close(Why::Quit, &heard.real),
         }
@@ -76,7 +77,7 @@ impl Reading {
                 ending.reply(live, &Heard::of(reply))
             }
             // Nothing leads anywhere from these.
-            awaits @ (Awaits::StartTls | Awaits::Login(_) | Awaits::Chunk(_) | Awaits::Quit) => {
+            awaits @ (Awaits::StartTls | Awaits::Login(_) | Awaits::Chunk(_) | Awaits::Cut(_) | Awaits::Quit) => {
                 Self { live, awaits }.take(Heard::of(reply), now, wire)
             }
         }
@@ -99,7 +100,7 @@ impl Reading {
             Awaits::Quit => live.close(Why::Quit, reply),
             Awaits::Own(owned) => owned.break_off(live, why, reply),
             Awaits::Envelope(mut envelope) => envelope.end(why, reply, false),
-            Awaits::Chunk(stream) => stream.break_off(why, reply),
+            Awaits::Chunk(stream) | Awaits::Cut(stream) => stream.break_off(why, reply),
             Awaits::End(ending) => ending.break_off(why, reply),
         }
     }
@@ -138,7 +139,7 @@ impl Awaits {
         match self {
             Self::Envelope(envelope) => !envelope.is_leaving(),
             Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) => true,
-            Self::Own(_) | Self::Chunk(_) | Self::End(_) | Self::Quit => true,
+            Self::Own(_) | Self::Chunk(_) | Self::Cut(_) | Self::End(_) | Self::Quit => true,
         }
     }
 
@@ -154,6 +155,7 @@ impl Awaits {
             Self::Own(owned) => return owned.verb(),
             Self::Envelope(envelope) => envelope.awaited(),
             Self::Chunk(_) => "BDAT",
+            Self::Cut(stream) => stream.keyword(),
             Self::End(ending) => ending.keyword(),
             Self::Quit => "QUIT",
         };
@@ -167,7 +169,8 @@ impl Awaits {
             Self::Helo => format!("HELO {}", live.policy.helo_name),
             Self::Own(owned) => owned.line().to_owned(),
             Self::Envelope(envelope) => envelope.said().to_owned(),
-            Self::Greeting | Self::StartTls | Self::Login(_) | Self::Chunk(_) | Self::End(_) => self.keyword(live),
+            Self::Greeting | Self::StartTls | Self::Login(_) => self.keyword(live),
+            Self::Chunk(_) | Self::Cut(_) | Self::End(_) => self.keyword(live),
         }
     }
 
@@ -175,7 +178,7 @@ impl Awaits {
     pub(super) fn outgoing(&self) -> Option<&Outgoing> {
         match self {
             Self::Envelope(envelope) => Some(envelope.outgoing()),
-            Self::Chunk(stream) => Some(stream.envelope.outgoing()),
+            Self::Chunk(stream) | Self::Cut(stream) => Some(stream.envelope.outgoing()),
             Self::End(ending) => Some(ending.outgoing()),
             Self::Own(owned) => Owned::owner(owned).outgoing(),
             Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) | Self::Quit => None,
@@ -188,7 +191,7 @@ impl Awaits {
             Self::Envelope(envelope) => envelope.answered_recipient(),
             Self::End(ending) => ending.answered_recipient(),
             Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) => None,
-            Self::Own(_) | Self::Chunk(_) | Self::Quit => None,
+            Self::Own(_) | Self::Chunk(_) | Self::Cut(_) | Self::Quit => None,
         }
     }
 }

@@ -3,10 +3,11 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use crate::event::OutState;
+use crate::event::{EventKind, OutState};
 use crate::limits::CONTENT_SLICE_BYTES;
 use crate::mail::RecipientId;
 use crate::reply::{Class, Reply};
+use crate::smtp::client::asking::Asking;
 use crate::smtp::client::hearing::Heard;
 use crate::smtp::client::live::{Live, fault_reply, odd, put_line, violation};
 use crate::smtp::client::outgoing::{ContentReader, Outgoing};
@@ -123,10 +124,13 @@ impl Sending {
                 Class::Transient | Class::Permanent if reply.code() == 421 => {
                     return stream.break_off(Why::ServiceClosing, &reply);
                 }
-                Class::Transient | Class::Permanent => {
-                    stream.envelope.decide_accepted(&Err(reply.shortened()));
-                    return stream.envelope.end(Why::Refused, &reply, false);
+                Class::Transient | Class::Permanent if live.hears(EventKind::OnServerResponse) => {
+                    live.begins_to_wait(now);
+                    let reading = Reading { live, awaits: Awaits::Cut(stream) };
+                    // What came behind it answers nothing, because nothing is said any more.
+                    return Asking::about_reply(reading, reply, 0, &[], now);
                 }
+                Class::Transient | Class::Permanent => return stream.cut_off(&reply),
                 Class::Success if stream.due() > 0 => stream.answered(),
                 Class::Success | Class::Continue => {
                     return stream.break_off(Why::Violation, &odd(&reply, "content that has not left"));
@@ -199,6 +203,20 @@ impl Stream {
             Way::Text { .. } => 0,
             Way::Chunks(chunks) => usize::try_from(chunks.unanswered).unwrap_or(usize::MAX),
         }
+    }
+
+    /// The verb that a refusal answers which comes while content leaves.
+    pub(super) fn keyword(&self) -> &'static str {
+        match &self.way {
+            Way::Text { .. } => ".",
+            Way::Chunks(_) => "BDAT",
+        }
+    }
+
+    /// Takes a refusal that came while content left. The rest does not leave, and neither does anything else.
+    pub(super) fn cut_off(mut self, reply: &Reply) -> ClientStep {
+        self.envelope.decide_accepted(&Err(reply.shortened()));
+        self.envelope.end(Why::Refused, reply, false)
     }
 
     fn answered(&mut self) {

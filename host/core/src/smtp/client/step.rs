@@ -11,7 +11,7 @@ use crate::smtp::client::live::{Live, close};
 use crate::smtp::client::login::Login;
 use crate::smtp::client::offered::Offered;
 use crate::smtp::client::outgoing::Outgoing;
-use crate::smtp::client::own::{Owned, goodbye};
+use crate::smtp::client::own::{Owned, farewell, goodbye};
 use crate::smtp::client::policy::{ClientPolicy, TlsFacts};
 use crate::smtp::client::sending::{Ending, Sending, Stream};
 use crate::smtp::client::sent::{Closed, Sent, Why};
@@ -63,6 +63,8 @@ pub(super) enum Awaits {
     Own(Box<Owned>),
     Envelope(Box<Envelope>),
     Chunk(Box<Stream>),
+    /// Nothing: the content was refused before it had left whole, and sinks are asked about that.
+    Cut(Box<Stream>),
     End(Box<Ending>),
     Quit,
 }
@@ -73,6 +75,7 @@ impl Awaits {
         match self {
             Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) | Self::Quit => 1,
             Self::Own(_) => 1,
+            Self::Cut(_) => 0,
             Self::Envelope(envelope) => envelope.due(),
             Self::Chunk(stream) => stream.due(),
             Self::End(ending) => ending.due(),
@@ -89,7 +92,7 @@ impl Awaits {
             Self::Own(_) => "what a filter of this server sent",
             Self::Envelope(envelope) => envelope.awaited(),
             Self::Chunk(_) => "BDAT",
-            Self::End(_) => "the end of the content",
+            Self::Cut(_) | Self::End(_) => "the end of the content",
             Self::Quit => "QUIT",
         }
     }
@@ -105,7 +108,7 @@ impl Reading {
             Awaits::Own(owned) => (timeouts.command, owned.owner().ends()),
             Awaits::Envelope(envelope) if envelope.awaits_data() => (timeouts.data, Some(envelope.ends)),
             Awaits::Envelope(envelope) => (timeouts.command, Some(envelope.ends)),
-            Awaits::Chunk(stream) => (timeouts.block, Some(stream.envelope.ends)),
+            Awaits::Chunk(stream) | Awaits::Cut(stream) => (timeouts.block, Some(stream.envelope.ends)),
             Awaits::End(_) => (timeouts.end, None),
             Awaits::Quit => (timeouts.quit, None),
         };
@@ -223,6 +226,8 @@ pub struct Reported(pub(super) After);
 #[derive(Debug)]
 pub(super) enum After {
     Close(Box<Closed>),
+    /// QUIT, and the end.
+    Part(Box<Live>, Box<Closed>),
     GoOn(Box<Live>, Then),
 }
 
@@ -244,6 +249,10 @@ impl Reported {
     pub fn go_on(self, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
         match self.0 {
             After::Close(closed) => ClientStep::Close(*closed),
+            After::Part(mut live, closed) => {
+                live.begins_to_wait(now);
+                farewell(live, *closed, now, wire)
+            }
             After::GoOn(mut live, then) => {
                 // Recording took its time, for which the other server is not to blame.
                 live.begins_to_wait(now);
@@ -261,6 +270,8 @@ impl Reported {
     pub(super) fn with_input(self, input: &[u8]) -> Self {
         match self.0 {
             After::Close(closed) => Self(After::Close(closed)),
+            // Whoever goes on talking hears no last words.
+            After::Part(_, closed) => Self(After::Close(closed)),
             After::GoOn(mut live, then) => {
                 let Some((why, reply)) = live.unasked(input) else { return Self(After::GoOn(live, then)) };
                 let unsent = match then {

@@ -10,6 +10,7 @@ use crate::smtp::client::group::left_for_later;
 use crate::smtp::client::hearing::Heard;
 use crate::smtp::client::live::{Live, close_with, odd, of_host, put_line, unasked_reply};
 use crate::smtp::client::outgoing::Outgoing;
+use crate::smtp::client::own::farewell;
 use crate::smtp::client::plan::{Plan, plan, recipient_refusal};
 use crate::smtp::client::sending::{Ending, Sending};
 use crate::smtp::client::sent::{Accepted, Closed, Sent, Why};
@@ -93,7 +94,7 @@ pub(super) fn begin(
     wire: &mut Vec<u8>,
 ) -> ClientStep {
     if live.is_used_up() {
-        return used_up(Some(outgoing), wire);
+        return used_up(live, Some(outgoing), now, wire);
     }
     if !live.reader.is_between() {
         return close_with(Why::Violation, &unasked_reply(), Some(outgoing));
@@ -134,13 +135,12 @@ pub(super) fn idle(mut live: Box<Live>, now: Timestamp, wire: &mut Vec<u8>) -> C
     if let Some((outgoing, number)) = live.resume.take() {
         return begin(live, *outgoing, number, now, wire);
     }
-    if live.is_used_up() { used_up(None, wire) } else { ClientStep::Idle(Idle { live }) }
+    if live.is_used_up() { used_up(live, None, now, wire) } else { ClientStep::Idle(Idle { live }) }
 }
 
-fn used_up(unsent: Option<Outgoing>, wire: &mut Vec<u8>) -> ClientStep {
-    put_line(wire, "QUIT");
+fn used_up(live: Box<Live>, unsent: Option<Outgoing>, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
     let reply = Reply::with(451, 5, 0, "the next server takes no more messages over this connection");
-    close_with(Why::LimitReached, &reply, unsent)
+    farewell(live, Closed { why: Why::LimitReached, reply, unsent }, now, wire)
 }
 
 impl Envelope {
@@ -220,12 +220,15 @@ impl Envelope {
                 // The old transaction may be open there; nothing must be added to it.
                 return self.end(Why::Violation, &odd(reply, "RSET"), false);
             }
+            Some(Expected::Mail) if reply.class() == Class::Continue => {
+                return self.end(Why::Violation, &odd(reply, "MAIL"), false);
+            }
             Some(Expected::Mail) => {
                 self.is_open |= heard.real.class() == Class::Success;
                 // Whom it takes behind a MAIL that it took must not get the empty message that ends an idle DATA.
                 self.is_tainted |= self.is_open && reply.is_refusal();
-                if let Some(step) = self.answered_mail(reply, wire) {
-                    return step;
+                if let Some(why) = self.answered_mail(reply) {
+                    return self.part(live, why, &of_host(reply, "MAIL"), now, wire);
                 }
             }
             Some(Expected::Rcpt(_)) if reply.class() == Class::Continue => {
@@ -241,24 +244,21 @@ impl Envelope {
         ClientStep::Read(Reading { live, awaits: Awaits::Envelope(self) })
     }
 
-    fn answered_mail(&mut self, reply: &Reply, wire: &mut Vec<u8>) -> Option<ClientStep> {
+    // Takes the reply to MAIL; tells why the connection is of no more use, where it is not.
+    fn answered_mail(&mut self, reply: &Reply) -> Option<Why> {
         match reply.class() {
-            Class::Success => None,
+            Class::Success | Class::Continue => None,
             // RFC 4954 §6, RFC 3207 §4: it wants a login or TLS first, of which the message knows nothing. 503
             // says that the two servers do not agree about what was said before.
             Class::Permanent if matches!(reply.code(), 530 | 503) => {
-                let why = if reply.code() == 530 { Why::Login } else { Why::Violation };
-                put_line(wire, "QUIT");
-                let reply = of_host(reply, "MAIL");
                 self.mail = MailState::Refused;
-                Some(self.end(why, &reply, false))
+                Some(if reply.code() == 530 { Why::Login } else { Why::Violation })
             }
             Class::Transient | Class::Permanent => {
                 self.mail = MailState::Refused;
                 self.decide_all(&Err(reply.shortened()));
                 None
             }
-            Class::Continue => Some(self.end(Why::Violation, &odd(reply, "MAIL"), false)),
         }
     }
 
@@ -342,6 +342,12 @@ impl Envelope {
         places.map(|(place, _)| place).collect()
     }
 
+    /// Those whose RCPT was taken.
+    pub(super) fn accepted_ids(&self) -> Vec<RecipientId> {
+        let recipients = &self.outgoing.recipients;
+        self.accepted().into_iter().filter_map(|place| recipients.get(place)).map(|recipient| recipient.id).collect()
+    }
+
     /// The result of a recipient that the server took with that reply.
     pub(super) fn taken(&self, reply: &Reply) -> Accepted {
         Accepted { reply: reply.shortened(), is_dsn_passed: self.plan.is_told_there }
@@ -397,6 +403,28 @@ impl Envelope {
             (_, None) => Then::Idle,
         };
         ClientStep::Sent(sent, Reported(After::GoOn(live, then)))
+    }
+
+    // Ends transaction and connection in order.
+    fn part(
+        mut self: Box<Self>,
+        live: Box<Live>,
+        why: Why,
+        reply: &Reply,
+        now: Timestamp,
+        wire: &mut Vec<u8>,
+    ) -> ClientStep {
+        if !self.expected.is_empty() {
+            // Replies are still to come, and must not pass for those to a sink's last words: nobody is asked.
+            put_line(wire, "QUIT");
+            return self.end(why, reply, false);
+        }
+        let (sent, unsent) = self.settle(false);
+        let closed = Closed { why, reply: reply.shortened(), unsent };
+        if sent.results.is_empty() {
+            return farewell(live, closed, now, wire);
+        }
+        ClientStep::Sent(sent, Reported(After::Part(live, Box::new(closed))))
     }
 
     /// Ends transaction and connection. Who has no result may be tried elsewhere.
