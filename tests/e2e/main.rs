@@ -8,6 +8,7 @@ mod auth;
 mod bearing;
 mod console;
 mod delivery;
+mod dialogue;
 mod disk;
 mod exchangers;
 mod hostile;

@@ -14,13 +14,13 @@ use basin_tests::wait::{PATIENCE, let_pass, until, until_true};
 use crate::{HELLO, Outcome, SENDER, USER};
 
 /// A recipient elsewhere.
-const AWAY: &str = "friend@away.example";
+pub(crate) const AWAY: &str = "friend@away.example";
 
 /// A sender here, so that what comes back arrives in a mailbox.
-const HERE: &str = "alice@basin.example";
+pub(crate) const HERE: &str = "alice@basin.example";
 
 /// A server that relays for this machine, and sends mail for `domain` to `hop`.
-fn settings(domain: &str, hop: SocketAddr, more: &str) -> Settings {
+pub(crate) fn settings(domain: &str, hop: SocketAddr, more: &str) -> Settings {
     Settings {
         relay_clients: "[\"127.0.0.1\"]".to_owned(),
         tables: format!(
@@ -31,7 +31,7 @@ fn settings(domain: &str, hop: SocketAddr, more: &str) -> Settings {
     }
 }
 
-fn scripted(script: impl Fn(&str, u32) -> Option<String> + Send + Sync + 'static) -> Manners {
+pub(crate) fn scripted(script: impl Fn(&str, u32) -> Option<String> + Send + Sync + 'static) -> Manners {
     Manners { script: Arc::new(script), ..Manners::default() }
 }
 
@@ -41,19 +41,19 @@ fn pair(manners: Manners, more: &str) -> std::io::Result<(NextHop, TestServer)> 
     Ok((hop, server))
 }
 
-fn wait_taken(hop: &NextHop, count: usize) -> Vec<Transaction> {
+pub(crate) fn wait_taken(hop: &NextHop, count: usize) -> Vec<Transaction> {
     until_true(PATIENCE, || hop.taken().len() >= count);
     let taken = hop.taken();
     assert_eq!(taken.len(), count, "{:?}", hop.lines());
     taken
 }
 
-fn wait_empty(server: &TestServer) {
+pub(crate) fn wait_empty(server: &TestServer) {
     let is_empty = || server.metrics().is_ok_and(|metrics| metrics.total("basin_spool_messages") == Some(0.0));
     assert!(until_true(PATIENCE, is_empty), "messages are left:\n{}", server.log());
 }
 
-fn text(octets: &[u8]) -> String {
+pub(crate) fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 

@@ -29,8 +29,9 @@
 //! | `delay MILLISECONDS` | has the reply wait |
 //! | `log TEXT` | logs |
 //! | `count NAME` | counts |
-//! | `fail TEXT` | returns an error |
+//! | `fail TEXT` | returns an error; where TEXT is a reply it is a verdict |
 //! | `panic TEXT` | panics |
+//! | `spin` | goes round for ever |
 //!
 //! The steps of events between two sessions and in the dialogue with other servers are told in their files.
 
@@ -148,8 +149,13 @@ impl<'a> Stage<'a> {
             ("log", ..) => log::info!("{rest}"),
             ("count", ..) => metrics::count(rest),
             // With a code it is a verdict.
-            ("fail", ..) if !rest.starts_with(|first: char| first.is_ascii_digit()) => return Err(Error::Other(rest.to_owned()).into()),
+            ("fail", ..) if !rest.starts_with(|first: char| first.is_ascii_digit()) => {
+                return Err(Error::Other(rest.to_owned()).into());
+            }
             ("panic", ..) => return on_purpose(rest),
+            ("spin", ..) => loop {
+                std::hint::black_box(());
+            },
             _ => return Ok(self.between(word, rest)? || self.outbound(word, rest)?),
         }
         Ok(true)
