@@ -8,6 +8,7 @@ mod dmarc_policy;
 mod dnsbl;
 mod greylist;
 mod mailing_list;
+mod outbound;
 mod own_verb;
 mod readmes;
 mod recipient_check;

@@ -56,7 +56,20 @@ fn what_the_readmes_say_can_be_typed() -> Outcome {
         assert!(output.status.success(), "{name}: {}\n{script}\n{out}{err}", output.status);
     }
     let listed = server.basin_ok(&["sink", "list"])?;
-    for sink in ["stamp", "block-attachment", "welcome", "memo", "auth", "recipients", "greylist", "dnsbl", "dmarc"] {
+    for sink in [
+        "stamp",
+        "block-attachment",
+        "welcome",
+        "memo",
+        "auth",
+        "recipients",
+        "greylist",
+        "dnsbl",
+        "dmarc",
+        "no-send",
+        "remote-501",
+        "memo-out",
+    ] {
         assert!(listed.contains(sink), "{sink} is not in\n{listed}");
     }
     // All samples are compiled when it starts, which takes a build without optimisation longer than the usual patience.
