@@ -41,7 +41,7 @@ use crate::telemetry::log::{self, LogLevel};
 use crate::telemetry::records::{Recovered, Stopping};
 use crate::telemetry::sinks::SinkMetricNames;
 use crate::timer;
-use crate::tracking::Tracking;
+use crate::tracking::{Teller, Tracking};
 use crate::transport::{Parts, Queue};
 
 mod doors;
@@ -254,6 +254,7 @@ impl Server {
         };
         let queue = Queue::new(parts, config.limits.deliveries);
         configure_queue(&queue, &config);
+        tracking.tell(Teller::new(&ask, queue.index().clone()));
         let services = Arc::new(Services {
             metrics,
             ask,

@@ -202,7 +202,7 @@ pub fn parse_schedule(text: Option<&str>, event: EventKind) -> Result<Option<Cro
 /// # Errors
 /// Nothing that the event is about came in by a listener.
 pub fn check_place(event: EventKind) -> Result<(), String> {
-    if event == EventKind::OnTimer {
+    if matches!(event, EventKind::OnTimer | EventKind::OnTrack) {
         return Err(format!(
             "{event} happens at no listener, so the sink would never be called; leave the listener out"
         ));

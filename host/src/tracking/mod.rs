@@ -10,18 +10,20 @@
 mod files;
 pub mod search;
 pub mod step;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use basin_core::mail::{Message, MessageId};
 use basin_core::time::Timestamp;
 
 pub use step::{Line, Notified, Operation, Step};
+pub use tell::Teller;
 
 use writer::Writer;
 
@@ -43,6 +45,8 @@ pub struct TrackingOptions {
 pub struct Tracking {
     // None where nothing is tracked.
     writer: Option<Arc<Writer>>,
+    /// Whoever tells sinks of it; there is none before the server has them.
+    teller: Arc<OnceLock<Teller>>,
 }
 
 impl Tracking {
@@ -56,7 +60,13 @@ impl Tracking {
     /// # Errors
     /// The directory cannot be made or read.
     pub fn start(options: TrackingOptions) -> io::Result<Self> {
-        Ok(Self { writer: Some(Arc::new(Writer::start(options, crate::clock::now)?)) })
+        Ok(Self { writer: Some(Arc::new(Writer::start(options, crate::clock::now)?)), teller: Arc::default() })
+    }
+
+    /// Has sinks told of each step from now on, whether or not it is written down. Only the first one is taken.
+    pub fn tell(&self, teller: Teller) {
+        // The server has one, made where its parts are wired together.
+        self.teller.set(teller).ok();
     }
 
     /// Takes down a step of a message. Never blocks on the disk.
@@ -69,12 +79,15 @@ impl Tracking {
         if let Some(writer) = &self.writer {
             writer.push(id, step);
         }
+        if let Some(teller) = self.teller.get() {
+            teller.hear(id, step);
+        }
     }
 
     /// Takes down that a message was accepted: its receipt exists. `parent` is the message that it is about.
     pub fn received(&self, message: &Message, parent: Option<&MessageId>) {
         // Made only where somebody wants it: it costs a look at the header block.
-        if self.writer.is_some() {
+        if self.writer.is_some() || self.teller.get().is_some_and(Teller::is_heard) {
             self.note(&message.id, &Step::received(message, parent));
         }
     }

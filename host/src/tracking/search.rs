@@ -228,6 +228,7 @@ fn wants(wanted: &Wanted, line: &Line<'_>) -> bool {
         Step::Refused { .. }
         | Step::Sink { .. }
         | Step::Submitted
+        | Step::Categorized { .. }
         | Step::Enqueued { .. }
         | Step::Attempt { .. }
         | Step::Notified { .. }

@@ -89,6 +89,11 @@ pub enum Step<'a> {
     },
     /// It passed the sinks that look at the whole message and its delivery begins.
     Submitted,
+    /// Its recipients are resolved, as aliases, lists and sinks have it.
+    Categorized {
+        /// Who they are.
+        recipients: Vec<Text<'a>>,
+    },
     /// Some of its recipients wait for a destination.
     Enqueued {
         /// The destination.
@@ -289,6 +294,7 @@ impl<'a> Step<'a> {
             Self::Refused { .. } => "refused",
             Self::Sink { .. } => "sink",
             Self::Submitted => "submitted",
+            Self::Categorized { .. } => "categorized",
             Self::Enqueued { .. } => "enqueued",
             Self::Attempt { .. } => "attempt",
             Self::Delivered { .. } => "delivered",

@@ -36,8 +36,12 @@ impl Story {
     /// A record is about to be written; what it says that is new happened, whether or not the writing succeeds.
     pub(super) fn goes_on(&mut self, message: &Message, stage: &Stage, metrics: &Metrics, tracking: &Tracking) {
         if *stage != self.stage {
+            let was_resolved = is_resolved(&self.stage);
             self.stage = stage.clone();
             self.stands(&message.id, tracking);
+            if !was_resolved && is_resolved(stage) {
+                self.categorized(message, tracking);
+            }
             // One that its sinks refused goes nowhere.
             let is_open = message.envelope.recipients.iter().any(|recipient| !recipient.outcome.is_final());
             if *stage == Stage::Delivery && is_open {
@@ -45,6 +49,15 @@ impl Story {
             }
         }
         self.outcomes(message, metrics, tracking);
+    }
+
+    // Told where a record says so; where no sink decides about the stages behind, the deliveries tell.
+    fn categorized(&self, message: &Message, tracking: &Tracking) {
+        let open = message.envelope.recipients.iter().filter(|recipient| !recipient.outcome.is_final());
+        let recipients: Vec<Cow<'_, str>> = open.map(|recipient| recipient.address.to_string().into()).collect();
+        if !recipients.is_empty() {
+            tracking.note(&message.id, &Step::Categorized { recipients });
+        }
     }
 
     fn stands(&self, id: &MessageId, tracking: &Tracking) {
@@ -95,6 +108,18 @@ impl Story {
                 tracking.note(&message.id, &step);
             }
         }
+    }
+}
+
+fn is_resolved(stage: &Stage) -> bool {
+    match stage {
+        Stage::PostCategorize | Stage::Route | Stage::Delivery => true,
+        Stage::Submission
+        | Stage::PreCategorize
+        | Stage::Categorize
+        | Stage::Held { .. }
+        | Stage::Bad { .. }
+        | Stage::Discarded => false,
     }
 }
 

@@ -81,10 +81,10 @@ events! {
 }
 
 impl EventKind {
-    /// Whether this version of the server raises the event. A binding for another one is refused: a sink
-    /// that is never called must not look registered.
+    /// Whether this version of the server raises the event: it raises all of them. A binding for one that the contract
+    /// gets before the server does is refused: a sink that is never called must not look registered.
     pub fn is_raised(self) -> bool {
-        self != Self::OnTrack
+        true
     }
 
     /// Whether a binding can name the event. `on-inbound-input` is raised for the binding of `on-inbound-command`

@@ -292,18 +292,24 @@ impl Question {
         let verb = command.map(|command| command.keyword.as_str()).or(response);
         let path = |wanted: &str| command.filter(|_| verb == Some(wanted)).and_then(|command| command.path.as_deref());
         let sender = message.map(|message| &message.envelope.sender);
+        let track = self.occasion.track.as_deref();
         Facts {
             verb,
             helo: session.and_then(|session| session.helo.as_deref()).or_else(|| message?.arrival.helo.as_deref()),
             sender: path("MAIL")
                 .map(str::to_owned)
-                .or_else(|| sender.map(|sender| sender.as_ref().map(ToString::to_string).unwrap_or_default())),
+                .or_else(|| sender.map(|sender| sender.as_ref().map(ToString::to_string).unwrap_or_default()))
+                .or_else(|| Some(track?.sender.clone())),
             recipients: message.map(|message| self.recipients(message)).unwrap_or_default(),
-            rcpt_argument: path("RCPT"),
+            rcpt_argument: path("RCPT").or_else(|| track?.recipient.as_deref()),
             client: session.map(|session| session.client.ip()).or_else(|| Some(message?.arrival.client?.ip())),
-            size: message.filter(|_| self.occasion.event.has_content()).map(Message::size).or(announced),
+            size: message
+                .filter(|_| self.occasion.event.has_content())
+                .map(Message::size)
+                .or(announced)
+                .or(track.map(|it| it.size)),
             header: message.filter(|_| self.occasion.event.has_header()).map(|message| message.header.as_ref()),
-            code: self.occasion.native_response.as_ref().map(Reply::code),
+            code: self.occasion.native_response.as_ref().or_else(|| track?.reply.as_ref()).map(Reply::code),
             user: vouched.and_then(|it| it.auth.as_ref()).map(|auth| auth.user.as_str()),
             tls: vouched.and_then(|it| it.tls.as_ref()).map(|tls| tls.version.as_str()),
             listener: session

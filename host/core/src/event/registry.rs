@@ -131,7 +131,7 @@ pub enum RegistryError {
         /// The event.
         event: EventKind,
     },
-    /// A timer of a listener.
+    /// A listener where there is none.
     #[error(
         "binding {binding:?}: {event} happens at no listener, so the sink would never be called; leave the listener out"
     )]
@@ -391,7 +391,7 @@ impl Registry {
             (false, Some(_)) => return Err(RegistryError::Scheduled { binding: name, event }),
             (true, Some(_)) | (false, None) => {}
         }
-        if event == EventKind::OnTimer && binding.listener.is_some() {
+        if matches!(event, EventKind::OnTimer | EventKind::OnTrack) && binding.listener.is_some() {
             return Err(RegistryError::NoListener { binding: name, event });
         }
         if !event.policies().contains(&binding.on_failure) {

@@ -7,11 +7,12 @@ use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use basin_core::addr::Address;
 use basin_core::event::{
-    Command, DestinationFacts, EventKind, Occasion, Overlay, Question, SessionFacts, SizeInQuestion,
+    Command, DestinationFacts, EventKind, Occasion, Overlay, Question, SessionFacts, SizeInQuestion, TrackFacts,
 };
 use basin_core::limits::MESSAGE_BYTES_DEFAULT;
 use basin_core::mail::{
@@ -101,6 +102,7 @@ impl SceneArgs {
             destination: self.destination_at(event, message.as_ref())?.map(Arc::new),
             // A notification and the message that it is about are the same letter here.
             subject: message.clone().filter(|_| event == EventKind::OnNotification).map(Arc::new),
+            track: (event == EventKind::OnTrack).then(|| Arc::new(self.track(now))),
             line: command.as_ref().map(|command| command.line.clone()).unwrap_or_default(),
             ..Occasion::of(event, now)
         };
@@ -108,6 +110,21 @@ impl SceneArgs {
         let mut overlay = Overlay { message, command: command.map(Arc::new), size, ..Overlay::default() };
         self.beyond(&mut occasion, &mut overlay);
         Ok(Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None, rest: None })
+    }
+
+    fn track(&self, now: Timestamp) -> TrackFacts {
+        let bare = |address: &String| address.trim_matches(['<', '>']).to_owned();
+        TrackFacts {
+            kind: "delivered".to_owned(),
+            at: now,
+            message_id: MessageId::new(now, 0).to_string(),
+            sender: self.from.as_ref().map(bare).unwrap_or_default(),
+            recipient: self.to.first().map(bare),
+            remote: None,
+            reply: self.reply.as_deref().and_then(|text| parse_reply(text).ok()),
+            size: self.size.unwrap_or(0),
+            elapsed: Duration::ZERO,
+        }
     }
 
     /// The same at that listener, unless the operator named one.

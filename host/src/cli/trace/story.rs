@@ -59,6 +59,7 @@ fn ending(lines: &[Line<'_>]) -> String {
             Step::Expired { recipient, .. } => drop(recipients.insert(recipient, "expired")),
             Step::Sink { .. }
             | Step::Submitted
+            | Step::Categorized { .. }
             | Step::Enqueued { .. }
             | Step::Attempt { .. }
             | Step::Notified { .. }
@@ -130,6 +131,7 @@ fn step(line: &Line<'_>) -> String {
             format!("sink {sink}{binding} at {event}: {verdict}{failure} in {time}, fuel {fuel}, memory {memory}")
         }
         Step::Submitted => "passed submission; delivery begins".to_owned(),
+        Step::Categorized { recipients } => format!("is for {}", recipients.join(", ")),
         Step::Enqueued { destination, recipients } => format!("queued for {destination}: {}", recipients.join(", ")),
         Step::Attempt { destination, host, address, tls, reply, micros: time } => {
             let address = address.as_deref().map_or(String::new(), |address| format!(" ({address})"));

@@ -148,10 +148,6 @@ fn what_cannot_work_is_refused() {
     assert!(new(one(), vec![binding("a b", event, "")]).starts_with("binding name"));
     let unknown = Binding { sink: "three".into(), ..binding("a", event, "") };
     assert_eq!(new(one(), vec![unknown]), "binding \"a\" is for the sink \"three\", which is not registered");
-    assert_eq!(
-        new(one(), vec![binding("a", EventKind::OnTrack, "")]),
-        "binding \"a\": on-track is part of the contract and not raised by this version of basin"
-    );
     let hold = Binding { on_failure: FailurePolicy::Hold, ..binding("a", event, "") };
     assert_eq!(
         new(one(), vec![hold]),
@@ -169,6 +165,8 @@ fn a_timer_has_a_schedule_and_no_listener_and_nobody_else_has_one() {
     assert!(Registry::new(1, [sink("one")], [timer()]).is_ok());
     assert!(refused(Binding { schedule: None, ..timer() }).contains("on-timer needs a schedule"));
     assert!(refused(Binding { listener: Some("smtp".into()), ..timer() }).contains("leave the listener out"));
+    let track = Binding { listener: Some("smtp".into()), ..binding("a", EventKind::OnTrack, "") };
+    assert!(refused(track).contains("leave the listener out"));
     let other = Binding { schedule: schedule(), ..binding("a", EventKind::OnReject, "") };
     assert!(refused(other).contains("on-reject has no schedule"));
 }
@@ -207,4 +205,33 @@ fn a_shadow_stands_in_the_plan_at_its_place() {
         vec![of("decides", Mode::Decide, 2), of("shadow", Mode::Shadow, 1), of("observes", Mode::Observe, 0)];
     let registry = registry(bindings);
     assert_eq!(names(&registry.plan(event, &Facts::default(), NOW, &|_| 0)), ["shadow", "decides"]);
+}
+
+#[test]
+fn a_rule_about_a_tracking_record_asks_what_it_says() {
+    let facts = crate::event::TrackFacts {
+        kind: "deferred".to_owned(),
+        at: NOW,
+        message_id: "m".to_owned(),
+        sender: "a@client.example".to_owned(),
+        recipient: Some("b@basin.example".to_owned()),
+        remote: None,
+        reply: Some(crate::reply::Reply::with(450, 2, 0, "busy")),
+        size: 2_000,
+        elapsed: core::time::Duration::ZERO,
+    };
+    let event = EventKind::OnTrack;
+    let occasion = crate::event::Occasion { track: Some(Arc::new(facts)), ..crate::event::Occasion::of(event, NOW) };
+    let (occasion, overlay) = (Arc::new(occasion), crate::event::Overlay::default());
+    let question = crate::event::Question { occasion, overlay, can_fail: true, only: None, rest: None };
+    let fires = |rule: &str| {
+        let registry = registry(vec![binding("a", event, rule)]);
+        !registry.observers(event, &question.facts(), NOW, &|_| 0).is_empty()
+    };
+    for rule in ["", "rcpt to=*@basin.example", "mail from=a@*;size>1000", "code=4*", "code!=5*"] {
+        assert!(fires(rule), "{rule}");
+    }
+    for rule in ["rcpt to=c@*", "mail from=<>", "size>2000", "code=5*"] {
+        assert!(!fires(rule), "{rule}");
+    }
 }

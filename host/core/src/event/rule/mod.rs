@@ -233,7 +233,8 @@ pub fn fields_of(event: EventKind) -> &'static [&'static str] {
         | EventKind::OnPerRecipient
         | EventKind::OnBeforeData
         | EventKind::OnSessionEnd => &["mail from", "rcpt to", "origin"],
-        EventKind::OnDnsResolve | EventKind::OnTrack | EventKind::OnTimer => &[],
+        EventKind::OnTrack => &["mail from", "rcpt to", "size>", "code"],
+        EventKind::OnDnsResolve | EventKind::OnTimer => &[],
     }
 }
 
