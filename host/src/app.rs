@@ -29,7 +29,7 @@ use crate::net::listen;
 use crate::pickup::{self, Pickup};
 use crate::privileges::Plan;
 use crate::registry::watch::log_change;
-use crate::registry::{Change, Loaded, Loader, Prompt, Prompts, Store, Watcher, watch};
+use crate::registry::{Change, Loaded, Loader, OwnPlaces, Prompt, Prompts, Store, Watcher, watch};
 use crate::services::Services;
 use crate::shutdown::{HangUps, Phase, Signals, Stopper, Wish};
 use crate::signing::Signing;
@@ -384,7 +384,7 @@ async fn load_registry(config: &Config) -> anyhow::Result<(Engine, Arc<ArcSwap<L
     let calls_max = u32::try_from(config.limits.sink_calls).unwrap_or(u32::MAX);
     let engine = Engine::new(EngineOptions { calls_max, code_cache: Some(config.registry.join("cache")) })?;
     let loaded = Arc::new(ArcSwap::from_pointee(Loaded::empty(now())));
-    let mut watcher = Watcher::new(Loader::new(store, engine.clone()), loaded.clone());
+    let mut watcher = Watcher::new(Loader::new(store, engine.clone()).guarding(OwnPlaces::of(config)), loaded.clone());
     let looked = tokio::task::spawn_blocking(move || {
         let change = watcher.look(now());
         (watcher, change)

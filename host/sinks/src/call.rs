@@ -17,6 +17,7 @@ use wasmtime::component::Instance;
 
 use crate::clock::OwnTime;
 use crate::ended::Ended;
+use crate::files::Opened;
 use crate::instances::Place;
 use crate::invoke::invoke;
 use crate::keep::Kept;
@@ -64,12 +65,19 @@ impl Engine {
             return busy(&detail, asked.elapsed());
         };
         let queued = asked.elapsed();
+        let opened = match Opened::of(&request.sink.grants, &request.component.gate).await {
+            Ok(opened) => opened,
+            Err(why) => return broken_at_start(FailureKind::Host, &why, asked.elapsed()),
+        };
         let granted_wait = if request.sink.grants.may_wait() { budget.wait } else { Duration::ZERO };
         let time = OwnTime::new();
         let component = request.component.clone();
-        let (mut store, mut running) = match self.store(request, budget, &time, place.as_ref()) {
+        let (mut store, mut running) = match self.store(request, budget, &time, (place.as_ref(), opened)) {
             Ok(made) => made,
-            Err(error) => return broken_at_start(&error, asked.elapsed()),
+            Err(error) => {
+                let why = format!("cannot make a store: {error:#}");
+                return broken_at_start(FailureKind::Host, &why, asked.elapsed());
+            }
         };
         let outcome = {
             let running = pin!(run(&mut store, &component, event, &mut running));
@@ -93,9 +101,11 @@ impl Engine {
         request: CallRequest<'_>,
         budget: Budget,
         time: &OwnTime,
-        place: Option<&Place>,
+        (place, opened): (Option<&Place>, Opened),
     ) -> wasmtime::Result<(Store<State>, Running)> {
         let kept = place.and_then(|place| place.take(request.component.digest()));
+        // An instance holds what it has opened: where something else is granted now, it must not.
+        let kept = kept.filter(|kept| kept.store.data().opened.is_same(&opened));
         let mut state = State::new(
             request.sink.clone(),
             request.binding.clone(),
@@ -106,6 +116,7 @@ impl Engine {
         );
         state.is_read_only |= request.is_read_only;
         state.time = time.clone();
+        (state.opened, state.gate) = (opened, request.component.gate.clone());
         match kept {
             Some(Kept { mut store, instance, .. }) => {
                 store.data_mut().renew(state);
@@ -172,6 +183,7 @@ fn report(store: &mut Store<State>, outcome: Result<Verdict, Broken>, budget: &B
     let left = store.get_fuel().unwrap_or(0);
     let state = store.data_mut();
     state.settle_http();
+    state.settle_files();
     let fuel = budget.fuel.saturating_sub(left).saturating_add(state.tariff.take());
     let (stdout, stderr) = state.wasi().map(|wasi| (wasi.stdout(), wasi.stderr())).unwrap_or_default();
     let usage =
@@ -199,8 +211,8 @@ fn failed(broken: &Broken, budget: &Budget, fuel: u64, stderr: &str) -> Failure 
     }
 }
 
-fn broken_at_start(error: &wasmtime::Error, wall: Duration) -> CallReport {
-    let failure = failure::plain(FailureKind::Host, &format!("cannot make a store: {error:#}"), 0, "");
+fn broken_at_start(kind: FailureKind, why: &str, wall: Duration) -> CallReport {
+    let failure = failure::plain(kind, why, 0, "");
     let usage = Usage { wall, ..Usage::default() };
     CallReport { answer: Answer::Failed(failure), usage, stdout: String::new(), stderr: String::new() }
 }

@@ -17,6 +17,7 @@ mod ended;
 mod engine;
 mod exports;
 mod failure;
+mod files;
 mod handle;
 mod host;
 mod host_api;

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{InstancePre, types};
 
 use crate::exports::{CONTRACT, Exports};
+use crate::files::Gate;
 use crate::load_error::{COMPONENT_BYTES_MAX, LoadError};
 use crate::state::State;
 use crate::{Engine, cache, trial};
@@ -25,6 +26,7 @@ pub struct Component {
     pub(crate) pre: InstancePre<State>,
     pub(crate) exports: Exports,
     pub(crate) permits: Semaphore,
+    pub(crate) gate: Gate,
 }
 
 /// Interfaces of the contract that the host has; what an event interface is called says `EventKind`.
@@ -92,6 +94,7 @@ impl Engine {
             pre,
             exports,
             permits: Semaphore::new(permits),
+            gate: Gate::default(),
         }))
     }
 

@@ -14,6 +14,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use crate::SinkHost;
 use crate::clock::OwnTime;
 use crate::ended::Ended;
+use crate::files::{Allowance, Files, Gate, Opened};
 use crate::host_api::{AuthResults, Drafts, ErrorValue, Hops, MAIN, Others, Parts, Refused, Waited, Writers};
 use crate::http::Http;
 use crate::limiter::Limiter;
@@ -60,6 +61,11 @@ pub(crate) struct State {
     pub(crate) call_number: u32,
     /// How long the call has been running and waiting.
     pub(crate) time: OwnTime,
+    /// Directories that are granted, open.
+    pub(crate) opened: Opened,
+    /// Where the sink's work with files is done.
+    pub(crate) gate: Gate,
+    allowance: Arc<Allowance>,
     table: ResourceTable,
     wasi: Option<Wasi>,
     http: Option<Http>,
@@ -89,6 +95,8 @@ impl State {
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_HANDLES_MAX);
+        let allowance = Arc::<Allowance>::default();
+        allowance.renew(host.message_bytes_max());
         Self {
             // Whoever is called because it is time has come to do something.
             is_read_only: occasion.event.is_notice() && occasion.event != EventKind::OnTimer,
@@ -113,6 +121,9 @@ impl State {
             denied: 0,
             call_number: 0,
             time: OwnTime::new(),
+            opened: Opened::default(),
+            gate: Gate::default(),
+            allowance,
             table,
             wasi: None,
             http: None,
@@ -126,8 +137,11 @@ impl State {
         self.call_number = old.call_number + 1;
         self.limiter = old.limiter.with_limit(self.budget.memory);
         self.table = old.table;
+        // Streams that the instance has kept count on the one that they know.
+        self.allowance = old.allowance;
+        self.allowance.renew(self.host.message_bytes_max());
         if let Some(mut wasi) = old.wasi {
-            wasi.renew(self.occasion.now, &self.seed());
+            wasi.renew(self.occasion.now, &self.seed(), &self.sink.grants);
             self.wasi = Some(wasi);
         }
     }
@@ -198,10 +212,10 @@ impl State {
     /// What WASI keeps for the call; made on first use, because most sinks never do.
     pub(crate) fn wasi_mut(&mut self) -> (&mut Wasi, &mut ResourceTable) {
         if self.wasi.is_none() {
-            self.wasi = Some(Wasi::new(self.occasion.now, &self.seed(), &self.budget));
+            self.wasi = Some(Wasi::new(self.occasion.now, &self.seed(), &self.budget, &self.sink.grants));
         }
-        let (occasion, budget) = (&self.occasion, &self.budget);
-        (self.wasi.get_or_insert_with(|| Wasi::new(occasion.now, &[], budget)), &mut self.table)
+        let (occasion, budget, grants) = (&self.occasion, &self.budget, &self.sink.grants);
+        (self.wasi.get_or_insert_with(|| Wasi::new(occasion.now, &[], budget, grants)), &mut self.table)
     }
 
     /// What is left of the time in which the call may wait for the outside world.
@@ -218,6 +232,21 @@ impl State {
         denials.iter().for_each(|why| self.audit(why));
     }
 
+    /// What the call has of files.
+    pub(crate) fn files(&mut self) -> Files<'_> {
+        self.tariff.call();
+        self.settle_files();
+        Files { table: &mut self.table, opened: &self.opened, allowance: &self.allowance, gate: &self.gate }
+    }
+
+    /// Counts operations with files: what they cost, and those that were denied.
+    pub(crate) fn settle_files(&mut self) {
+        let bill = self.allowance.bill();
+        (0..bill.operations).for_each(|_| self.tariff.operated());
+        self.tariff.copied(usize::try_from(bill.octets).unwrap_or(usize::MAX));
+        bill.denials.iter().for_each(|why| self.audit(why));
+    }
+
     // What random numbers are made from: the same in every repetition.
     fn seed(&self) -> [String; 3] {
         let message = self.overlay.message.as_ref().map_or("", |message| message.id.as_str());
@@ -229,6 +258,7 @@ impl WasiView for State {
     // The linker of wasmtime-wasi comes through here once for each of its calls.
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.tariff.call();
+        self.settle_files();
         let (wasi, table) = self.wasi_mut();
         WasiCtxView { ctx: wasi.context(), table }
     }

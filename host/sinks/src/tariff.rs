@@ -15,6 +15,9 @@ pub(crate) const SCAN_FUEL: u64 = 20;
 /// Fuel for each question that the server asks others for a sink.
 pub(crate) const QUESTION_FUEL: u64 = 100_000;
 
+/// Fuel for each operation with a file: a look at the disk by another thread.
+pub(crate) const OPERATION_FUEL: u64 = 20_000;
+
 /// What a call owes for host calls and has not paid yet.
 ///
 /// The debt is paid on the way back into the sink (`store::settle`), so that the sink never runs one instruction
@@ -49,6 +52,11 @@ impl Tariff {
     /// Notes a question to others.
     pub(crate) fn asked(&mut self) {
         self.owe(QUESTION_FUEL);
+    }
+
+    /// Notes an operation with a file.
+    pub(crate) fn operated(&mut self) {
+        self.owe(OPERATION_FUEL);
     }
 
     fn owe(&mut self, fuel: u64) {

@@ -1,15 +1,18 @@
-//! WASI for sinks: everything is linked, nothing is reachable.
+//! WASI for sinks: everything is linked, nothing is reachable that is not granted.
 //!
-//! Toolchains import all of WASI whether a sink uses it or not. The context has no files, no network, no
-//! environment and no arguments; the clocks stand at the time of the event and random numbers come from the message
-//! and the sink, so that a call can be repeated exactly.
+//! Toolchains import all of WASI whether a sink uses it or not. The context has no network and no arguments, no files
+//! (`files` has those that are granted) and no environment but what is granted; the clocks stand at the time of the
+//! event and random numbers come from the message and the sink, so that a call can be repeated exactly, unless the
+//! grants `clock` and `random` say otherwise.
 
 use core::time::Duration;
+use std::fs::File;
+use std::io::Read as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use basin_core::event::Budget;
+use basin_core::event::{Budget, Grant, Grants};
 use basin_core::time::Timestamp;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -22,6 +25,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, async_trait};
 
 use crate::ended::Ended;
+use crate::files;
 use crate::state::State;
 
 /// Octets that a stream takes at once; bounds what the host allocates for one write.
@@ -39,33 +43,38 @@ pub(crate) struct Wasi {
 }
 
 impl Wasi {
-    pub(crate) fn new(now: Timestamp, seed: &[String], budget: &Budget) -> Self {
+    pub(crate) fn new(now: Timestamp, seed: &[String], budget: &Budget, grants: &Grants) -> Self {
         let stdout = Captured::new(budget.stdio_bytes);
         let stderr = Captured::new(budget.stdio_bytes);
-        let context = Self::context_at(now, &stdout, &stderr);
-        Self { context, stdout, stderr, random: Random::new(seed) }
+        let context = Self::context_at(now, (&stdout, &stderr), grants);
+        Self { context, stdout, stderr, random: Random::of(seed, grants) }
     }
 
     /// Goes on to the next call of the same instance: another time, other random numbers, streams that are empty
     /// again and the same, because runtimes open them once.
-    pub(crate) fn renew(&mut self, now: Timestamp, seed: &[String]) {
+    pub(crate) fn renew(&mut self, now: Timestamp, seed: &[String], grants: &Grants) {
         self.stdout.clear();
         self.stderr.clear();
-        self.context = Self::context_at(now, &self.stdout, &self.stderr);
-        self.random = Random::new(seed);
+        self.context = Self::context_at(now, (&self.stdout, &self.stderr), grants);
+        self.random = Random::of(seed, grants);
     }
 
-    fn context_at(now: Timestamp, stdout: &Captured, stderr: &Captured) -> WasiCtx {
-        let seconds = u64::try_from(now.seconds).unwrap_or(0);
-        let clock = StoppedClock(Duration::new(seconds, now.nanoseconds));
-        WasiCtx::builder()
-            .stdout(stdout.clone())
-            .stderr(stderr.clone())
-            .wall_clock(clock)
-            .monotonic_clock(clock)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .build()
+    fn context_at(now: Timestamp, (stdout, stderr): (&Captured, &Captured), grants: &Grants) -> WasiCtx {
+        let mut builder = WasiCtx::builder();
+        builder.stdout(stdout.clone()).stderr(stderr.clone()).allow_tcp(false).allow_udp(false);
+        // The builder's own clocks are the machine's.
+        if !grants.has(Grant::Clock) {
+            let seconds = u64::try_from(now.seconds).unwrap_or(0);
+            let clock = StoppedClock(Duration::new(seconds, now.nanoseconds));
+            builder.wall_clock(clock).monotonic_clock(clock);
+        }
+        for variable in grants.variables() {
+            // One that is not set, or is no text, is not there.
+            if let Ok(value) = std::env::var(variable.name()) {
+                builder.env(variable.name(), value);
+            }
+        }
+        builder.build()
     }
 
     pub(crate) fn context(&mut self) -> &mut WasiCtx {
@@ -83,11 +92,13 @@ impl Wasi {
     }
 }
 
-/// Links all of WASI 0.2 and the client's side of its HTTP, with random numbers of our own in place of the machine's.
+/// Links all of WASI 0.2 and the client's side of its HTTP, with files and random numbers of our own in place of the
+/// machine's.
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     linker.allow_shadowing(true);
+    files::link(linker)?;
     for interface in ["random", "insecure"] {
         let prefix = if interface == "random" { "get-random" } else { "get-insecure-random" };
         let mut instance = linker.instance(&format!("wasi:random/{interface}@{WASI_VERSION}"))?;
@@ -100,16 +111,16 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             }
             let state = store.data_mut().counted();
             state.tariff.scanned(len);
-            Ok((state.wasi_mut().0.random.octets(octets),))
+            Ok((state.wasi_mut().0.random.octets(octets)?,))
         })?;
         instance.func_wrap(&format!("{prefix}-u64"), |mut store: StoreContextMut<'_, State>, (): ()| {
-            Ok((store.data_mut().counted().wasi_mut().0.random.number(),))
+            Ok((store.data_mut().counted().wasi_mut().0.random.number()?,))
         })?;
     }
     let mut instance = linker.instance(&format!("wasi:random/insecure-seed@{WASI_VERSION}"))?;
     instance.func_wrap("insecure-seed", |mut store: StoreContextMut<'_, State>, (): ()| {
         let random = &mut store.data_mut().counted().wasi_mut().0.random;
-        Ok(((random.number(), random.number()),))
+        Ok(((random.number()?, random.number()?),))
     })?;
     linker.allow_shadowing(false);
     Ok(())
@@ -142,15 +153,47 @@ impl HostMonotonicClock for StoppedClock {
     }
 }
 
+/// Where random numbers come from.
+enum Random {
+    /// Message and sink.
+    Seeded(Seeded),
+    /// The machine.
+    Machine,
+}
+
+impl Random {
+    fn of(names: &[String], grants: &Grants) -> Self {
+        if grants.has(Grant::Random) { Self::Machine } else { Self::Seeded(Seeded::new(names)) }
+    }
+
+    fn octets(&mut self, len: usize) -> wasmtime::Result<Vec<u8>> {
+        match self {
+            Self::Seeded(seeded) => Ok(seeded.octets(len)),
+            Self::Machine => {
+                let mut octets = vec![0; len];
+                // It never waits: the machine has been up long enough to serve mail.
+                File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut octets)).map_err(|error| {
+                    wasmtime::Error::from(Ended::host(format!("the machine has no random numbers: {error}")))
+                })?;
+                Ok(octets)
+            }
+        }
+    }
+
+    fn number(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.octets(8)?.iter().fold(0, |number, octet| number << 8 | u64::from(*octet)))
+    }
+}
+
 /// SHA-256 in counter mode over the names of the call: the same in a repetition, and nobody who sees some of it
 /// knows the rest.
-struct Random {
+struct Seeded {
     seed: [u8; 32],
     counter: u64,
     left: Vec<u8>,
 }
 
-impl Random {
+impl Seeded {
     fn new(names: &[String]) -> Self {
         let mut hash = Sha256::new();
         for name in names {
@@ -168,10 +211,6 @@ impl Random {
         }
         let rest = self.left.split_off(len);
         core::mem::replace(&mut self.left, rest)
-    }
-
-    fn number(&mut self) -> u64 {
-        self.octets(8).iter().fold(0, |number, octet| number << 8 | u64::from(*octet))
     }
 }
 
@@ -263,8 +302,8 @@ mod tests {
     fn random_numbers_repeat_with_their_seed_and_no_other() {
         let draw = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            let mut random = Random::new(&names);
-            [random.octets(5), random.octets(40), random.number().to_be_bytes().to_vec()].concat()
+            let mut random = Seeded::new(&names);
+            [random.octets(5), random.octets(40), random.octets(8)].concat()
         };
         assert_eq!(draw(&["a", "b"]), draw(&["a", "b"]));
         assert_ne!(draw(&["a", "b"]), draw(&["ab", ""]));
@@ -274,15 +313,17 @@ mod tests {
     #[test]
     fn the_next_call_of_an_instance_has_streams_and_random_numbers_of_its_own() {
         let budget = Budget::of(basin_core::event::EventKind::OnConnect, 0, &Default::default());
-        let mut wasi = Wasi::new(Timestamp::default(), &["a".to_owned()], &budget);
+        let grants = Grants::default();
+        let mut wasi = Wasi::new(Timestamp::default(), &["a".to_owned()], &budget, &grants);
         let stdout = wasi.stdout.clone();
         stdout.keep(b"first");
-        let first = wasi.random.number();
-        wasi.renew(Timestamp::default(), &["b".to_owned()]);
+        let first = wasi.random.octets(8).expect("random octets");
+        wasi.renew(Timestamp::default(), &["b".to_owned()], &grants);
         stdout.keep(b"second");
         assert_eq!(wasi.stdout(), "second", "a stream that was opened before goes on");
-        assert_eq!(wasi.random.number(), Random::new(&["b".to_owned()]).number());
-        assert_ne!(first, Random::new(&["b".to_owned()]).number());
+        let second = Seeded::new(&["b".to_owned()]).octets(8);
+        assert_eq!(wasi.random.octets(8).expect("random octets"), second);
+        assert_ne!(first, second);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct Credentials {
     pub user: String,
     /// The secret.
     pub password: String,
+    /// The file that it was in.
+    pub file: PathBuf,
 }
 
 impl fmt::Debug for Credentials {

@@ -120,6 +120,11 @@ impl RegistryFile {
         self.bindings.iter().filter(move |binding| binding.sink == sink)
     }
 
+    /// The files that secrets of sinks are in.
+    pub fn secret_files(&self) -> impl Iterator<Item = &str> {
+        self.sinks.iter().flat_map(|sink| sink.secrets.values().map(|secret| secret.file.as_str()))
+    }
+
     /// What the machines plan with.
     ///
     /// # Errors

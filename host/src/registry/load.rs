@@ -10,7 +10,7 @@ use basin_core::time::Timestamp;
 use basin_sinks::{Component, Engine};
 
 use crate::registry::secret::read_secret;
-use crate::registry::{RegistryFile, Store, StoreError};
+use crate::registry::{OwnPlaces, RegistryFile, Store, StoreError};
 
 /// Why the file on disk is not the registry in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +113,7 @@ impl Loaded {
 pub struct Loader {
     store: Store,
     engine: Engine,
+    own: OwnPlaces,
 }
 
 impl fmt::Debug for Loader {
@@ -124,7 +125,13 @@ impl fmt::Debug for Loader {
 impl Loader {
     /// Names the directory and the engine that compiles.
     pub fn new(store: Store, engine: Engine) -> Self {
-        Self { store, engine }
+        Self { store, engine, own: OwnPlaces::default() }
+    }
+
+    /// Names what is the server's own, and granted to no sink.
+    #[must_use]
+    pub fn guarding(self, own: OwnPlaces) -> Self {
+        Self { own, ..self }
     }
 
     /// The directory.
@@ -143,7 +150,8 @@ impl Loader {
     /// The file cannot be read or is wrong; nothing comes into force then.
     pub fn load(&self, before: &Loaded, now: Timestamp) -> Result<Loaded, StoreError> {
         let mut file = self.store.read()?;
-        let failures = read_secrets(&mut file);
+        let mut failures = read_secrets(&mut file);
+        failures.extend(check_dirs(&file, &self.own));
         let generation = before.registry.generation() + 1;
         let registry = file.to_registry(generation).map_err(|error| {
             let path = self.store.file_path();
@@ -182,6 +190,15 @@ impl Loader {
         let octets = self.store.component(digest).map_err(|error| error.to_string())?;
         self.engine.load(&octets).map_err(|error| error.to_string())
     }
+}
+
+// The sinks with a directory that they cannot have, and why.
+fn check_dirs<'a>(file: &'a RegistryFile, own: &OwnPlaces) -> impl Iterator<Item = (String, String)> + 'a {
+    let own = own.with_secrets(file.secret_files());
+    file.sinks.iter().filter(|sink| sink.is_enabled).filter_map(move |sink| {
+        let why = own.check(&sink.grants).err()?;
+        Some((sink.name.clone(), format!("cannot load sink {}: {why}", sink.name)))
+    })
 }
 
 // Puts in what the files of secrets have; the sinks that lack one, and why.

@@ -5,6 +5,7 @@
 //! and puts it in force whole, or keeps the old one.
 
 pub mod digest;
+pub mod dirs;
 pub mod edit;
 pub mod fields;
 pub mod file;
@@ -16,6 +17,7 @@ pub mod suggest;
 pub mod watch;
 pub mod words;
 
+pub use dirs::OwnPlaces;
 pub use edit::{Edit, EditError};
 pub use fields::FileError;
 pub use file::RegistryFile;

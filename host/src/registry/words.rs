@@ -74,17 +74,17 @@ pub fn parse_any_event(name: &str) -> Result<EventKind, String> {
     })
 }
 
-/// Reads a grant that this version gives.
+/// Reads a grant.
 ///
 /// # Errors
-/// No such grant, or one of the contract that this version does not give.
+/// No such grant, or one whose value says nothing.
 pub fn parse_grant(name: &str) -> Result<Grant, String> {
     name.parse().map_err(|error: GrantError| match &error {
-        GrantError::NotYet { .. } | GrantError::Address { .. } => error.to_string(),
+        GrantError::Address { .. } | GrantError::Dir { .. } | GrantError::Variable { .. } => error.to_string(),
         GrantError::Unknown { .. } => {
-            let known: Vec<_> = Grant::given().map(Grant::name).collect();
+            let known: Vec<_> = Grant::ALL.iter().map(|grant| grant.name()).collect();
             let hint = suggest::hint(name, known.iter().copied());
-            format!("there is no grant {name:?}{hint}; known are {}", known.join(", "))
+            format!("there is no grant {name:?}{hint}; known are {}, http=, dir=, env=", known.join(", "))
         }
     })
 }

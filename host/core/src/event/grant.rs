@@ -3,11 +3,12 @@
 use core::fmt;
 use core::str::FromStr;
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::event::{EventKind, HttpAddress};
+use crate::event::{EventKind, GrantedDir, HttpAddress, Variable};
 
 macro_rules! grants {
     ($( $(#[$doc:meta])* $variant:ident = $name:literal, )*) => {
@@ -18,6 +19,10 @@ macro_rules! grants {
             $( $(#[$doc])* $variant, )*
             /// Speak HTTP with an address.
             Http(HttpAddress),
+            /// Use the files of a directory.
+            Dir(GrantedDir),
+            /// Read a variable of the server's environment.
+            Env(Variable),
         }
 
         impl Grant {
@@ -29,6 +34,8 @@ macro_rules! grants {
                 match self {
                     $( Self::$variant => $name, )*
                     Self::Http(address) => address.word(),
+                    Self::Dir(dir) => dir.word(),
+                    Self::Env(variable) => variable.word(),
                 }
             }
         }
@@ -72,54 +79,76 @@ grants! {
     Submit = "submit",
     /// Change and judge the dialogue with other servers.
     Outbound = "outbound",
+    /// See the machine's time, and not that of the event.
+    Clock = "clock",
+    /// Draw random numbers of the machine, and not those of message and sink.
+    Random = "random",
 }
 
-/// A name that is no grant, or one that this version cannot give.
+/// A name that is no grant.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GrantError {
-    /// The contract knows it, this version does not give it yet.
-    #[error("the grant {name:?} is part of the contract and not given by this version of basin")]
-    NotYet {
-        /// What was asked for.
-        name: String,
-    },
     /// What stands behind `http=` is no address.
     #[error("{name:?} names no address; write http=HOST, http=HOST:PORT or http=HOST/PATH*")]
     Address {
         /// What was asked for.
         name: String,
     },
+    /// What stands behind `dir=` names no two directories.
+    #[error(
+        "{name:?} names no directory; write dir=HOSTDIR::GUESTDIR to read it or dir=HOSTDIR::GUESTDIR:rw, both from the \
+         root, without \".\", \"..\" and a slash at the end"
+    )]
+    Dir {
+        /// What was asked for.
+        name: String,
+    },
+    /// What stands behind `env=` is no name of a variable.
+    #[error("{name:?} names no variable; write env=NAME, out of A-Z a-z 0-9 _")]
+    Variable {
+        /// What was asked for.
+        name: String,
+    },
     /// Nobody knows it.
-    #[error("there is no grant {name:?}; known are {}", Grant::given().map(Grant::name).collect::<Vec<_>>().join(", "))]
+    #[error(
+        "there is no grant {name:?}; known are {}, http=, dir=, env=",
+        Grant::ALL.iter().map(|grant| grant.name()).collect::<Vec<_>>().join(", ")
+    )]
     Unknown {
         /// What was asked for.
         name: String,
     },
 }
 
-const NOT_YET: &[&str] = &["dir", "env", "clock", "random"];
-
-impl Grant {
-    /// The grants that this version gives, but for `http`, which names an address.
-    pub fn given() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied().filter(|grant| !NOT_YET.contains(&grant.name()))
-    }
-}
-
 impl FromStr for Grant {
     type Err = GrantError;
 
     fn from_str(name: &str) -> Result<Self, GrantError> {
-        if let Some(grant) = Self::given().find(|grant| grant.name() == name) {
-            return Ok(grant);
+        if let Some(grant) = Self::ALL.iter().find(|grant| grant.name() == name) {
+            return Ok(*grant);
         }
         let word = name.split('=').next().unwrap_or(name);
         let name = name.to_owned();
-        if word == "http" {
-            return HttpAddress::parse(&name).map(Self::Http).ok_or(GrantError::Address { name });
+        match word {
+            "http" => HttpAddress::parse(&name).map(Self::Http).ok_or(GrantError::Address { name }),
+            "dir" => GrantedDir::parse(&name).map(Self::Dir).ok_or(GrantError::Dir { name }),
+            "env" => Variable::parse(&name).map(Self::Env).ok_or(GrantError::Variable { name }),
+            _ => Err(GrantError::Unknown { name }),
         }
-        Err(if NOT_YET.contains(&word) { GrantError::NotYet { name } } else { GrantError::Unknown { name } })
     }
+}
+
+/// Keeps what an operator wrote behind a grant for as long as the process runs, once for each spelling: grants are
+/// compared and copied all the time, and there are as many as an operator writes.
+pub(crate) fn kept(word: String) -> &'static str {
+    static WORDS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut words = WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(word) = words.get(word.as_str()) {
+        return word;
+    }
+    let word: &'static str = Box::leak(word.into_boxed_str());
+    words.insert(word);
+    word
 }
 
 impl From<Grant> for String {
@@ -148,7 +177,7 @@ impl fmt::Display for Grant {
 pub struct Grants(BTreeSet<Grant>);
 
 impl Grants {
-    /// Every grant there is; for tests and `basin sink test --grant-all`.
+    /// Every grant that is a word alone; for tests and `basin sink test --grant-all`.
     pub fn everything() -> Self {
         Grant::ALL.iter().copied().collect()
     }
@@ -177,7 +206,17 @@ impl Grants {
     /// Whether something is granted that a call may wait for.
     pub fn may_wait(&self) -> bool {
         let waits = [Grant::State, Grant::Dns, Grant::MessageAuth];
-        waits.into_iter().any(|grant| self.has(grant)) || self.http().next().is_some()
+        waits.into_iter().any(|grant| self.has(grant)) || self.http().next().is_some() || self.dirs().next().is_some()
+    }
+
+    /// The directories that are granted.
+    pub fn dirs(&self) -> impl Iterator<Item = GrantedDir> {
+        self.0.iter().filter_map(|grant| if let Grant::Dir(dir) = grant { Some(*dir) } else { None })
+    }
+
+    /// The variables of the server's environment that are granted.
+    pub fn variables(&self) -> impl Iterator<Item = Variable> {
+        self.0.iter().filter_map(|grant| if let Grant::Env(variable) = grant { Some(*variable) } else { None })
     }
 
     /// The addresses with which HTTP is granted.
@@ -213,10 +252,13 @@ mod tests {
 
     #[test]
     fn names_parse_back_and_unknown_ones_say_which_kind_they_are() {
-        for grant in Grant::given() {
-            assert_eq!(grant.name().parse(), Ok(grant));
+        for grant in Grant::ALL {
+            assert_eq!(grant.name().parse(), Ok(*grant));
         }
-        assert!(matches!("dir=/a::/b".parse::<Grant>(), Err(GrantError::NotYet { .. })));
+        assert_eq!("dir=/a::/b:ro".parse::<Grant>().map(Grant::name), Ok("dir=/a::/b"));
+        assert!(matches!("dir=a::b".parse::<Grant>(), Err(GrantError::Dir { .. })));
+        assert_eq!("env=LANG".parse::<Grant>().map(Grant::name), Ok("env=LANG"));
+        assert!(matches!("env=LANG=C".parse::<Grant>(), Err(GrantError::Variable { .. })));
         assert_eq!("http=A.example/x*".parse::<Grant>().map(Grant::name), Ok("http=a.example/x*"));
         assert!(matches!("http=*".parse::<Grant>(), Err(GrantError::Address { .. })));
         assert!(matches!("fly".parse::<Grant>(), Err(GrantError::Unknown { .. })));

@@ -2,8 +2,8 @@
 
 use core::fmt;
 use core::net::IpAddr;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+
+use crate::event::grant::kept;
 
 /// Longest grant, in octets: a name and a path that a person would write.
 const WORD_BYTES_MAX: usize = 512;
@@ -118,17 +118,6 @@ fn is_name(host: &str) -> bool {
             && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
     };
     host.len() <= 253 && host.split('.').all(is_label)
-}
-
-fn kept(word: String) -> &'static str {
-    static WORDS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut words = WORDS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(word) = words.get(word.as_str()) {
-        return word;
-    }
-    let word: &'static str = Box::leak(word.into_boxed_str());
-    words.insert(word);
-    word
 }
 
 impl fmt::Debug for HttpAddress {

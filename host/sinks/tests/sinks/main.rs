@@ -9,6 +9,7 @@ mod cache;
 mod dialogue;
 mod edits;
 mod events;
+mod files;
 mod grants;
 mod instances;
 mod limits;

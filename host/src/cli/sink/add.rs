@@ -91,6 +91,8 @@ impl Add {
         let secrets = parse_secrets(&self.secrets)?;
         let budget = self.limits.over(BudgetOverride::default())?;
         refuse_taken_name(&places.store.read()?, &self.name)?;
+        let own_secrets = secrets.iter().map(|(_, secret)| secret.file.as_str());
+        places.check_dirs(&grants, own_secrets)?;
         let octets = read_component(&self.file)?;
         // Compiled before the lock is taken: it may last seconds, and nobody should wait for it.
         let (_, component) = compile(&self.file, &octets)?;
@@ -138,12 +140,14 @@ fn grants_line(grants: &Grants, is_default: bool) -> String {
 /// What the imports suggest beyond the grants, and the command that gives it.
 pub(super) fn beyond_lines(octets: &[u8], grants: &Grants, sink: &str) -> String {
     let beyond = needs::beyond(octets, grants);
+    let named = beyond.iter().map(|(grant, functions)| (grant.name(), functions.as_str()));
+    let beyond: Vec<_> = named.chain(needs::world_beyond(octets, grants)).collect();
     if beyond.is_empty() {
         return String::new();
     }
     let mut text = "not granted, though its imports suggest that it wants it:\n".to_owned();
     beyond.iter().for_each(|(grant, functions)| text.push_str(&format!("  {grant} for {functions}\n")));
-    let names: Vec<_> = beyond.iter().map(|(grant, _)| grant.name()).collect();
+    let names: Vec<_> = beyond.iter().map(|(grant, _)| *grant).collect();
     text + &format!("  to give it: basin sink grant {sink} {}\n", names.join(" "))
 }
 

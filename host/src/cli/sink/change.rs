@@ -225,7 +225,12 @@ fn change_grants(
 ) -> anyhow::Result<ExitCode> {
     let places = Places::find(context)?;
     let mut edit = Edit::begin(&places.store)?;
-    let grants = change(&sink_of(&edit, sink)?.grants)?;
+    let before = sink_of(&edit, sink)?.grants;
+    let grants = change(&before)?;
+    // What is taken away needs no look.
+    if grants.iter().any(|grant| !before.has(grant)) {
+        places.check_dirs(&grants, std::iter::empty())?;
+    }
     edit.set_grants(sink, &grants)?;
     edit.commit()?;
     let names: Vec<_> = grants.iter().map(|grant| grant.name()).collect();

@@ -65,13 +65,14 @@ impl Inspect {
     fn component(&self, file: &std::path::Path) -> anyhow::Result<()> {
         let octets = read_component(file)?;
         let (_, component) = compile(file, &octets)?;
-        let needs = needs::of(&octets);
+        let (needs, world) = (needs::of(&octets), needs::world(&octets));
         let events: Vec<_> = component.events().iter().map(|event| event.name().to_owned()).collect();
         let unraised: Vec<_> =
             component.events().iter().filter(|event| !event.is_raised()).map(|event| event.name().to_owned()).collect();
         if self.json {
-            let grants: Vec<_> =
-                needs.iter().map(|(grant, functions)| json!({ "grant": grant.name(), "for": functions })).collect();
+            let named = needs.iter().map(|(grant, functions)| json!({ "grant": grant.name(), "for": functions }));
+            let open = world.iter().map(|(grant, interface)| json!({ "grant": grant, "for": [interface] }));
+            let grants: Vec<_> = named.chain(open).collect();
             return print_json(&json!({
                 "file": file,
                 "digest": component.digest(),
@@ -95,11 +96,12 @@ impl Inspect {
         for (index, import) in component.imports().iter().enumerate() {
             table.row([if index == 0 { "imports" } else { "" }, import.as_str()]);
         }
-        for (index, (grant, functions)) in needs.iter().enumerate() {
-            let title = if index == 0 { "may need" } else { "" };
-            table.row([title.to_owned(), format!("{grant} for {}", functions.join(", "))]);
+        let named = needs.iter().map(|(grant, functions)| format!("{grant} for {}", functions.join(", ")));
+        let open = world.iter().map(|(grant, interface)| format!("{grant} for {interface}"));
+        for (index, need) in named.chain(open).enumerate() {
+            table.row([if index == 0 { "may need" } else { "" }, need.as_str()]);
         }
-        if needs.is_empty() {
+        if needs.is_empty() && world.is_empty() {
             table.row(["may need", "no grant, as far as its imports tell"]);
         }
         print(table.text() + &add_command(file, component.events(), &needs.keys().copied().collect()))

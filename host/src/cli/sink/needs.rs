@@ -100,6 +100,25 @@ const FUNCTIONS: &[(Grant, &[&str])] = &[
 const INTERFACES: &[(Grant, &str)] =
     &[(Grant::State, "state"), (Grant::Dns, "dns"), (Grant::MessageAuth, "message-auth")];
 
+/// Interfaces of WASI that reach nothing without a grant, which names what they may reach.
+const WORLD: &[(&str, &str)] =
+    &[("dir=HOSTDIR::GUESTDIR", "wasi:filesystem/types"), ("http=HOST", "wasi:http/outgoing-handler")];
+
+/// What the component may want of the world around the server: the grant, to be filled in, and the interface.
+pub(super) fn world(component: &[u8]) -> Vec<(&'static str, &'static str)> {
+    WORLD.iter().copied().filter(|(_, interface)| imports(component, interface)).collect()
+}
+
+/// The same where nothing of the kind is granted yet.
+pub(super) fn world_beyond(component: &[u8], given: &Grants) -> Vec<(&'static str, &'static str)> {
+    let has = |word: &str| match word.split('=').next() {
+        Some("dir") => given.dirs().next().is_some(),
+        Some("http") => given.http().next().is_some(),
+        Some(_) | None => false,
+    };
+    world(component).into_iter().filter(|(word, _)| !has(word)).collect()
+}
+
 /// The grants that functions of the component need, and which functions or interfaces those are.
 ///
 /// A hint for a person, so it may err: an interpreter imports everything and uses little. Names of imported
@@ -110,7 +129,7 @@ pub(super) fn of(component: &[u8]) -> BTreeMap<Grant, Vec<&'static str>> {
         functions.iter().copied().filter(|function| names.contains(function)).collect()
     };
     let functions = FUNCTIONS.iter().map(|(grant, functions)| (*grant, used(functions)));
-    let interfaces = INTERFACES.iter().filter(|(_, interface)| imports(component, interface));
+    let interfaces = INTERFACES.iter().filter(|(_, interface)| imports(component, &format!("basin:sink/{interface}")));
     functions
         .filter(|(_, functions)| !functions.is_empty())
         .chain(interfaces.map(|(grant, interface)| (*grant, vec![*interface])))
@@ -125,7 +144,7 @@ pub(super) fn beyond(component: &[u8], given: &Grants) -> Vec<(Grant, String)> {
 
 // Compilers leave out an interface of which nothing is used.
 fn imports(component: &[u8], interface: &str) -> bool {
-    let name = format!("basin:sink/{interface}@");
+    let name = format!("{interface}@");
     component.windows(name.len()).any(|window| window == name.as_bytes())
 }
 
@@ -165,6 +184,14 @@ mod tests {
             of(b"\0\x16basin:sink/dns@1.0.0\x05\x01basin:sink/state-of-mind@1.0.0basin:sink/message-auth@1.0.0");
         let found: Vec<(Grant, String)> = found.into_iter().map(|(grant, names)| (grant, names.join(" "))).collect();
         assert_eq!(found, [(Grant::Dns, "dns".to_owned()), (Grant::MessageAuth, "message-auth".to_owned())]);
+    }
+
+    #[test]
+    fn what_reaches_out_of_the_server_is_told_with_what_to_name() {
+        let octets = b"\0\x20wasi:filesystem/types@0.2.6\x05\x01wasi:http/types@0.2.6";
+        assert_eq!(world(octets), [("dir=HOSTDIR::GUESTDIR", "wasi:filesystem/types")]);
+        let given = ["dir=/srv/mail::/mail".parse().expect("a grant")].into_iter().collect();
+        assert!(world_beyond(octets, &given).is_empty() && !world_beyond(octets, &Grants::default()).is_empty());
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use basin_core::event::Grants;
 use basin_sinks::{Component, Engine, EngineOptions};
 
 use crate::cli::Context;
 use crate::config::Config;
 use crate::control::report::RegistryState;
 use crate::control::{Client, ClientError};
-use crate::registry::Store;
+use crate::registry::{OwnPlaces, Store};
 use crate::registry::store::COMPONENT_BYTES_MAX;
 
 /// What most subcommands need.
@@ -26,6 +27,20 @@ impl Places {
         let config = context.load()?;
         let (store, client) = (Store::new(&config.registry), Client::new(&config.spool));
         Ok(Self { config, store, client })
+    }
+
+    /// Whether the directories among these grants can be given here, to a sink with secrets in those files.
+    pub(super) fn check_dirs<'a>(
+        &self,
+        grants: &Grants,
+        secrets: impl Iterator<Item = &'a str>,
+    ) -> anyhow::Result<()> {
+        if grants.dirs().next().is_none() {
+            return Ok(());
+        }
+        let file = self.store.read()?;
+        let own = OwnPlaces::of(&self.config).with_secrets(file.secret_files().chain(secrets));
+        own.check(grants).map_err(|why| anyhow::anyhow!(why))
     }
 
     /// What the running server knows, or why nobody can be asked. Live facts are a bonus: the command goes on

@@ -206,7 +206,7 @@ impl Check<'_> {
                 self.wrong(&at("name"), format!("two credentials are named {name:?}"));
             }
             let password = self.password(&at("password-file"), &file);
-            credentials.push(Credentials { name, user, password });
+            credentials.push(Credentials { name, user, password, file: self.folder.join(file) });
         }
         credentials
     }

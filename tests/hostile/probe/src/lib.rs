@@ -21,6 +21,7 @@ use exports::basin::sink as events;
 
 use std::cell::{Cell, RefCell};
 
+mod files;
 mod http;
 mod services;
 mod steering;
@@ -67,6 +68,7 @@ fn play(scene: &Scene<'_>) {
             .or_else(|| services::play(scene.message, name, arguments))
             .or_else(|| scene.more.play(scene.message, name, arguments))
             .or_else(|| http::play(name, arguments))
+            .or_else(|| files::play(name, arguments))
             .or_else(|| around(name, arguments));
         let shown = shown.unwrap_or_else(|| panic!("the probe does not know {name:?}"));
         log::write(log::Level::Info, &format!("{name}: {shown}"));

@@ -44,7 +44,9 @@ pub(crate) fn play(msg: Option<&MailMsg>, name: &str, arguments: &[&str]) -> Opt
             KEPT.with_borrow_mut(|kept| kept.extend(results));
             count
         })),
-        "use-kept-result" => show(KEPT.with_borrow(|kept| kept.first().map(|result| result.outcome()).unwrap_or_default())),
+        "use-kept-result" => {
+            show(KEPT.with_borrow(|kept| kept.first().map(|result| result.outcome()).unwrap_or_default()))
+        }
         "drop-kept-result" => show(KEPT.with_borrow_mut(|kept| kept.drain(..).count())),
         _ => None,
     }
