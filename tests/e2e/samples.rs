@@ -1,5 +1,6 @@
 //! The sample sinks, end to end, with the grants that their README names.
 
+mod archive;
 mod auth_sink;
 mod auto_reply;
 mod digest;
@@ -16,6 +17,7 @@ mod router;
 mod rspamd;
 mod session_audit;
 mod split_recipients;
+mod store;
 
 use basin_test_dns::{TestDns, Zone};
 use basin_tests::next_hop::{NextHop, Transaction};

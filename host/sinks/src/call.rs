@@ -65,7 +65,9 @@ impl Engine {
             return busy(&detail, asked.elapsed());
         };
         let queued = asked.elapsed();
-        let opened = match Opened::of(&request.sink.grants, &request.component.gate).await {
+        // A disk that hangs must not hold the call before its own clock runs.
+        let opening = timeout(budget.wait, Opened::of(&request.sink.grants, &request.component.gate));
+        let opened = match opening.await.unwrap_or_else(|_| Err("its directories could not be opened in time".into())) {
             Ok(opened) => opened,
             Err(why) => return broken_at_start(FailureKind::Host, &why, asked.elapsed()),
         };
@@ -104,8 +106,11 @@ impl Engine {
         (place, opened): (Option<&Place>, Opened),
     ) -> wasmtime::Result<(Store<State>, Running)> {
         let kept = place.and_then(|place| place.take(request.component.digest()));
-        // An instance holds what it has opened: where something else is granted now, it must not.
-        let kept = kept.filter(|kept| kept.store.data().opened.is_same(&opened));
+        // An instance holds what it has opened, and its runtime the variables: where others are granted now, it must not.
+        let kept = kept.filter(|Kept { store, .. }| {
+            let before = store.data();
+            before.opened.is_same(&opened) && before.sink.grants.variables().eq(request.sink.grants.variables())
+        });
         let mut state = State::new(
             request.sink.clone(),
             request.binding.clone(),

@@ -33,7 +33,8 @@ impl OwnPlaces {
         places.extend(config.certificates.iter().map(|files| ("a private key", Some(files.key.clone()))));
         places.extend(config.dkim.iter().map(|key| ("a signing key", Some(key.file.clone()))));
         places.extend(config.arc.iter().map(|key| ("a signing key", Some(key.file.clone()))));
-        places.extend(config.credentials.iter().map(|known| ("a password for another server", Some(known.file.clone()))));
+        places
+            .extend(config.credentials.iter().map(|known| ("a password for another server", Some(known.file.clone()))));
         Self(places.into_iter().filter_map(|(what, path)| Some((what, settled(&path?)))).collect())
     }
 
@@ -78,7 +79,9 @@ impl OwnPlaces {
         for (what, own) in &self.0 {
             if path.starts_with(own) || own.starts_with(path) {
                 let own = own.display();
-                return Err(format!("{what} of this server is {own}, and no sink may look into it; take another directory"));
+                return Err(format!(
+                    "{what} of this server is {own}, and no sink may look into it; take another directory"
+                ));
             }
         }
         Ok(())

@@ -12,8 +12,8 @@ use crate::cli::Context;
 use crate::config::Config;
 use crate::control::report::RegistryState;
 use crate::control::{Client, ClientError};
-use crate::registry::{OwnPlaces, Store};
 use crate::registry::store::COMPONENT_BYTES_MAX;
+use crate::registry::{OwnPlaces, Store};
 
 /// What most subcommands need.
 pub(super) struct Places {
@@ -30,16 +30,12 @@ impl Places {
     }
 
     /// Whether the directories among these grants can be given here, to a sink with secrets in those files.
-    pub(super) fn check_dirs<'a>(
-        &self,
-        grants: &Grants,
-        secrets: impl Iterator<Item = &'a str>,
-    ) -> anyhow::Result<()> {
+    pub(super) fn check_dirs<'a>(&self, grants: &Grants, secrets: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
         if grants.dirs().next().is_none() {
             return Ok(());
         }
         let file = self.store.read()?;
-        let own = OwnPlaces::of(&self.config).with_secrets(file.secret_files().chain(secrets));
+        let own = OwnPlaces::of(&self.config).with_secrets(file.secret_files()).with_secrets(secrets);
         own.check(grants).map_err(|why| anyhow::anyhow!(why))
     }
 
