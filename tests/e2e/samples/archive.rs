@@ -104,6 +104,7 @@ fn archive_says_what_it_lacks_and_mail_waits_for_it() -> Outcome {
 fn no_directory_of_the_servers_own_is_granted() -> Outcome {
     let server = TestServer::prepare(Settings::usual())?;
     let home = server.home().canonicalize()?;
+    fs::create_dir(home.join("spool"))?;
     for (directory, why) in [
         (home.clone(), "of this server is"),
         (home.join("spool"), "of this server is"),

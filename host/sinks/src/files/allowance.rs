@@ -54,14 +54,13 @@ impl Allowance {
         self.unpaid_operations.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes octets that were read.
-    pub(crate) fn read(&self, octets: usize) {
+    /// Notes octets that went between the sink and a file.
+    pub(crate) fn moved(&self, octets: usize) {
         self.unpaid_octets.fetch_add(octets as u64, Ordering::Relaxed);
     }
 
     /// Takes what is to be written.
     pub(crate) fn write(&self, octets: u64) -> Result<(), ErrorCode> {
-        self.unpaid_octets.fetch_add(octets, Ordering::Relaxed);
         take(&self.octets, octets)
     }
 
@@ -120,7 +119,7 @@ mod tests {
         let allowance = Allowance::default();
         allowance.renew(0);
         allowance.operate();
-        allowance.read(7);
+        allowance.moved(7);
         allowance.deny("no".to_owned());
         let bill = allowance.bill();
         assert_eq!((bill.operations, bill.octets, bill.denials.len()), (1, 7, 1));

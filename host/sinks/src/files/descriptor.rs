@@ -86,7 +86,7 @@ impl HostDescriptor for Files<'_> {
 
     async fn read(&mut self, fd: Fd, len: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)> {
         let (octets, is_end): (Vec<u8>, bool) = apart!(self, read, fd, len, offset)?;
-        self.allowance.read(octets.len());
+        self.allowance.moved(octets.len());
         Ok((octets, is_end))
     }
 
@@ -95,6 +95,7 @@ impl HostDescriptor for Files<'_> {
         self.writable(file.perms)?;
         let len = octets.len() as u64;
         self.allowance.write(len)?;
+        self.allowance.moved(octets.len());
         let mut work = self.gate.begin(move || stream::write(&file.file, &octets, Some(offset)));
         work.done().await.ok_or(ErrorCode::Io)??;
         Ok(len)

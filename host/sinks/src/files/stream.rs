@@ -92,7 +92,7 @@ impl InputStream for Reader {
                 if chunk.is_empty() {
                     self.state = Reading::Idle;
                 }
-                self.allowance.read(taken.len());
+                self.allowance.moved(taken.len());
                 Ok(taken)
             }
             Reading::Failed(code) => {
@@ -178,6 +178,7 @@ impl OutputStream for Writer {
             return Err(StreamError::LastOperationFailed(code.into()));
         }
         let (file, position) = (self.file.clone(), self.position);
+        self.allowance.moved(bytes.len());
         self.position = position.map(|position| position.saturating_add(len));
         self.state = Writing::Busy(self.gate.begin(move || write(&file, &bytes, position)));
         Ok(())
