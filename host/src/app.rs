@@ -205,6 +205,11 @@ struct Tasks {
     courier: std::thread::JoinHandle<()>,
 }
 
+fn admin(config: &Config, services: &Arc<Services>, engine: Engine, spool: &basin_spool::Options) -> Admin {
+    let (services, free_bytes_min) = (services.clone(), spool.free_bytes_min);
+    Admin { services, engine, spool: config.spool.clone(), free_bytes_min }
+}
+
 async fn serve_admin(admin: Admin, socket: Option<std::net::TcpListener>) {
     let Some(socket) = socket else { return };
     let stop = admin.services.stopper.subscribe();
@@ -277,9 +282,7 @@ impl Server {
         let mut service = JoinSet::new();
         serve_registry(watcher, prompts, &services, (&mut work, &mut service));
         serve_control(&config, &services, &mut service)?;
-        let free_bytes_min = spool_options.free_bytes_min;
-        let admin = Admin { services: services.clone(), engine, spool: config.spool.clone(), free_bytes_min };
-        service.spawn(serve_admin(admin, sockets.admin));
+        service.spawn(serve_admin(admin(&config, &services, engine, &spool_options), sockets.admin));
         let doors = open_doors(&config, sockets.listeners, &services, &mut work)?;
         service.spawn(doors::watch_files(doors.clone()));
         let server = Self { config, services, doors, transport, outbound, sizes, reports, signing, began };

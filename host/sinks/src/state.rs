@@ -96,7 +96,7 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_HANDLES_MAX);
         let allowance = Arc::<Allowance>::default();
-        allowance.renew(host.message_bytes_max());
+        allowance.renew(host.message_bytes_max(None));
         Self {
             // Whoever is called because it is time has come to do something.
             is_read_only: occasion.event.is_notice() && occasion.event != EventKind::OnTimer,
@@ -139,7 +139,7 @@ impl State {
         self.table = old.table;
         // Streams that the instance has kept count on the one that they know.
         self.allowance = old.allowance;
-        self.allowance.renew(self.host.message_bytes_max());
+        self.allowance.renew(self.host.message_bytes_max(None));
         if let Some(mut wasi) = old.wasi {
             wasi.renew(self.occasion.now, &self.seed(), &self.sink.grants);
             self.wasi = Some(wasi);
