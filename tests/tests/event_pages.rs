@@ -45,11 +45,8 @@ fn verdicts() -> Vec<Verdict> {
 fn facts(event: EventKind) -> String {
     let words = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
     let kind = if event.is_notice() { "notice: nobody waits" } else { "question: somebody waits for the verdict" };
-    let raised = match (event.is_raised(), event.can_be_bound()) {
-        (true, true) => "yes",
-        (true, false) => "yes, for the binding that asked for input; it cannot be bound",
-        (false, _) => "not yet: a binding is refused",
-    };
+    let bound =
+        if event.can_be_bound() { "by its name" } else { "to nobody: raised for the binding that asked for input" };
     let verdicts =
         verdicts().iter().filter(|verdict| event.allows(verdict)).map(|v| format!("`{}`", v.word())).collect();
     let policies = event.policies().iter().enumerate();
@@ -59,7 +56,7 @@ fn facts(event: EventKind) -> String {
     });
     let fields = basin_core::event::rule::fields_of(event).iter().map(|field| format!("`{field}`")).collect();
     format!(
-        "| | |\n|---|---|\n| kind | {kind} |\n| raised by this version | {raised} |\n| verdicts | {} |\n| failure policies | {} |\n| rule fields | {} |\n",
+        "| | |\n|---|---|\n| kind | {kind} |\n| bound | {bound} |\n| verdicts | {} |\n| failure policies | {} |\n| rule fields | {} |\n",
         words(verdicts),
         words(policies.collect()),
         words(fields),

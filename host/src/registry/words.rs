@@ -43,27 +43,19 @@ pub fn check_binding_name(name: &str) -> Result<(), String> {
 /// Reads an event that a binding can name.
 ///
 /// # Errors
-/// No such event, one of the contract that this version does not raise, or one that is raised for whoever was asked
-/// before.
+/// No such event, or one that is raised for whoever was asked before.
 pub fn parse_event(name: &str) -> Result<EventKind, String> {
     let event = parse_any_event(name)?;
     if event.can_be_bound() {
         return Ok(event);
     }
-    if event.is_raised() {
-        return Err(format!(
-            "{event} is raised for a sink that said await-input at on-inbound-command and cannot be bound; bind the \
-             sink to on-inbound-command"
-        ));
-    }
     Err(format!(
-        "{event} is in the contract and not raised by basin {}, so the sink would never be called; `basin sink inspect --events` \
-         lists those that are",
-        env!("CARGO_PKG_VERSION"),
+        "{event} is raised for a sink that said await-input at on-inbound-command and cannot be bound; bind the sink to \
+         on-inbound-command"
     ))
 }
 
-/// Reads an event of the contract, raised or not.
+/// Reads an event of the contract, whether a binding can name it or not.
 ///
 /// # Errors
 /// No such event.

@@ -81,16 +81,10 @@ events! {
 }
 
 impl EventKind {
-    /// Whether this version of the server raises the event: it raises all of them. A binding for one that the contract
-    /// gets before the server does is refused: a sink that is never called must not look registered.
-    pub fn is_raised(self) -> bool {
-        true
-    }
-
     /// Whether a binding can name the event. `on-inbound-input` is raised for the binding of `on-inbound-command`
     /// whose sink asked for input, and for nobody else: what the client sends may be a password.
     pub fn can_be_bound(self) -> bool {
-        self.is_raised() && self != Self::OnInboundInput
+        self != Self::OnInboundInput
     }
 
     /// Whether nobody waits for the verdict.
@@ -335,8 +329,8 @@ mod tests {
     }
 
     #[test]
-    fn input_is_raised_and_cannot_be_bound() {
-        assert!(EventKind::OnInboundInput.is_raised() && !EventKind::OnInboundInput.can_be_bound());
+    fn input_cannot_be_bound() {
+        assert!(EventKind::ALL.iter().all(|event| event.can_be_bound() == (*event != EventKind::OnInboundInput)));
     }
 
     #[test]

@@ -78,14 +78,6 @@ pub enum RegistryError {
         /// The sink.
         sink: String,
     },
-    /// A sink that would never be called must not look registered.
-    #[error("binding {binding:?}: {event} is part of the contract and not raised by this version of basin")]
-    NotRaised {
-        /// The binding.
-        binding: String,
-        /// The event.
-        event: EventKind,
-    },
     /// An event that follows another, and is raised for whoever was asked there.
     #[error(
         "binding {binding:?}: {event} is raised for the binding of on-inbound-command whose sink said await-input; \
@@ -373,9 +365,6 @@ impl Registry {
         }
         if !self.sinks.contains_key(&binding.sink) {
             return Err(RegistryError::UnknownSink { binding: name, sink: binding.sink.clone() });
-        }
-        if !event.is_raised() {
-            return Err(RegistryError::NotRaised { binding: name, event });
         }
         if !event.can_be_bound() {
             return Err(RegistryError::NotBound { binding: name, event });

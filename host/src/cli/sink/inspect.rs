@@ -45,19 +45,15 @@ impl Inspect {
                 .map(|event| {
                     let policies: Vec<_> = event.policies().iter().map(|policy| policy.word()).collect();
                     let name = event.name();
-                    json!({ "name": name, "kind": kind(*event), "raised": event.is_raised(), "policies": policies })
+                    json!({ "name": name, "kind": kind(*event), "bound": event.can_be_bound(), "policies": policies })
                 })
                 .collect();
             return print_json(&events);
         }
-        let mut table = Table::new(&["EVENT", "KIND", "RAISED", "WHEN A SINK FAILS"]);
+        let mut table = Table::new(&["EVENT", "KIND", "BOUND", "WHEN A SINK FAILS"]);
         for event in EventKind::ALL {
-            let raised = match (event.is_raised(), event.can_be_bound()) {
-                (true, true) => "yes",
-                (true, false) => "after await-input",
-                (false, _) => "not by this version",
-            };
-            table.row([event.name().to_owned(), kind(*event).to_owned(), raised.to_owned(), policies(*event)]);
+            let bound = if event.can_be_bound() { "by name" } else { "after await-input" };
+            table.row([event.name().to_owned(), kind(*event).to_owned(), bound.to_owned(), policies(*event)]);
         }
         print(table.text())
     }
@@ -67,8 +63,6 @@ impl Inspect {
         let (_, component) = compile(file, &octets)?;
         let (needs, world) = (needs::of(&octets), needs::world(&octets));
         let events: Vec<_> = component.events().iter().map(|event| event.name().to_owned()).collect();
-        let unraised: Vec<_> =
-            component.events().iter().filter(|event| !event.is_raised()).map(|event| event.name().to_owned()).collect();
         if self.json {
             let named = needs.iter().map(|(grant, functions)| json!({ "grant": grant.name(), "for": functions }));
             let open = world.iter().map(|(grant, interface)| json!({ "grant": grant, "for": [interface] }));
@@ -78,7 +72,6 @@ impl Inspect {
                 "digest": component.digest(),
                 "size": component.size(),
                 "events": events,
-                "events-not-raised": unraised,
                 "imports": component.imports(),
                 "suggested-grants": grants,
                 "compile-ms": u64::try_from(component.compile_time().as_millis()).unwrap_or(u64::MAX),
@@ -90,9 +83,6 @@ impl Inspect {
         table.row(["size".to_owned(), format!("{} octets", component.size())]);
         table.row(["compiled in".to_owned(), format!("{} ms", component.compile_time().as_millis())]);
         table.row(["events".to_owned(), or_none(&events)]);
-        if !unraised.is_empty() {
-            table.row(["not raised".to_owned(), format!("{} (by this version of basin)", unraised.join(", "))]);
-        }
         for (index, import) in component.imports().iter().enumerate() {
             table.row([if index == 0 { "imports" } else { "" }, import.as_str()]);
         }
@@ -117,7 +107,7 @@ fn add_command(file: &std::path::Path, events: &[EventKind], grants: &Grants) ->
     let raised = events.iter().filter(|event| event.can_be_bound()).map(|event| format!(" --event {event}"));
     let raised: String = raised.collect();
     if raised.is_empty() {
-        return "it answers no event that this version raises, so it cannot be bound\n".to_owned();
+        return "it answers no event, so it cannot be bound\n".to_owned();
     }
     let grants: String = grants.iter().map(|grant| format!(" --grant {grant}")).collect();
     format!(
