@@ -99,12 +99,13 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
         &["stamp.wasm", "--name", "a", "--event", "on-end-of-data", "--grant", "edit-everything"],
         "basin: there is no grant \"edit-everything\"; known are read-envelope, read-headers, read-body, edit-headers, \
          edit-body, edit-envelope, break-signatures, reply, accept-recipients, end-chain, discard, \
-         authenticate, state, dns, message-auth, route, submit, outbound",
+         authenticate, state, dns, message-auth, route, submit, outbound, clock, random, http=, dir=, env=",
     ),
     (
-        "a grant of a later version",
-        &["stamp.wasm", "--name", "a", "--event", "on-end-of-data", "--grant", "dir=/var/mail::/mail"],
-        "basin: the grant \"dir=/var/mail::/mail\" is part of the contract and not given by this version of basin",
+        "a grant of a directory that says not which",
+        &["stamp.wasm", "--name", "a", "--event", "on-end-of-data", "--grant", "dir=mail::/mail"],
+        "basin: \"dir=mail::/mail\" names no directory; write dir=HOSTDIR::GUESTDIR to read it or dir=HOSTDIR::GUESTDIR:rw, \
+         both from the root, without \".\", \"..\" and a slash at the end",
     ),
     (
         "a setting without value",

@@ -57,7 +57,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "registry.toml:5: sink \"a\": there is no grant \"edit-header\", did you mean \"edit-headers\"?; known are \
          read-envelope, read-headers, read-body, edit-headers, edit-body, edit-envelope, break-signatures, reply, \
          accept-recipients, end-chain, discard, \
-         authenticate, state, dns, message-auth, route, submit, outbound",
+         authenticate, state, dns, message-auth, route, submit, outbound, clock, random, http=, dir=, env=",
     ),
     (
         "a configuration that is no text",

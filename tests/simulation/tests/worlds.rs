@@ -29,7 +29,8 @@ fn in_every_world_each_message_comes_to_its_end_once() {
     let mut all = Counts::default();
     counts.iter().for_each(|counts| all.add(counts));
     // A world in which nothing goes wrong proves nothing.
-    assert!(all.acknowledged > 3 * SEEDS && all.delivered > 3 * SEEDS, "{all:?}");
+    // Four to five messages a world, of which sinks refuse some in every second world.
+    assert!(all.acknowledged > 5 * SEEDS / 2 && all.delivered > 3 * SEEDS, "{all:?}");
     assert!(all.power_cuts > SEEDS / 2 && all.disk_faults > SEEDS / 10 && all.broken > SEEDS / 10, "{all:?}");
     assert!(all.calls > 20 * SEEDS && all.failed_calls > SEEDS, "{all:?}");
     assert!(all.forks > SEEDS / 10 && all.children > SEEDS / 10 && all.expansions > SEEDS / 10, "{all:?}");
