@@ -176,7 +176,8 @@ impl Ask {
                     let occasion = &chain.occasion().clone();
                     let asking = Asking { occasion, overlay, is_read_only: false, scopes: scopes.as_ref() };
                     let started = Instant::now();
-                    let answer = self.call(&loaded, &asked.binding, asking, *left).await;
+                    let check = |answer| chain.checked(answer);
+                    let answer = self.call(&loaded, &asked.binding, asking, *left, check).await;
                     *left = left.saturating_sub(started.elapsed());
                     step = chain.answer(answer);
                 }
@@ -219,7 +220,15 @@ impl Ask {
         }
     }
 
-    async fn call(&self, loaded: &Loaded, binding: &Arc<Binding>, question: Asking<'_>, left: Duration) -> Answer {
+    // `check` has the last word on whether an answer is one that can be carried out.
+    async fn call(
+        &self,
+        loaded: &Loaded,
+        binding: &Arc<Binding>,
+        question: Asking<'_>,
+        left: Duration,
+        check: impl FnOnce(Answer) -> Answer,
+    ) -> Answer {
         let event = question.occasion.event;
         let session = question.occasion.session_id().map(str::to_owned);
         let message = question.overlay.message.as_ref().map(|message| message.id.clone());
@@ -230,6 +239,7 @@ impl Ask {
             (_, Err(failure)) => failed(failure),
             (None, Ok(_)) => failed(failure(FailureKind::Load, "the sink is not in the registry".to_owned())),
         };
+        let report = CallReport { answer: check(report.answer), ..report };
         self.activity.record(Call {
             binding: &binding.name,
             event,

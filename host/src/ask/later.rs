@@ -142,7 +142,10 @@ impl Notice {
                 overlay.appended.clear();
             }
             // What it answers changes nothing; that it failed is recorded by the call.
-            drop(ask.call(&self.loaded, &asked.binding, self.asking(overlay, true), ask.transaction_time()).await);
+            drop(
+                ask.call(&self.loaded, &asked.binding, self.asking(overlay, true), ask.transaction_time(), |said| said)
+                    .await,
+            );
         }
     }
 
@@ -150,7 +153,8 @@ impl Notice {
     async fn try_shadow(&self, ask: &Ask, shadow: Shadow) {
         let Shadow { asked, overlay } = shadow;
         let binding = &asked.binding;
-        let answer = ask.call(&self.loaded, binding, self.asking(overlay, false), ask.transaction_time()).await;
+        let answer =
+            ask.call(&self.loaded, binding, self.asking(overlay, false), ask.transaction_time(), |said| said).await;
         let (Answer::Verdict(verdict, overlay), Some(decided)) = (answer, &self.decided) else { return };
         let lines = difference(decided, &self.overlay, (&verdict, &overlay), &binding.sink);
         let compared = ShadowCompared { binding, event: self.occasion.event, difference: &lines };

@@ -18,7 +18,7 @@ impl Ask {
     ) -> Answer {
         let is_read_only = binding.mode == Mode::Observe;
         let asking = Asking { occasion, overlay: Box::new(overlay), is_read_only, scopes: None };
-        Box::pin(self.call(loaded, binding, asking, self.transaction_time())).await
+        Box::pin(self.call(loaded, binding, asking, self.transaction_time(), |said| said)).await
     }
 
     /// What sinks keep.

@@ -70,6 +70,9 @@ fn a_line_that_would_be_two_commands_is_none() -> Outcome {
         wait_taken(&hop, count);
         wait_empty(&server);
         assert!(until_true(PATIENCE, || verbs(&hop) == USUAL.repeat(count)), "{steps:?}: {:?}", hop.lines());
+        let failures = || server.metrics().ok().and_then(|all| all.total("basin_sink_failures_total"));
+        let is_counted = || failures().map(|count| count.to_string()) == Some(count.to_string());
+        assert!(until_true(PATIENCE, is_counted), "{steps:?} is no failure:\n{}", log(&server));
     }
     Ok(())
 }

@@ -191,9 +191,11 @@ impl Chain {
         }
     }
 
-    // The caller of the sink checks grants and says precisely what was wrong; this is the last door, and it does
-    // not depend on who called. A forbidden verdict drops the effects of its call like any failure.
-    fn checked(&self, answer: Answer) -> Answer {
+    /// What the chain makes of an answer: one whose verdict cannot be carried out here is a failure, and drops the
+    /// effects of its call like any other. Whoever writes down what came of a call asks for this first.
+    // The caller of the sink checks grants and says precisely what was wrong; this is the last door, and it does not
+    // depend on who called.
+    pub fn checked(&self, answer: Answer) -> Answer {
         let occasion = &self.course.occasion;
         let event = occasion.event;
         let detail = match &answer {
