@@ -6,8 +6,9 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+use rustix::io::{ReadWriteFlags, pwritev2};
 use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::files::allowance::{Allowance, has_room};
@@ -15,11 +16,6 @@ use crate::files::gate::{Gate, Work};
 
 /// Octets that a stream moves at once; bounds what waits in the host for each handle.
 const CHUNK_BYTES: usize = 64 * 1024;
-
-// The library tells a sink what an error of the system was, and nothing of any other.
-fn failed(error: io::Error) -> StreamError {
-    StreamError::LastOperationFailed(error.into())
-}
 
 /// A file that is read from the beginning to its end.
 pub(crate) struct Reader {
@@ -34,7 +30,7 @@ enum Reading {
     Idle,
     Busy(Work<io::Result<Bytes>>),
     Ready(Bytes),
-    Failed(io::Error),
+    Failed(ErrorCode),
     Ended,
 }
 
@@ -73,8 +69,8 @@ impl Pollable for Reader {
             self.state = match work.done().await {
                 Some(Ok(chunk)) if chunk.is_empty() => Reading::Ended,
                 Some(Ok(chunk)) => Reading::Ready(chunk),
-                Some(Err(error)) => Reading::Failed(error),
-                None => Reading::Failed(Errno::IO.into()),
+                Some(Err(error)) => Reading::Failed(error.into()),
+                None => Reading::Failed(ErrorCode::Io),
             };
         }
     }
@@ -99,9 +95,10 @@ impl InputStream for Reader {
                 self.allowance.moved(taken.len());
                 Ok(taken)
             }
-            Reading::Failed(_) => {
-                let state = core::mem::replace(&mut self.state, Reading::Ended);
-                Err(if let Reading::Failed(error) = state { failed(error) } else { StreamError::Closed })
+            Reading::Failed(code) => {
+                let code = *code;
+                self.state = Reading::Ended;
+                Err(StreamError::LastOperationFailed(code.into()))
             }
             Reading::Ended => Err(StreamError::Closed),
         }
@@ -120,8 +117,8 @@ pub(crate) struct Writer {
 
 enum Writing {
     Ready,
-    Busy(Work<io::Result<()>>),
-    Failed(io::Error),
+    Busy(Work<Result<(), ErrorCode>>),
+    Failed(ErrorCode),
     Closed,
 }
 
@@ -133,21 +130,21 @@ impl Writer {
 }
 
 /// Writes all of it where the disk has room.
-pub(crate) fn write(file: &File, octets: &[u8], position: Option<u64>) -> io::Result<()> {
+pub(crate) fn write(file: &File, octets: &[u8], position: Option<u64>) -> Result<(), ErrorCode> {
     has_room(file, octets.len() as u64)?;
     match position {
-        Some(position) => file.write_all_at(octets, position),
+        Some(position) => Ok(file.write_all_at(octets, position)?),
         None => append(file, octets),
     }
 }
 
-fn append(file: &File, mut octets: &[u8]) -> io::Result<()> {
+fn append(file: &File, mut octets: &[u8]) -> Result<(), ErrorCode> {
     while !octets.is_empty() {
         match pwritev2(file, &[io::IoSlice::new(octets)], 0, ReadWriteFlags::APPEND) {
-            Ok(0) => return Err(Errno::IO.into()),
+            Ok(0) => return Err(ErrorCode::Io),
             Ok(count) => octets = octets.get(count..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(io::Error::from(error).into()),
         }
     }
     Ok(())
@@ -159,8 +156,8 @@ impl Pollable for Writer {
         if let Writing::Busy(work) = &mut self.state {
             self.state = match work.done().await {
                 Some(Ok(())) => Writing::Ready,
-                Some(Err(error)) => Writing::Failed(error),
-                None => Writing::Failed(Errno::IO.into()),
+                Some(Err(code)) => Writing::Failed(code),
+                None => Writing::Failed(ErrorCode::Io),
             };
         }
     }
@@ -176,9 +173,9 @@ impl OutputStream for Writer {
         }
         self.allowance.operate();
         let len = bytes.len() as u64;
-        if self.allowance.write(len).is_err() {
+        if let Err(code) = self.allowance.write(len) {
             self.state = Writing::Closed;
-            return Err(failed(Errno::DQUOT.into()));
+            return Err(StreamError::LastOperationFailed(code.into()));
         }
         let (file, position) = (self.file.clone(), self.position);
         self.allowance.moved(bytes.len());
@@ -196,9 +193,10 @@ impl OutputStream for Writer {
         match &self.state {
             Writing::Ready => Ok(CHUNK_BYTES),
             Writing::Busy(_) => Ok(0),
-            Writing::Failed(_) => {
-                let state = core::mem::replace(&mut self.state, Writing::Closed);
-                Err(if let Writing::Failed(error) = state { failed(error) } else { StreamError::Closed })
+            Writing::Failed(code) => {
+                let code = *code;
+                self.state = Writing::Closed;
+                Err(StreamError::LastOperationFailed(code.into()))
             }
             Writing::Closed => Err(StreamError::Closed),
         }
