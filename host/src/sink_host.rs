@@ -10,7 +10,7 @@ use basin_core::addr::Address;
 use basin_core::limits::MESSAGE_BYTES_DEFAULT;
 use basin_core::mail::{AuthMethod, AuthResult, Message};
 use basin_core::time::Timestamp;
-use basin_core::transport::{Directory, TransportPolicy};
+use basin_core::transport::{Directory, HopTarget, TransportPolicy};
 use basin_outbound::dns::{QueryError, Resolver};
 use basin_outbound::verify::VerifyError;
 use basin_outbound::{Outbound, ReachError, Reached};
@@ -123,9 +123,12 @@ impl SinkHost for ServerView {
         self.sizes.load().of_listener(listener)
     }
 
+    fn may_log_in(&self, credentials: &str, there: &HopTarget) -> bool {
+        self.ways.transport.load().routes.logs_in(credentials, there)
+    }
+
     fn has_name(&self, what: Named, name: &str) -> bool {
         match what {
-            Named::Credentials => self.ways.outbound.load().has_credentials(name),
             Named::Source => self.ways.outbound.load().has_source(name),
             Named::Lmtp => self.ways.transport.load().routes.named(name).is_some(),
         }

@@ -319,6 +319,10 @@ pub const FORKS_PER_CHAIN_MAX: usize = 1_000;
 /// Most messages that the sinks of one chain put into the queue; each of them may make 10 (`wit/message.wit`).
 pub const SUBMISSIONS_PER_CHAIN_MAX: usize = 100;
 
+/// Most of them where the message that they come of was made by a sink itself, or by the server about such a one: each
+/// step of an exchange among sinks makes one message more, or a few sinks make millions out of one.
+pub const ANSWERS_TO_ANSWERS_PER_CHAIN_MAX: usize = 1;
+
 /// How deep messages may answer messages: a notification or a sink's message is one deeper than its cause. Two sinks
 /// that answer each other stop here, and people's forwarding never comes near it.
 pub const ANSWER_DEPTH_MAX: u32 = 8;

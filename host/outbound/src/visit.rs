@@ -81,11 +81,6 @@ impl Outbound {
         &self.verifier
     }
 
-    /// Whether there are credentials of that name.
-    pub fn has_credentials(&self, name: &str) -> bool {
-        self.options.credentials.contains_key(name)
-    }
-
     /// Whether addresses to connect from have that name.
     pub fn has_source(&self, name: &str) -> bool {
         self.options.sources.contains_key(name)

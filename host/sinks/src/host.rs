@@ -8,6 +8,7 @@ use std::sync::Arc;
 use basin_core::event::EventKind;
 use basin_core::mail::{AuthMethod, AuthResult, Message};
 use basin_core::time::Timestamp;
+use basin_core::transport::HopTarget;
 
 use crate::http::HttpStream;
 
@@ -63,8 +64,6 @@ pub enum ServiceError {
 pub enum Named {
     /// An LMTP server.
     Lmtp,
-    /// Credentials to log in with.
-    Credentials,
     /// Addresses to connect from.
     Source,
 }
@@ -106,6 +105,11 @@ pub trait SinkHost: Send + Sync {
     /// the bodies that sinks write.
     fn message_bytes_max(&self, _listener: Option<&str>) -> u64 {
         basin_core::limits::MESSAGE_BYTES_DEFAULT
+    }
+
+    /// Whether the configuration logs in there with the credentials of that name.
+    fn may_log_in(&self, _credentials: &str, _there: &HopTarget) -> bool {
+        false
     }
 
     /// Whether the configuration has something of that name for the hops of sinks.

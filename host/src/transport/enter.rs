@@ -1,6 +1,6 @@
 //! How the messages of the spool enter the lists at the start: in one pass over the log, beside the work.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, mpsc};
 
@@ -13,6 +13,7 @@ use basin_core::transport::{End, Parent, Transport, TransportPolicy, Work, about
 use basin_spool::{Scanned, SpoolFault};
 
 use super::Shared;
+use super::successors::takes_a_place;
 use super::waiting::Queued;
 use crate::clock::now;
 use crate::telemetry::relay::SpoolEntered;
@@ -37,6 +38,8 @@ struct Crib {
     batches: HashMap<MessageId, u32>,
     /// Messages that a worker takes up: their sinks may make again what is among the children.
     workers: Vec<MessageId>,
+    /// Messages whose record is damaged.
+    unreadable: HashSet<MessageId>,
 }
 
 impl Crib {
@@ -71,7 +74,7 @@ impl Shared {
                         .with(scanned.priority, scanned.deliver_after),
                 );
                 entered.fetch_add(1, Ordering::Relaxed);
-                if let Some(key) = scanned.supersedes.as_ref().filter(|_| scanned.state.stage.is_under_way()) {
+                if let Some(key) = scanned.supersedes.as_ref().filter(|_| takes_a_place(&scanned.state)) {
                     self.succession.note(&scanned.id, key, scanned.arrival.at);
                 }
                 let id = scanned.id.clone();
@@ -86,6 +89,7 @@ impl Shared {
             // It stays where it is for a person to look at, as one that cannot be loaded.
             Err(damaged) => {
                 unreadable.fetch_add(1, Ordering::Relaxed);
+                crib.unreadable.insert(damaged.id.clone());
                 filling.put(Row::damaged(damaged.id.clone(), 0, damaged.fault.to_string()));
                 self.failed(&damaged.id, &damaged.fault);
             }
@@ -102,8 +106,12 @@ impl Shared {
     // What came out of another message sets out where the record of that one says so. Where it does not, a crash cut
     // off the run that made it: it goes before its parent comes to that point again.
     fn let_out(&self, crib: Crib) {
-        let Crib { children, batches, workers } = crib;
+        let Crib { children, batches, workers, unreadable } = crib;
         for (id, parent) in children {
+            // What a record says that cannot be read nobody knows: they stay where they are until it is mended.
+            if unreadable.contains(&parent.id) {
+                continue;
+            }
             let of_parent = if is_timer(&parent.id) {
                 match marks::find(self.parts.ask.tables(), &parent.id) {
                     Ok(mark) => mark.map(|mark| mark.batches),

@@ -30,8 +30,8 @@ impl Default for Succession {
 impl Succession {
     /// Notes a message whose sink gave it a key.
     pub(super) fn note(&self, id: &MessageId, key: &Supersedes, arrived: Timestamp) {
-        let gives_way = self.keys.lock().unwrap_or_else(PoisonError::into_inner).note(id, key, arrived);
-        if let Some(id) = gives_way {
+        let giving_way = self.keys.lock().unwrap_or_else(PoisonError::into_inner).note(id, key, arrived);
+        for id in giving_way {
             // Nobody receives when the server stops; the next start finds both messages in the spool.
             let _ = self.giving_way.send(id);
         }
@@ -46,7 +46,7 @@ impl Shared {
     /// Notes a message as it is on disk now.
     pub(super) fn noted(&self, message: &Message, state: &State) {
         self.index.put(message, state);
-        if let Some(key) = message.supersedes.as_ref().filter(|_| state.stage.is_under_way()) {
+        if let Some(key) = message.supersedes.as_ref().filter(|_| takes_a_place(state)) {
             self.succession.note(&message.id, key, message.arrival.at);
         }
     }
@@ -68,6 +68,12 @@ impl Shared {
         let after = self.drive_safely(Due { id: id.clone(), start: Start::Change(Change::Supersede) }).await;
         self.rested(&id, after);
     }
+}
+
+/// Whether a message takes the place of others: not while it waits for the record of its parent, without which it goes
+/// again.
+pub(super) fn takes_a_place(state: &State) -> bool {
+    state.stage.is_under_way() && state.parent.is_none()
 }
 
 /// Removes what has to give way, each message when nobody works on it. The record that has the key is on disk before

@@ -107,7 +107,7 @@ async fn an_earlier_message_of_the_same_key_gives_way_also_after_a_crash_between
     let (mut message, state) = harness.store(&["alice@basin.example"]).await;
     // Nobody works on it for an hour.
     message.deliver_after = Some(now().plus(Duration::from_secs(3_600)));
-    message.supersedes = Some(Supersedes { sink: "status".to_owned(), key: "disk".to_owned() });
+    message.supersedes = Some(Supersedes { sink: "status".to_owned(), key: "disk".to_owned(), family: None });
     let older = message.clone();
     let save = |harness: &Harness, message: &Message, state: &State| {
         let (done, result) = tokio::sync::oneshot::channel();
@@ -133,7 +133,7 @@ async fn an_earlier_message_of_the_same_key_gives_way_also_after_a_crash_between
     third.supersedes.clone_from(&older.supersedes);
     let (mut other, _) = harness.store(&["alice@basin.example"]).await;
     other.deliver_after = older.deliver_after;
-    other.supersedes = Some(Supersedes { sink: "another".to_owned(), key: "disk".to_owned() });
+    other.supersedes = Some(Supersedes { sink: "another".to_owned(), key: "disk".to_owned(), family: None });
     for message in [&third, &other] {
         save(&harness, message, &state).await.expect("answered").expect("saved");
         queue.stored(message.clone(), state.clone());

@@ -10,7 +10,9 @@ use thiserror::Error;
 
 use crate::addr::Address;
 use crate::event::{EventKind, Occasion, Overlay};
-use crate::limits::{ANSWER_DEPTH_MAX, FORKS_PER_CHAIN_MAX, SUBMISSIONS_PER_CHAIN_MAX};
+use crate::limits::{
+    ANSWER_DEPTH_MAX, ANSWERS_TO_ANSWERS_PER_CHAIN_MAX, FORKS_PER_CHAIN_MAX, SUBMISSIONS_PER_CHAIN_MAX,
+};
 use crate::mail::{Arrival, Body, Envelope, Field, HeaderBlock, Message, MessageId, Origin, RecipientId};
 
 /// Some recipients of a message as a message of their own, edits included.
@@ -110,6 +112,7 @@ impl Overlay {
         }
         let mut fork = message.clone();
         fork.id = occasion.child_id(Some(&message.id), sink, ordinal);
+        fork.supersedes = message.supersedes.as_ref().map(|key| key.of_part(&message.id));
         Arc::make_mut(&mut fork.envelope).recipients = moved;
         Arc::make_mut(&mut message.envelope).recipients = left;
         self.forks.push(Fork { message: fork, sink: sink.to_owned(), rest: Vec::new() });
@@ -131,7 +134,8 @@ impl Overlay {
     ) -> Result<MessageId, BirthError> {
         let cause = self.message.as_ref().or(occasion.subject.as_deref());
         let depth = cause.map_or(0, |message| message.arrival.depth.saturating_add(1));
-        if self.submissions.len() >= SUBMISSIONS_PER_CHAIN_MAX || depth > ANSWER_DEPTH_MAX {
+        let most = if depth > 1 { ANSWERS_TO_ANSWERS_PER_CHAIN_MAX } else { SUBMISSIONS_PER_CHAIN_MAX };
+        if self.submissions.len() >= most || depth > ANSWER_DEPTH_MAX {
             return Err(BirthError::Limit);
         }
         let id = occasion.child_id(cause.map(|message| &message.id), sink, self.children_of(sink));

@@ -176,6 +176,18 @@ pub struct Supersedes {
     pub sink: String,
     /// Its key.
     pub key: String,
+    /// The message that the one with the key was split off from; the parts of one message do not take each other's
+    /// place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<MessageId>,
+}
+
+impl Supersedes {
+    /// The same, of a message that was split off from `parent`.
+    #[must_use]
+    pub fn of_part(&self, parent: &MessageId) -> Self {
+        Self { family: self.family.clone().or_else(|| Some(parent.clone())), ..self.clone() }
+    }
 }
 
 impl Message {

@@ -77,6 +77,7 @@ impl Transport {
         let mut message = self.message.clone();
         // No sink has the empty name.
         message.id = occasion.child_id(Some(&self.message.id), "", self.children.len());
+        message.supersedes = self.message.supersedes.as_ref().map(|key| key.of_part(&self.message.id));
         Arc::make_mut(&mut message.envelope).recipients.retain(|recipient| ids.contains(&recipient.id));
         let own = Arc::make_mut(&mut self.message.envelope);
         own.recipients.retain(|recipient| !ids.contains(&recipient.id));

@@ -382,7 +382,7 @@ impl RouteTable {
     /// have. What the operator demands of TLS there is raised by the sink and never lowered.
     pub fn of_hop(&self, hop: &Hop) -> Option<Arc<Route>> {
         let base = match &hop.next {
-            HopTarget::Mx(domain) => Arc::new(self.route(domain).towards(domain)),
+            HopTarget::Mx(domain) => Arc::new(self.exchangers(domain)),
             HopTarget::Host(host) => self.of(&Destination::hop(host)),
             HopTarget::Lmtp(name) => self.named(name)?.clone(),
             HopTarget::Local => return None,
@@ -390,15 +390,43 @@ impl RouteTable {
         if *hop == Hop::to(hop.next.clone()) && base.destination == Destination::of_hop(hop) {
             return Some(base);
         }
-        // Who logs in shows a secret, and shows it to nobody who is not proved to be the server.
-        let least = if hop.credentials.is_some() { TlsDemand::Verified } else { TlsDemand::Never };
+        // Who logs in shows a secret: to a server that an operator logs in at with it, and that is proved to be it.
+        let credentials = hop.credentials.as_ref().filter(|name| self.logs_in(name, &hop.next)).cloned();
+        let least = if credentials.is_some() { TlsDemand::Verified } else { TlsDemand::Never };
         Some(Arc::new(Route {
             destination: Destination::of_hop(hop),
             tls: hop.tls.map_or(base.tls, |tls| tls.max(base.tls)).max(least),
-            credentials: hop.credentials.clone().or_else(|| base.credentials.clone()),
+            credentials: credentials.or_else(|| base.credentials.clone()),
             source: hop.source.clone().or_else(|| base.source.clone()),
             ..Route::clone(&base)
         }))
+    }
+
+    /// Whether some route of the configuration logs in there with these credentials: sinks name them for servers that
+    /// the operator gave them for, and for no other.
+    pub fn logs_in(&self, credentials: &str, there: &HopTarget) -> bool {
+        let mut routes = self.rules.iter().map(|(_, route)| route);
+        routes.any(|route| {
+            let is_there = match there {
+                HopTarget::Host(host) => matches!(&route.next, NextHop::Hosts(hosts) if hosts.contains(host)),
+                HopTarget::Lmtp(name) => self.named.get(name) == Some(route),
+                HopTarget::Mx(_) | HopTarget::Local => false,
+            };
+            is_there && route.credentials.as_deref() == Some(credentials)
+        })
+    }
+
+    // The mail exchangers of a domain, whatever servers its rule names: what is for those (a login, their protocol) is
+    // for nobody else, and the least TLS is the operator's word on the domain.
+    fn exchangers(&self, domain: &str) -> Route {
+        let rule = self.route(domain);
+        match &rule.next {
+            NextHop::Mx(_) => rule.towards(domain),
+            NextHop::Hosts(_) => {
+                let usual = self.usual.towards(domain);
+                Route { tls: usual.tls.max(rule.tls), ..usual }
+            }
+        }
     }
 
     /// The route of a recipient that was sent another way: to a domain, or to `[host]:port`.
@@ -411,66 +439,5 @@ impl RouteTable {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_rule_that_covers_a_domain_is_taken() {
-        let hop = HostPort { host: "Relay.Example.net".to_owned(), port: 587 };
-        let relay = Arc::new(Route {
-            destination: Destination::hop(&hop),
-            next: NextHop::Hosts(vec![hop]),
-            ..Route::mx("relay.example.net")
-        });
-        let patterns = vec![DomainPattern::parse("Example.org"), DomainPattern::parse("*.example.org")];
-        let table = RouteTable::new(vec![(patterns, relay.clone())]);
-        assert_eq!(table.route("EXAMPLE.org"), relay);
-        assert_eq!(table.route("a.example.org").destination.as_str(), "[relay.example.net]:587");
-        assert_eq!(*table.route("evilexample.org"), Route::mx("evilexample.org"));
-        assert_eq!(*table.route("example.com"), Route::mx("example.com"));
-        assert_eq!(DomainPattern::parse("*"), DomainPattern::All);
-    }
-
-    #[test]
-    fn a_rule_for_exchangers_leaves_each_domain_a_destination_of_its_own() {
-        let verified = Route { tls: TlsDemand::Verified, ..Route::mx("") };
-        let table = RouteTable::new(vec![(vec![DomainPattern::parse("*.example")], Arc::new(verified))]);
-        let route = table.route("A.Example");
-        assert_eq!((route.destination.as_str(), &route.next), ("a.example", &NextHop::Mx("a.example".to_owned())));
-        assert_eq!(table.of(&route.destination), route);
-    }
-
-    #[test]
-    fn what_was_queued_for_a_destination_finds_its_route_again() {
-        let hop = HostPort { host: "2001:db8::1".to_owned(), port: 24 };
-        let relay = Arc::new(Route {
-            destination: Destination::hop(&hop),
-            next: NextHop::Hosts(vec![hop]),
-            protocol: Protocol::Lmtp,
-            ..Route::mx("")
-        });
-        let table = RouteTable::new(vec![(vec![DomainPattern::parse("example.org")], relay.clone())]);
-        assert_eq!(table.of(&relay.destination), relay);
-        assert_eq!(table.by_way_of("[2001:DB8::1]:24"), relay);
-        let other = table.by_way_of("[relay.example.net]:2525");
-        assert_eq!(other.next, NextHop::Hosts(vec![HostPort { host: "relay.example.net".to_owned(), port: 2525 }]));
-        assert_eq!(table.by_way_of("example.com"), Arc::new(Route::mx("example.com")));
-        assert_eq!(table.of(&Destination::domain("[192.0.2.1]")).next, NextHop::Mx("[192.0.2.1]".to_owned()));
-        assert_eq!(*table.of(&Destination::domain("example.org")), Route::mx("example.org"), "the rules changed since");
-        for bad in ["[]:25", "[x]:0", "[x]:65536", "[x y]:25", "x:25", "[192.0.2.1]"] {
-            assert_eq!(HostPort::parse(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_rule_without_servers_changes_how_and_not_where() {
-        let strict = Route { tls: TlsDemand::Verified, ..Route::mx("") };
-        let usual = Route { tls: TlsDemand::Never, ..Route::mx("") };
-        let rules = vec![(vec![DomainPattern::parse("*.example.org")], Arc::new(strict.clone()))];
-        let table = RouteTable::new(rules).with_usual(usual);
-        assert_eq!(*table.route("A.example.org"), strict.towards("a.example.org"));
-        assert_eq!(table.route("a.example.org").destination.as_str(), "a.example.org");
-        assert_eq!(table.route("example.com").tls, TlsDemand::Never);
-        assert_eq!(table.route("example.com").next, NextHop::Mx("example.com".to_owned()));
-    }
-}
+#[path = "route_tests.rs"]
+mod tests;

