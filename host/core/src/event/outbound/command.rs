@@ -30,6 +30,9 @@ const PARAMETERS: [(&str, &str, &str); 13] = [
     ("SIZE", "MAIL", "SIZE"),
 ];
 
+/// Parameters that a sink leaves as they are.
+const KEPT: [&str; 3] = ["BODY", "SMTPUTF8", "REQUIRETLS"];
+
 /// A command that is about to be sent to another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutCommand {
@@ -54,9 +57,9 @@ pub enum OutCommandError {
     /// The octets that follow BDAT are those that it announces.
     #[error("the line of BDAT stays as it is")]
     Chunk,
-    /// RFC 8689 §4.2.1: the rule goes where the message goes.
-    #[error("REQUIRETLS stays where the message has it")]
-    RequireTls,
+    /// What the other server has to know of the content, and RFC 8689 §4.2.1: the rule goes where the message goes.
+    #[error("BODY, SMTPUTF8 and REQUIRETLS stay as the message has them")]
+    Kept,
     /// Parameters belong to MAIL and RCPT.
     #[error("MAIL and RCPT have parameters, no other command")]
     NoParameters,
@@ -107,10 +110,32 @@ impl OutCommand {
         if keyword == "BDAT" && line != &*self.native {
             return Err(OutCommandError::Chunk);
         }
-        if has_word(&self.native, "REQUIRETLS") && !has_word(line, "REQUIRETLS") {
-            return Err(OutCommandError::RequireTls);
+        // RFC 6531 §3.1: letters beyond ASCII are for servers that take them.
+        if !line.is_ascii() && !self.offers("MAIL", "SMTPUTF8", None) {
+            return Err(OutCommandError::NotOffered);
+        }
+        if keyword == "MAIL" || keyword == "RCPT" {
+            self.check_parameters(&keyword, line)?;
         }
         line.clone_into(&mut self.line);
+        Ok(())
+    }
+
+    // What this server said is its own doing; what a sink adds must be known there, or the command is refused.
+    fn check_parameters(&self, verb: &str, line: &str) -> Result<(), OutCommandError> {
+        let own: Vec<&str> = parameters(&self.native).collect();
+        let there: Vec<&str> = parameters(line).collect();
+        let is_kept = |word: &&&str| KEPT.iter().any(|kept| name_of(word).eq_ignore_ascii_case(kept));
+        if own.iter().filter(is_kept).any(|word| !there.iter().any(|other| other.eq_ignore_ascii_case(word))) {
+            return Err(OutCommandError::Kept);
+        }
+        for word in there {
+            let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+            let is_own = own.iter().any(|own| name_of(own).eq_ignore_ascii_case(name));
+            if !is_own && !self.offers(verb, &name.to_ascii_uppercase(), value) {
+                return Err(OutCommandError::NotOffered);
+            }
+        }
         Ok(())
     }
 
@@ -196,6 +221,19 @@ fn is_keyword(word: &str) -> bool {
         && word.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
 }
 
-fn has_word(line: &str, wanted: &str) -> bool {
-    line.split(' ').any(|word| word.eq_ignore_ascii_case(wanted))
+// The parameters of MAIL or RCPT: what stands behind the path, in which a quoted local part may have anything.
+fn parameters(line: &str) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let end = line.find(|octet: char| {
+        let is_end = octet == '>' && !is_quoted;
+        is_quoted ^= octet == '"' && !is_escaped;
+        is_escaped = octet == '\\' && !is_escaped;
+        is_end
+    });
+    let behind = end.and_then(|end| line.get(end + 1..)).unwrap_or_default();
+    behind.split(' ').filter(|word| !word.is_empty())
+}
+
+fn name_of(parameter: &str) -> &str {
+    parameter.split('=').next().unwrap_or_default()
 }

@@ -34,8 +34,25 @@ fn what_a_line_promises_about_content_stays() {
     assert_eq!(chunk.set_line("BDAT 6 LAST"), Err(OutCommandError::Chunk));
     assert_eq!(chunk.set_line("BDAT 5 LAST"), Ok(()));
     let mut bound = OutCommand::new("MAIL FROM:<> REQUIRETLS", Arc::from([]));
-    assert_eq!(bound.set_line("MAIL FROM:<>"), Err(OutCommandError::RequireTls));
+    assert_eq!(bound.set_line("MAIL FROM:<>"), Err(OutCommandError::Kept));
     assert_eq!(bound.set_line("MAIL FROM:<a@b.example> requiretls"), Ok(()));
+    let native = "MAIL FROM:<\"a> b\"@c.example> BODY=8BITMIME SMTPUTF8 SIZE=9";
+    let mut mail = OutCommand::new(native, ["DSN", "SMTPUTF8"].map(str::to_owned).into());
+    for line in ["MAIL FROM:<> SMTPUTF8", "MAIL FROM:<> BODY=7BIT SMTPUTF8", "MAIL FROM:<\"SMTPUTF8 BODY=8BITMIME\"@x>"]
+    {
+        assert_eq!(mail.set_line(line), Err(OutCommandError::Kept), "{line:?}");
+    }
+    assert_eq!(mail.set_line("MAIL FROM:<> BODY=8BITMIME SMTPUTF8 SIZE=7 RET=HDRS"), Ok(()));
+    assert_eq!(mail.set_line("MAIL FROM:<\u{e9}@x.example> SMTPUTF8 BODY=8bitmime"), Ok(()));
+}
+
+#[test]
+fn a_line_has_no_parameter_and_no_letter_that_the_server_does_not_take() {
+    let mut mail = mail(&["DSN"]);
+    for line in ["MAIL FROM:<> HOLDFOR=9", "MAIL FROM:<> NOTIFY=NEVER", "MAIL FROM:<\u{e9}@x.example>"] {
+        assert_eq!(mail.set_line(line), Err(OutCommandError::NotOffered), "{line:?}");
+    }
+    assert_eq!(mail.set_line("MAIL FROM:<> SIZE=1 ENVID=x"), Ok(()));
 }
 
 #[test]
