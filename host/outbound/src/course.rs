@@ -60,6 +60,8 @@ pub(crate) struct Course<'a, F> {
     hops: Vec<HopAttempt>,
     in_hand: Option<Outgoing>,
     failure: Option<Reply>,
+    /// A sink would have no session.
+    is_dropped: bool,
     was_ready: bool,
     /// The first message says that it needs no TLS.
     is_relaxed: bool,
@@ -79,6 +81,7 @@ impl<'a, F: Feed> Course<'a, F> {
             hops: Vec::new(),
             in_hand: None,
             failure: None,
+            is_dropped: false,
             was_ready: false,
             is_relaxed: false,
             last: HopFacts::default(),
@@ -119,7 +122,7 @@ impl<'a, F: Feed> Course<'a, F> {
         }
         // Where a server was ready, every message that was taken has its own result, and nothing else failed.
         let failure = if self.was_ready { None } else { Some(self.failure.unwrap_or_else(silence)) };
-        Visit { hops: self.hops, failure }
+        Visit { hops: self.hops, failure, is_dropped: self.is_dropped }
     }
 
     async fn tour_exchangers(&mut self, exchangers: Exchangers) {
@@ -284,6 +287,7 @@ impl<'a, F: Feed> Course<'a, F> {
             Why::Quit | Why::ShutDown => {}
             // Where a sink will have no session, another server would only meet the same sink.
             Why::Dropped => {
+                self.is_dropped = true;
                 self.failure = Some(closed.reply);
                 return Next::Finish;
             }

@@ -48,6 +48,8 @@ pub struct Visit {
     pub hops: Vec<HopAttempt>,
     /// Why no server took part: no such domain, nobody there, nobody safe enough. Nothing was taken from the feed.
     pub failure: Option<Reply>,
+    /// Whether a sink ended it: that says nothing about the servers.
+    pub is_dropped: bool,
 }
 
 /// Whether the sender would rather have a message go unprotected than not at all: `TLS-Required: No` (RFC 8689 §3).

@@ -73,7 +73,10 @@ impl Budget {
     /// The budget of a call at `event` about a message of `octets`, with what the operator set.
     pub fn of(event: EventKind, octets: u64, set: &BudgetOverride) -> Self {
         let fuel_message = FUEL_MESSAGE.saturating_add(octets.saturating_mul(FUEL_PER_OCTET));
-        let (fuel, time, wait) = if !event.has_content() {
+        let (fuel, time, wait) = if event == EventKind::OnTimer {
+            // Nobody waits, and it stands for all that came since the last one.
+            (fuel_message, Duration::from_secs(10), WAIT_ACCEPTED)
+        } else if !event.has_content() {
             (FUEL_PROTOCOL, Duration::from_millis(250), WAIT_PROTOCOL)
         } else if event == EventKind::OnEndOfData {
             (fuel_message, Duration::from_secs(2), WAIT_END_OF_DATA)

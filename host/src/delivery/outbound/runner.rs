@@ -108,8 +108,9 @@ impl Carrier {
                 return;
             }
         };
-        // What is permanent is so for each message by itself: nothing is gained by leaving the destination alone.
-        let is_down = reply.class() != Class::Permanent;
+        // What is permanent is so for each message by itself: nothing is gained by leaving the destination alone. Nor where
+        // a sink of this server ended the session: others can be reached there, and other mail need not wait.
+        let is_down = reply.class() != Class::Permanent && !visited.is_dropped;
         let end = if is_down { VisitEnd::Failed(reply.clone()) } else { VisitEnd::Reached };
         let again = self.queue.close(visit, end);
         if let Some(until) = again {
