@@ -107,13 +107,15 @@ pub(crate) struct Wire {
     /// No line end lies before this place, so it is not looked for there again.
     searched: usize,
     is_skipping: bool,
+    /// The other end did not read what it was sent.
+    is_deaf: bool,
 }
 
 impl Wire {
     /// Takes over a connection.
     pub(crate) fn new(stream: TcpStream, stop: watch::Receiver<Phase>) -> Self {
         let stream = Stream::Plain(stream);
-        Self { stream, stop, buffer: Vec::new(), start: 0, end: 0, searched: 0, is_skipping: false }
+        Self { stream, stop, buffer: Vec::new(), start: 0, end: 0, searched: 0, is_skipping: false, is_deaf: false }
     }
 
     /// Shakes hands. Nobody may have sent anything before ([`Wire::has_input`]); what comes from now on is TLS, so
@@ -261,6 +263,11 @@ impl Wire {
         if outbox.bytes.is_empty() {
             return Ok(());
         }
+        // Whoever read nothing for so long is not waited for a second time, to be told that it took too long.
+        if self.is_deaf {
+            outbox.sent();
+            return Err(Pause::TimedOut);
+        }
         self.wait(outbox).await;
         let sent = timeout(SEND_TIMEOUT, self.stream.write_all(&outbox.bytes)).await;
         outbox.sent();
@@ -268,7 +275,10 @@ impl Wire {
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Pause::Closed),
-            Err(_) => Err(Pause::TimedOut),
+            Err(_) => {
+                self.is_deaf = true;
+                Err(Pause::TimedOut)
+            }
         }
     }
 
