@@ -213,7 +213,8 @@ mod tests {
 
     fn letter(place: &Path, recipients: &[&str]) -> testing::Message {
         let mut message = testing::Message::from_eml(MAIL);
-        message.set_config("directory", &place.display().to_string()).set_recipients(recipients);
+        message.set_config("directory", &place.display().to_string());
+        message.set_recipients(recipients);
         message
     }
 
