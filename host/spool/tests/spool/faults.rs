@@ -263,7 +263,12 @@ fn a_failed_sync_fails_the_whole_group_and_is_not_tried_again() {
     let (tell, told) = mpsc::channel();
     // The callback holds the writer, so that all of these are one group.
     let (go, gone) = mpsc::channel::<()>();
-    spool.remove(id(77), move |_| gone.recv().expect("the test lets it go"));
+    let (hold, held) = mpsc::channel::<()>();
+    spool.remove(id(77), move |_| {
+        hold.send(()).expect("the test waits");
+        gone.recv().expect("the test lets it go");
+    });
+    held.recv().expect("the writer is held: none of them is written with the removal");
     for number in 10..15 {
         let tell = tell.clone();
         spool.commit(message(number, 100), State::default(), move |result| {
