@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use basin_core::mail::pickup::{self, Lines, Making, PickupError};
-use basin_core::mail::{Arrival, Authority, Message, MessageId, Origin};
+use basin_core::mail::{Arrival, Authority, Message, MessageId, Origin, Vouched};
 use basin_core::time::Timestamp;
 use basin_core::transport::State;
 use basin_spool::{Spool, SpoolFault};
@@ -191,7 +191,7 @@ impl Pickup {
         if Identity::of(&facts) != identity {
             return Err(Refusal::Later("the file changes; rename it into the directory when it is whole".to_owned()));
         }
-        let message = self.read(&mut file, identity.message_id(Path::new(name)))?;
+        let message = self.read(&mut file, name, identity)?;
         let after = file.metadata().map_err(|e| later("look at the file", &e))?;
         if Identity::of(&after) != identity {
             return Err(Refusal::Later("the file changes; rename it into the directory when it is whole".to_owned()));
@@ -209,7 +209,7 @@ impl Pickup {
         Ok(message)
     }
 
-    fn read(&self, file: &mut File, id: MessageId) -> Result<Message, Refusal> {
+    fn read(&self, file: &mut File, name: &OsString, identity: Identity) -> Result<Message, Refusal> {
         let full = |fault: SpoolFault| Refusal::Later(fault.to_string());
         let mut lines = Lines::new(self.settings.message_bytes_max);
         let mut draft = self.spool.draft();
@@ -226,6 +226,8 @@ impl Pickup {
         let is_8bit = lines.finish(&mut text)?;
         draft.write(&text).map_err(full)?;
         let content = draft.finish().map_err(full)?;
+        // For people and sinks to read: what is no UTF-8 in it is shown as such.
+        let pickup_file = Some(name.to_string_lossy().into_owned());
         let arrival = Arrival {
             origin: Origin::Pickup,
             at: now(),
@@ -236,10 +238,11 @@ impl Pickup {
             is_esmtp: false,
             session: None,
             depth: 0,
-            vouched: Default::default(),
+            vouched: Vouched { pickup_file, ..Vouched::default() },
         };
         let recipients_max = self.settings.recipients_max;
         let (host_name, authority) = (self.host_name.as_str(), &self.authority);
+        let id = identity.message_id(Path::new(name));
         let making = Making { id, arrival, host_name, authority, recipients_max, is_8bit, now: now() };
         Ok(pickup::message(&content, making)?)
     }
@@ -357,6 +360,7 @@ mod tests {
         let (message, _) = place.spool.load(&id).expect("readable").expect("there");
         assert_eq!(message.envelope.sender.as_ref().map(ToString::to_string), Some("a@one.example".into()));
         assert_eq!(message.arrival.origin, Origin::Pickup);
+        assert_eq!(message.arrival.vouched.pickup_file.as_deref(), Some("one.eml"));
         assert_eq!(look(&mut pickup), 0);
     }
 
@@ -421,7 +425,8 @@ mod tests {
         let path = place.directory().join("one.eml");
         let identity = Identity::of(&fs::metadata(&path).expect("there"));
         let id = identity.message_id(Path::new("one.eml"));
-        let message = pickup.read(&mut File::open(&path).expect("there"), id.clone()).expect("a message");
+        let message =
+            pickup.read(&mut File::open(&path).expect("there"), &"one.eml".into(), identity).expect("a message");
         pickup.commit(&message).expect("stored");
         let mut again = place.open();
         assert_eq!(place.names("."), [BAD], "its message is there, so it goes");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::addr::Address;
 use crate::mail::{
-    Arrival, Body, Envelope, Field, Handover, HeaderBlock, Message, MessageId, Origin, Outcome, Recipient,
+    Arrival, Body, Envelope, Field, Handover, HeaderBlock, Message, MessageId, Origin, Outcome, Recipient, Vouched,
 };
 use crate::reply::Reply;
 use crate::time::Timestamp;
@@ -124,13 +124,13 @@ impl Maker<'_> {
             // Nor may the servers on its way answer it (RFC 3461 §4.1).
             recipient.notify = vec!["NEVER".to_owned()];
         }
-        let mut message = Message::new(self.id.clone(), self.arrival(original), envelope);
+        let mut message = Message::new(self.id.clone(), self.arrival(original, worst), envelope);
         message.header = header.into();
         message.body = Body::from_bytes(body);
         Some(message)
     }
 
-    fn arrival(&self, original: &Message) -> Arrival {
+    fn arrival(&self, original: &Message, worst: Action) -> Arrival {
         Arrival {
             origin: Origin::Notification,
             at: self.now,
@@ -141,7 +141,7 @@ impl Maker<'_> {
             is_esmtp: false,
             session: None,
             depth: original.arrival.depth.saturating_add(1),
-            vouched: Default::default(),
+            vouched: Vouched { is_failure_report: worst == Action::Failed, ..Vouched::default() },
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod auth_result;
 pub mod authres;
 pub mod body;
+mod class;
 mod deliver_by;
 pub mod dsn;
 pub mod envelope;
@@ -16,6 +17,7 @@ pub mod vouched;
 pub use auth_result::{AuthMethod, AuthResult, UnknownMethod};
 pub use authres::Authority;
 pub use body::{Body, Content, ReadAt};
+pub use class::MessageClass;
 pub use deliver_by::{DeliverBy, Late};
 pub use envelope::{Envelope, Handover, Last, Outcome, Recipient, RecipientId, Resolution};
 pub use header::{Field, FieldError, HeaderBlock};

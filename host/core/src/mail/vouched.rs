@@ -1,8 +1,9 @@
-//! What is known of a client beyond its own word.
+//! What this server itself knows of a client, or of where a message comes from.
 
 use serde::{Deserialize, Serialize};
 
-/// What is known of a client beyond its own word; of a session while it lasts, and of a message from its arrival on.
+/// What this server itself knows of a client beyond its own word, while the session lasts and with a message from its
+/// arrival on; and of a message that no client brought, where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Vouched {
     /// Name that the client's address resolves to and back.
@@ -14,6 +15,12 @@ pub struct Vouched {
     /// Who the client proved to be with AUTH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// Name of the file in the pickup directory that the message was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pickup_file: Option<String>,
+    /// The message is this server's own notification, and tells that something failed.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub is_failure_report: bool,
 }
 
 impl Vouched {

@@ -152,7 +152,7 @@ impl Live {
             messages: 0,
             errors: 0,
             end_reason: None,
-            vouched: Vouched { client_name: connection.client_name, tls, auth: None },
+            vouched: Vouched { client_name: connection.client_name, tls, ..Vouched::default() },
         };
         Self {
             policy,

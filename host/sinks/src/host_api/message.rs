@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use basin_core::event::Grant;
-use basin_core::mail::{Field, Origin, Scope, Supersedes};
+use basin_core::mail::{Field, Scope, Supersedes};
 use wasmtime::component::Resource;
 
 use super::content::{body_chunk, check_supersede_key, chunk_of, expiry, place};
@@ -60,11 +60,8 @@ impl HostMailMsg for State {
 
     fn message_class(&mut self, msg: Resource<MailMsg>) -> wasmtime::Result<String> {
         self.about(&msg)?;
-        let class = match self.message()?.arrival.origin {
-            Origin::Notification => "failure-report",
-            Origin::Smtp | Origin::Pickup | Origin::Sink(_) => "normal",
-        };
-        self.give(class.to_owned())
+        let class = self.message()?.class().to_string();
+        self.give(class)
     }
 
     fn priority(&mut self, msg: Resource<MailMsg>) -> wasmtime::Result<i32> {
@@ -122,10 +119,10 @@ impl HostMailMsg for State {
         self.give(cipher)
     }
 
-    // The name of a file says nothing about a message that this version would keep.
     fn pickup_file(&mut self, msg: Resource<MailMsg>) -> wasmtime::Result<Option<String>> {
         self.about(&msg)?;
-        Ok(None)
+        let file = self.message()?.arrival.vouched.pickup_file.clone();
+        self.give(file)
     }
 
     fn sender(&mut self, msg: Resource<MailMsg>) -> wasmtime::Result<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use basin_core::addr::{Address, check_domain};
 use basin_core::event::Grant;
 use basin_core::limits::{PROPERTIES_BYTES_MAX, SINK_RECIPIENTS_ADDED_MAX};
-use basin_core::mail::{self, BagError, Message, Outcome, Scope};
+use basin_core::mail::{self, BagError, Handover, Message, Outcome, Scope};
 use basin_core::reply::Class;
 use wasmtime::component::Resource;
 
@@ -130,7 +130,9 @@ impl HostRecipient for State {
     fn last_reply(&mut self, recipient: Resource<Recipient>) -> wasmtime::Result<Option<Reply>> {
         let reply = match &self.addressee(&recipient)?.outcome {
             Outcome::Deferred { reply, .. } | Outcome::Failed { reply, .. } => Some(convert::reply_to_sink(reply)),
-            Outcome::Pending | Outcome::Delivered { .. } | Outcome::Held { .. } => None,
+            Outcome::Delivered { to: Handover::Relayed { reply, .. }, .. } => Some(convert::reply_to_sink(reply)),
+            Outcome::Delivered { to: Handover::Mailbox | Handover::Expanded | Handover::Sink { .. }, .. } => None,
+            Outcome::Pending | Outcome::Held { .. } => None,
         };
         self.give(reply)
     }

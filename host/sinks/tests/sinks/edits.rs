@@ -1,7 +1,8 @@
 //! Edits: what they do, what they refuse, and that they are all or nothing.
 
 use basin_core::event::{EventKind, FailureKind, Grant};
-use basin_core::mail::{Origin, Outcome, Scope};
+use basin_core::mail::{Handover, Origin, Outcome, Scope};
+use basin_core::reply::Reply;
 use std::sync::Arc;
 
 use crate::stage::{Call, NOW, message, plain, probe};
@@ -175,6 +176,20 @@ fn recipients_are_edited_one_by_one() {
     let left = &outcome.edited().envelope.recipients[0];
     assert_eq!((left.original.as_str(), left.notify.as_slice()), ("b@basin.example", &["NEVER".to_owned()][..]));
     assert_eq!(left.route_domain.as_deref(), Some("relay.example"));
+}
+
+#[test]
+fn the_last_reply_of_a_recipient_is_what_the_next_server_said() {
+    let mut asked = message("Subject: a\n", "text\n");
+    let reply = Reply::new(250, None, "queued as 7");
+    let to = Handover::Relayed { host: None, reply, is_dsn_passed: false };
+    let recipients = &mut Arc::make_mut(&mut asked.envelope).recipients;
+    recipients[0].outcome = Outcome::Delivered { at: NOW, to };
+    recipients[1].outcome = Outcome::failed(Reply::new(550, None, "no such user"));
+    let outcome = probe("rcpt-last-reply|0\nrcpt-last-reply|1").message(asked).all_grants().run();
+    assert_eq!(outcome.lines()[0], "rcpt-last-reply: Some((250, \"queued as 7\"))");
+    assert_eq!(outcome.lines()[1], "rcpt-last-reply: Some((550, \"no such user\"))");
+    assert_eq!(probe("rcpt-last-reply|0").all_grants().run().lines()[0], "rcpt-last-reply: None");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! What a sink reads is what is there, in chunks that are clamped.
 
+use std::sync::Arc;
+
 use basin_core::event::FailureKind;
+use basin_core::mail::Origin;
 
 use crate::stage::{message, probe};
 
@@ -119,4 +122,15 @@ fn metrics_take_good_names_alone() {
     let outcome = probe("metric|good_name\nmetric|bad name").run();
     assert_eq!(outcome.metrics, [("good_name".to_owned(), 2), ("good_name".to_owned(), 0)]);
     assert!(outcome.lines().iter().any(|line| line.contains("metric dropped")));
+}
+
+#[test]
+fn a_message_tells_its_class_and_the_file_that_it_was() {
+    let outcome = probe("message\npickup-file").message(message("Auto-Submitted: auto-replied\n", "text\n")).run();
+    assert!(outcome.lines()[0].ends_with("\"auto-reply\")"), "{:?}", outcome.lines());
+    assert_eq!(outcome.lines()[1], "pickup-file: None");
+    let mut left = message("Subject: a\n", "text\n");
+    let arrival = Arc::make_mut(&mut left.arrival);
+    (arrival.origin, arrival.vouched.pickup_file) = (Origin::Pickup, Some("one.eml".to_owned()));
+    assert_eq!(probe("pickup-file").message(left).run().lines()[0], "pickup-file: Some(\"one.eml\")");
 }

@@ -231,7 +231,12 @@ impl Call {
             server_name: None,
         };
         let auth = Auth { user: "ann".into(), mechanism: "PLAIN".into() };
-        self.vouched = Vouched { client_name: Some("client.example".into()), tls: Some(tls), auth: Some(auth) };
+        self.vouched = Vouched {
+            client_name: Some("client.example".into()),
+            tls: Some(tls),
+            auth: Some(auth),
+            ..Vouched::default()
+        };
         if let Some(message) = &mut self.message {
             Arc::make_mut(&mut message.arrival).vouched = self.vouched.clone();
         }

@@ -171,7 +171,7 @@ impl SceneArgs {
     fn vouched(&self) -> Vouched {
         let tls = self.tls.clone().map(|version| TlsFacts { version, ..TlsFacts::default() });
         let auth = self.user.clone().map(|user| Auth { user, mechanism: "PLAIN".to_owned() });
-        Vouched { client_name: None, tls, auth }
+        Vouched { tls, auth, ..Vouched::default() }
     }
 
     // The first recipient is the one that is asked about.

@@ -164,6 +164,7 @@ impl Scene<'_> {
         let at = |index| Datetime { seconds: number(arguments, index), nanoseconds: 0 };
         match name {
             "message" => show((msg().id(), msg().origin(), msg().priority(), msg().message_class())),
+            "pickup-file" => show(msg().pickup_file()),
             "sender" => show(msg().sender()),
             "set-sender" => answer(msg().set_sender(arguments[0])),
             "recipient-count" => show(msg().recipient_count()),
@@ -253,6 +254,7 @@ impl Scene<'_> {
         let one = || self.message.expect("a message").recipient(number(arguments, 0)).expect("a recipient");
         match name {
             "rcpt" => show((one().id(), one().address(), one().domain(), one().outcome(), one().notify())),
+            "rcpt-last-reply" => show(one().last_reply().map(|reply| (reply.code, reply.lines.concat()))),
             "rcpt-set-address" => answer(one().set_address(arguments[1])),
             "rcpt-set-notify" => answer(one().set_notify(&[arguments[1].to_owned()])),
             "rcpt-set-route" => answer(one().set_route_domain(arguments[1])),

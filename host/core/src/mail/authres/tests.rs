@@ -122,7 +122,7 @@ fn arrival(user: Option<&str>, name: Option<&str>) -> Arrival {
         is_esmtp: true,
         session: None,
         depth: 0,
-        vouched: Vouched { client_name: name.map(str::to_owned), tls: None, auth },
+        vouched: Vouched { client_name: name.map(str::to_owned), auth, ..Vouched::default() },
     }
 }
 

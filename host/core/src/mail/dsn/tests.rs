@@ -85,6 +85,7 @@ fn a_notification_says_all_that_rfc_3464_asks_for() {
     assert!(!text.contains("Original-Recipient"), "the sender gave no ORCPT:\n{text}");
     assert_eq!(notification.envelope.sender, None);
     assert_eq!(notification.envelope.recipients.first().map(|r| r.address.clone()), original.envelope.sender);
+    assert!(notification.arrival.vouched.is_failure_report);
     assert_eq!((notification.arrival.depth, &notification.arrival.origin), (4, &Origin::Notification));
 }
 
