@@ -154,6 +154,10 @@ fn octets_follow_a_3xx_and_anything_else_there_closes_the_connection() {
     play.answer(Verdict::SendBlob(b"octets".to_vec()));
     assert_eq!(play.said(), "octets");
     play.hear("250 ok\r\n");
+    for _ in 0..2 {
+        assert_eq!(play.said(), "NOOP|");
+        play.hear("250 in step\r\n");
+    }
     play.answer(Verdict::Next);
     assert_eq!(play.said(), "EHLO me.example|");
     for verdict in [
@@ -166,6 +170,31 @@ fn octets_follow_a_3xx_and_anything_else_there_closes_the_connection() {
         let mut play = begun();
         play.answer(verdict.clone());
         assert_eq!((play.closed().why, play.said().as_str()), (Why::Dropped, ""), "{verdict:?}");
+    }
+}
+
+#[test]
+fn who_takes_fewer_octets_than_were_sent_hears_nothing_more() {
+    // What it answered to the octets, and what to the first and the second NOOP.
+    for (answers, why) in [
+        (["250 ok\r\n", "500 what\r\n", ""], Why::Dropped),
+        (["250 ok\r\n", "250 a line of it\r\n", "500 what\r\n"], Why::Dropped),
+        (["250 ok\r\n500 what\r\n", "", ""], Why::Violation),
+        (["250 ok\r\n", "250 a line of it\r\n500 what\r\n", ""], Why::Violation),
+        (["500 ok\r\n", "421 bye\r\n", ""], Why::ServiceClosing),
+    ] {
+        let mut play = Play::ready(&[OnPerRecipient], &[], OFFERS);
+        play.transact(1);
+        play.answer(Verdict::SendFirst("XOWN".into()));
+        play.hear("250 ok\r\n");
+        play.hear("354 go on\r\n");
+        play.answer(Verdict::SendBlob(b"some\r\nlines\r\n".to_vec()));
+        for answer in answers.into_iter().filter(|answer| !answer.is_empty()) {
+            play.hear(answer);
+        }
+        assert_eq!(play.closed().why, why, "{answers:?}");
+        assert!(!play.said().contains("RCPT"));
+        assert!(play.closed().unsent.is_some(), "it is tried again");
     }
 }
 

@@ -13,7 +13,12 @@ use crate::message::{Pieces, content_of, outgoing};
 
 const HEADER: &[u8] = b"Subject: x\r\n";
 const BODY: &[u8] = b"text\r\n.dots\r\n";
-const BLOB: &[u8] = b"octets\r\n.\r\nof a filter;";
+const BLOBS: [&[u8]; 4] = [
+    b"octets\r\n.\r\nof a filter;",
+    b"one line\r\n",
+    b"a\r\n\r\nb\r\nRS RSET\r\nand\r\nso on\r\n \r\n",
+    b"in one piece",
+];
 
 /// Numbers that look random and come out of a seed (xorshift).
 struct Dice(u64);
@@ -58,6 +63,14 @@ struct Server {
     content: Vec<u8>,
     /// To whom it has delivered the message in hand.
     delivered: Vec<String>,
+    /// It and its sinks send blobs often.
+    likes_blobs: bool,
+    /// Octets of a blob that it did not take for such, in front of what follows.
+    debris: usize,
+    /// Whether the next line of them may begin in the middle, and so be anything.
+    is_cut: bool,
+    /// It has answered one of them.
+    is_out_of_step: bool,
 }
 
 impl Server {
@@ -72,6 +85,10 @@ impl Server {
     }
 
     fn take(&mut self, octets: &[u8]) {
+        // It answered too early, and waits for commands.
+        if BLOBS.contains(&octets) && !matches!(self.mode, Mode::Blob) {
+            (self.debris, self.is_cut) = (self.debris + octets.len(), false);
+        }
         self.input.extend_from_slice(octets);
         while self.advance() {}
     }
@@ -90,7 +107,11 @@ impl Server {
             Mode::Commands => {
                 let Some(len) = self.find(b"\r\n") else { return false };
                 let line = String::from_utf8(self.cut(len)).expect("text");
-                self.command(line.trim_end());
+                if self.debris > 0 {
+                    self.left_over(&line, len);
+                } else {
+                    self.command(line.trim_end());
+                }
                 true
             }
             Mode::Text => {
@@ -120,16 +141,36 @@ impl Server {
                 true
             }
             Mode::Blob => {
-                let Some(len) = self.find(b";") else {
-                    assert!(BLOB.starts_with(&self.input), "something else passes for octets: {:?}", self.input);
+                if self.input.is_empty() {
                     return false;
-                };
-                assert_eq!(self.cut(len), BLOB, "something else passes for octets");
+                }
+                let len = if self.debris == 0 { self.input.len() } else { self.debris };
+                let is_blob = self.debris > 0 || BLOBS.contains(&self.input.as_slice());
+                assert!(is_blob, "something else passes for octets: {:?}", self.input);
+                let bound = u64::try_from(len).expect("small") + 1;
+                let taken =
+                    if self.dice.one_in(3) { usize::try_from(self.dice.next(bound)).expect("small") } else { len };
+                self.cut(taken);
+                (self.debris, self.is_cut) = (len - taken, true);
                 self.mode = Mode::Commands;
                 self.own();
                 true
             }
         }
+    }
+
+    // What is left of a blob is read as commands. A line that begins where one of the blob begins has no verb, nor has
+    // the last one anywhere; the first of several may be anything.
+    fn left_over(&mut self, line: &str, len: usize) {
+        self.debris = self.debris.saturating_sub(len);
+        let is_alone = !self.input.get(..self.debris).is_some_and(|rest| rest.ends_with(b"so on\r\n \r\n"));
+        let is_anything = core::mem::take(&mut self.is_cut) && !is_alone;
+        if line.trim().is_empty() && self.dice.one_in(2) {
+            return;
+        }
+        let code = if is_anything { self.dice.pick(&[250, 354, 500]) } else { 500 };
+        self.is_out_of_step = true;
+        self.say(code, "LEFT");
     }
 
     fn reset(&mut self) {
@@ -139,7 +180,8 @@ impl Server {
     }
 
     fn own(&mut self) {
-        let code = self.dice.pick(&[250, 250, 500, 354]);
+        let code =
+            if self.likes_blobs { self.dice.pick(&[250, 354, 354]) } else { self.dice.pick(&[250, 250, 500, 354]) };
         self.say(code, "XOWN");
         if code == 354 && !matches!(self.mode, Mode::Closed) {
             self.mode = Mode::Blob;
@@ -180,7 +222,11 @@ impl Server {
     fn command(&mut self, line: &str) {
         let verb = line.split(' ').next().unwrap_or_default();
         let code = self.dice.pick(&[250, 250, 250, 250, 250, 250, 451, 550]);
+        assert!(verb == "NOOP" || !self.is_out_of_step, "{line:?} leaves out of step");
         match verb {
+            "NOOP" => {
+                self.say(250, verb);
+            }
             "EHLO" | "LHLO" => {
                 if !self.dice.one_in(12) {
                     let offers = self.offers.clone();
@@ -241,7 +287,7 @@ fn verdict(dice: &mut Dice, question: &Question) -> Verdict {
     let refusal = |dice: &mut Dice| Reply::new(dice.pick(&[450, 451, 550, 452]), None, "SINK");
     let any = |dice: &mut Dice| Reply::new(dice.pick(&[250, 354, 450, 550, 421, 452]), None, "SINK");
     if question.only.is_some() && !dice.one_in(5) {
-        return Verdict::SendBlob(BLOB.to_vec());
+        return Verdict::SendBlob(dice.pick(&BLOBS).to_vec());
     }
     let is_reply = question.occasion.event == EventKind::OnServerResponse;
     match dice.next(24) {
@@ -380,6 +426,10 @@ impl Run {
             taken: Vec::new(),
             content: Vec::new(),
             delivered: Vec::new(),
+            likes_blobs: seed.is_multiple_of(3),
+            debris: 0,
+            is_cut: false,
+            is_out_of_step: false,
         };
         let messages = (0..3).map(|_| outgoing(recipients, HEADER, Arc::new(Pieces::whole(BODY)))).collect();
         let book = Book { names: Vec::new(), results: Vec::new() };
@@ -396,7 +446,8 @@ impl Run {
             }
             step = match step {
                 ClientStep::Read(reading) => {
-                    let len = usize::try_from(1 + self.dice.next(60)).expect("small").min(self.server.output.len());
+                    let bound = if self.server.likes_blobs { 12 } else { 60 };
+                    let len = usize::try_from(1 + self.dice.next(bound)).expect("small").min(self.server.output.len());
                     let octets: Vec<u8> = self.server.output.drain(..len).collect();
                     match (octets.is_empty(), &self.server.mode) {
                         (true, Mode::Closed) => reading.lost("closed"),
@@ -432,7 +483,11 @@ impl Run {
 
     fn ask(&mut self, asking: client::Asking, question: Question) -> ClientStep {
         check_response(&question);
-        let verdict = verdict(&mut self.dice, &question);
+        let mut verdict = verdict(&mut self.dice, &question);
+        let is_command = question.occasion.event != EventKind::OnServerResponse && question.only.is_none();
+        if self.server.likes_blobs && is_command && self.dice.one_in(3) {
+            verdict = Verdict::SendFirst("XOWN".into());
+        }
         let mut overlay = question.overlay.clone();
         if let Some(command) = overlay.out_command.as_mut().filter(|_| self.dice.one_in(4)) {
             let line = format!("{} X=1", command.line());

@@ -89,7 +89,7 @@ fn facts() -> OutFacts {
         remote: Some("192.0.2.9:25".parse().expect("an address")),
         local: None,
     };
-    let first = SentFirst { reply: Reply::new(334, None, "go on"), rounds: 1 };
+    let first = SentFirst { verb: "AUTH".into(), reply: Reply::new(334, None, "go on"), rounds: 1 };
     OutFacts {
         session: Arc::new(session),
         attempt: 2,

@@ -193,26 +193,54 @@ pub fn is_own_line(line: &str) -> bool {
     is_verb && line.len() <= OUT_LINE_BYTES_MAX && !line.chars().any(char::is_control)
 }
 
-/// The standard verb with which a line of a blob begins, if one does.
+/// The verb by which a server that takes fewer octets of a blob than there are could obey what is left; `others` are
+/// verbs that it knows besides those of the standard.
 ///
-/// A server that takes fewer octets than there are reads the rest as commands. So no part of a blob may be one that
-/// moves the dialogue, wherever that server sees the start of a line.
-pub fn smuggled_verb(octets: &[u8]) -> Option<&'static str> {
-    octets.split(|octet| matches!(octet, b'\r' | b'\n' | 0)).find_map(|line| {
+/// What is left is read as commands. All lines of it but the first begin where a line of the blob begins: no line
+/// begins with a verb. The first may begin anywhere; where it is the only one, it is part of the last line that has an
+/// end: no verb stands in the last two lines at all. So of what is left the second line is refused, and one that is
+/// alone is, too, which is what the proof behind a blob rests on.
+pub fn smuggled_verb<'a>(octets: &[u8], others: &[&'a str]) -> Option<&'a str> {
+    let verbs = || STANDARD_VERBS.into_iter().chain(others.iter().copied());
+    let of_line = octets.split(|octet| matches!(octet, b'\r' | b'\n' | 0)).find_map(|line| {
         let start = line.iter().position(|octet| *octet > b' ')?;
         let line = line.get(start..).unwrap_or_default();
-        let end = line.iter().position(|octet| !octet.is_ascii_alphanumeric()).unwrap_or(line.len());
-        let word = line.get(..end).unwrap_or_default();
-        STANDARD_VERBS.into_iter().find(|verb| word.eq_ignore_ascii_case(verb.as_bytes()))
+        verbs().find(|verb| begins_with(line, verb, |behind| !behind.is_ascii_alphanumeric()))
+    });
+    of_line.or_else(|| {
+        let end = last_two_lines(octets);
+        let starts = end.iter().enumerate().filter(|(_, octet)| octet.is_ascii_alphanumeric());
+        starts.map(|(at, _)| end.get(at..).unwrap_or_default()).find_map(|rest| {
+            // A verb ends with a blank or the line; in the middle of data everything else would be chance.
+            verbs().find(|verb| begins_with(rest, verb, |behind| behind <= b' '))
+        })
     })
 }
 
+fn begins_with(octets: &[u8], verb: &str, is_end: impl Fn(u8) -> bool) -> bool {
+    octets.split_at_checked(verb.len()).is_some_and(|(word, behind)| {
+        word.eq_ignore_ascii_case(verb.as_bytes()) && behind.first().is_none_or(|octet| is_end(*octet))
+    })
+}
+
+// The last two lines that are not blank. The end of a line is what every server takes for one.
+fn last_two_lines(octets: &[u8]) -> &[u8] {
+    let mut end = octets.len();
+    for _ in 0..2 {
+        let before = octets.get(..end).unwrap_or_default();
+        let len = before.iter().rposition(|octet| *octet > b' ').map_or(0, |at| at + 1);
+        end = memchr::memmem::rfind(before.get(..len).unwrap_or_default(), b"\r\n").unwrap_or(0);
+    }
+    octets.get(end..).unwrap_or_default()
+}
+
 /// Why octets cannot be sent as a blob.
-pub(super) fn blob_objection(octets: &[u8]) -> Option<String> {
+pub(super) fn blob_objection(octets: &[u8], others: &[&str]) -> Option<String> {
     if octets.is_empty() || octets.len() > OUT_BLOB_BYTES_MAX {
         return Some(format!("a blob has 1 to {OUT_BLOB_BYTES_MAX} octets, not {}", octets.len()));
     }
-    smuggled_verb(octets).map(|verb| format!("a line of the blob begins with {verb}"))
+    smuggled_verb(octets, others)
+        .map(|verb| format!("a line of the blob begins with {verb}, or has it and is one of the last two"))
 }
 
 // RFC 5321 §4.1.2, esmtp-keyword.

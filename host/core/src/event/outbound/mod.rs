@@ -50,6 +50,8 @@ pub struct OutFacts {
 /// What came of lines that a sink sent before a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentFirst {
+    /// Verb of the last line in upper case.
+    pub verb: String,
     /// The reply to the last of them.
     pub reply: Reply,
     /// Lines and blobs so far.
@@ -60,6 +62,14 @@ impl OutFacts {
     /// Reply to what the sink of that binding sent first at this event; none the first time.
     pub fn previous_reply(&self, binding: &str) -> Option<&Reply> {
         self.first.get(binding).map(|sent| &sent.reply)
+    }
+
+    // Verbs that the server knows besides those of the standard: the one that it answered, and those that it announces
+    // (RFC 5321 §4.1.5: they begin with X).
+    fn verbs_beyond_the_standard<'a>(&'a self, sent: Option<&'a SentFirst>) -> Vec<&'a str> {
+        let announced = self.extensions.iter().filter_map(|line| line.split_ascii_whitespace().next());
+        let private = announced.filter(|keyword| keyword.starts_with(['X', 'x']));
+        private.chain(sent.map(|sent| sent.verb.as_str())).filter(|verb| !verb.is_empty()).collect()
     }
 
     /// Why a verdict of that binding cannot be carried out before a command; `None` where it can.
@@ -83,7 +93,7 @@ impl OutFacts {
             if !is_blob_due {
                 return Some("octets are sent after a 3xx to the sink's own line alone".to_owned());
             }
-            return command::blob_objection(octets);
+            return command::blob_objection(octets, &self.verbs_beyond_the_standard(sent));
         }
         None
     }

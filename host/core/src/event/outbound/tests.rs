@@ -103,16 +103,27 @@ fn no_line_of_a_blob_begins_with_a_command() {
         (b"abc\r \tquit", "QUIT"),
         (b"abc\0RSET", "RSET"),
         (b"\r\n\r\nBDAT 5", "BDAT"),
+        (b"xown again\r\nmore\r\nmore\r\n", "XOWN"),
+        (b"in the middle of the last: rset\r\n", "RSET"),
+        (b"in the middle of the last with an end: NOOP\r\nrest", "NOOP"),
+        (b"noRSET\r\n \r\n", "RSET"),
     ] {
-        assert_eq!(smuggled_verb(octets), Some(verb), "{octets:?}");
+        assert_eq!(smuggled_verb(octets, &["XOWN"]), Some(verb), "{octets:?}");
     }
-    for octets in [&b""[..], b"mailing", b"some data\r\nother text\r\n", b"\"data\": 1", b"\x00\xff\r\n.\r\n"] {
-        assert_eq!(smuggled_verb(octets), None, "{octets:?}");
+    for octets in [
+        &b""[..],
+        b"mailing",
+        b"some data\r\nother\r\ntext\r\n",
+        b"\"data\": 1",
+        b"to RSET it\r\ntwo\r\nlines\r\n",
+        b"\x00\xff\r\n.\r\n",
+    ] {
+        assert_eq!(smuggled_verb(octets, &["XOWN"]), None, "{octets:?}");
     }
 }
 
 fn sent(code: u16, rounds: u32) -> OutFacts {
-    let sent = SentFirst { reply: Reply::new(code, None, "x"), rounds };
+    let sent = SentFirst { verb: "XOWN".into(), reply: Reply::new(code, None, "x"), rounds };
     OutFacts { first: [("a".to_owned(), sent)].into(), ..OutFacts::default() }
 }
 
@@ -130,6 +141,8 @@ fn octets_follow_a_3xx_of_the_same_binding_and_nothing_else_does() {
         (sent(250, OUT_ROUNDS_MAX), &line, "a"),
         (sent(354, 1), &Verdict::SendBlob(Vec::new()), "a"),
         (sent(354, 1), &Verdict::SendBlob(b"RSET\r\n".to_vec()), "a"),
+        (sent(354, 1), &Verdict::SendBlob(b"xown\r\n".to_vec()), "a"),
+        (OutFacts { extensions: vec!["XTWO 2".into()], ..sent(354, 1) }, &Verdict::SendBlob(b"XTWO\r\n".to_vec()), "a"),
         (sent(250, 1), &Verdict::SendFirst("RSET".into()), "a"),
     ] {
         assert!(facts.objection(verdict, by).is_some(), "{verdict:?} of {by} after {facts:?}");

@@ -50,6 +50,8 @@ pub(super) struct Live {
     pub(super) own_line: String,
     /// The binding whose line got a 3xx: the other server waits for its octets.
     pub(super) blob_due: Option<String>,
+    /// Octets of a sink have left, and nothing has shown that the other server took them for what they are.
+    pub(super) is_proof_due: bool,
     /// The message that goes on when the session has begun again, and the number of its transaction.
     pub(super) resume: Option<(Box<Outgoing>, u32)>,
     /// How often sinks changed the state.
@@ -81,6 +83,7 @@ impl Live {
             first: BTreeMap::new(),
             own_line: String::new(),
             blob_due: None,
+            is_proof_due: false,
             resume: None,
             state_changes: 0,
             commands_raised: 0,

@@ -54,6 +54,7 @@ mod policy;
 mod reading;
 mod sending;
 mod sent;
+mod settling;
 mod step;
 mod stuffing;
 mod transaction;

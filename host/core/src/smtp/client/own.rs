@@ -8,6 +8,7 @@ use crate::smtp::client::hearing::{Heard, Topic};
 use crate::smtp::client::live::{Live, put_line};
 use crate::smtp::client::outgoing::Outgoing;
 use crate::smtp::client::sent::{Closed, Why};
+use crate::smtp::client::settling::{self, Onward};
 use crate::smtp::client::step::{Awaits, ClientStep, Reading};
 use crate::smtp::client::transaction::{Envelope, Expected};
 use crate::time::Timestamp;
@@ -105,6 +106,7 @@ impl Owner {
         }
         if let (Verdict::SendBlob(octets), true) = (&verdict, is_blob_due) {
             wire.extend_from_slice(octets);
+            live.is_proof_due = true;
             let line = live.own_line.clone();
             return self.await_reply(live, by, line, now);
         }
@@ -171,12 +173,32 @@ impl Owner {
         ClientStep::Read(Reading { live, awaits: Awaits::Own(Box::new(Owned { owner: self, by, line })) })
     }
 
-    // Raises the event again.
-    fn again(self, live: Box<Live>, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+    /// Raises the event again.
+    pub(super) fn again(self, live: Box<Live>, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
         match self {
             Self::Hello | Self::Goodbye | Self::Farewell(_) => ask(live, self, now),
             Self::Envelope(envelope, _) => envelope.advance(live, now, wire),
         }
+    }
+
+    /// Goes on from another state.
+    pub(super) fn turn(self, mut live: Box<Live>, state: OutState, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+        live.first.clear();
+        match (self, state) {
+            (Self::Envelope(envelope, _), _) => envelope.leave(live, state),
+            // Nothing but the end follows.
+            (Self::Farewell(closed), _) => farewell(live, *closed, now, wire),
+            (Self::Hello | Self::Goodbye, OutState::SessionEnd) => goodbye(live, now, wire),
+            // From the start of a session a message is reached, and from the end another only by a new start.
+            (Self::Hello | Self::Goodbye, _) => greeting::hello(live, now, wire),
+        }
+    }
+
+    /// Ends the connection over something that was said before the command.
+    pub(super) fn break_off_at_last(self, live: Box<Live>, why: Why, reply: &Reply) -> ClientStep {
+        // Where this server was about to leave, nothing depends on it any more.
+        let why = if matches!(self, Self::Goodbye) && why != Why::Dropped { Why::Quit } else { why };
+        self.break_off(live, why, reply)
     }
 
     /// Ends the connection.
@@ -228,27 +250,18 @@ impl Owned {
         if heard.real.class() == Class::Continue {
             live.blob_due = Some(self.by.clone());
         }
-        live.first.insert(self.by, SentFirst { reply: heard.judged, rounds });
-        self.owner.again(live, now, wire)
+        let verb = self.verb();
+        live.first.insert(self.by, SentFirst { verb, reply: heard.judged, rounds });
+        settling::settle(live, self.owner, Onward::Again, now, wire)
     }
 
     /// Goes on from another state than the one in which the line was sent.
-    pub(super) fn turn(self, mut live: Box<Live>, state: OutState, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
-        live.first.clear();
-        match (self.owner, state) {
-            (Owner::Envelope(envelope, _), _) => envelope.leave(live, state),
-            // Nothing but the end follows.
-            (Owner::Farewell(closed), _) => farewell(live, *closed, now, wire),
-            (Owner::Hello | Owner::Goodbye, OutState::SessionEnd) => goodbye(live, now, wire),
-            // From the start of a session a message is reached, and from the end another only by a new start.
-            (Owner::Hello | Owner::Goodbye, _) => greeting::hello(live, now, wire),
-        }
+    pub(super) fn turn(self, live: Box<Live>, state: OutState, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+        settling::settle(live, self.owner, Onward::Turn(state), now, wire)
     }
 
     /// Ends the connection.
     pub(super) fn break_off(self, live: Box<Live>, why: Why, reply: &Reply) -> ClientStep {
-        // Where this server was about to leave, nothing depends on it any more.
-        let why = if matches!(self.owner, Owner::Goodbye) && why != Why::Dropped { Why::Quit } else { why };
-        self.owner.break_off(live, why, reply)
+        self.owner.break_off_at_last(live, why, reply)
     }
 }

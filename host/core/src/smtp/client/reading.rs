@@ -56,6 +56,7 @@ impl Reading {
             Awaits::StartTls => greeting::answered_starttls(live, &heard.real, now, wire),
             Awaits::Login(login) => greeting::answered_login(live, login, &heard.real, now, wire),
             Awaits::Own(owned) => owned.reply(live, heard, now, wire),
+            Awaits::Settling(settling) => settling.reply(live, &heard.real, now, wire),
             Awaits::Envelope(envelope) => envelope.reply(live, &heard, now, wire),
             Awaits::Chunk(stream) => stream.reply(live, &heard.judged),
             Awaits::Cut(stream) => stream.cut_off(&heard.judged),
@@ -77,9 +78,12 @@ impl Reading {
                 ending.reply(live, &Heard::of(reply))
             }
             // Nothing leads anywhere from these.
-            awaits @ (Awaits::StartTls | Awaits::Login(_) | Awaits::Chunk(_) | Awaits::Cut(_) | Awaits::Quit) => {
-                Self { live, awaits }.take(Heard::of(reply), now, wire)
-            }
+            awaits @ (Awaits::StartTls
+            | Awaits::Login(_)
+            | Awaits::Settling(_)
+            | Awaits::Chunk(_)
+            | Awaits::Cut(_)
+            | Awaits::Quit) => Self { live, awaits }.take(Heard::of(reply), now, wire),
         }
     }
 
@@ -99,6 +103,7 @@ impl Reading {
             // Nothing depends on it any more.
             Awaits::Quit => live.close(Why::Quit, reply),
             Awaits::Own(owned) => owned.break_off(live, why, reply),
+            Awaits::Settling(settling) => settling.break_off(live, why, reply),
             Awaits::Envelope(mut envelope) => envelope.end(why, reply, false),
             Awaits::Chunk(stream) | Awaits::Cut(stream) => stream.break_off(why, reply),
             Awaits::End(ending) => ending.break_off(why, reply),
@@ -138,6 +143,8 @@ impl Awaits {
     fn matters(&self) -> bool {
         match self {
             Self::Envelope(envelope) => !envelope.is_leaving(),
+            // It proves something to this server, and no sink has a word in that.
+            Self::Settling(_) => false,
             Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) => true,
             Self::Own(_) | Self::Chunk(_) | Self::Cut(_) | Self::End(_) | Self::Quit => true,
         }
@@ -153,6 +160,7 @@ impl Awaits {
             Self::StartTls => "STARTTLS",
             Self::Login(_) => "AUTH",
             Self::Own(owned) => return owned.verb(),
+            Self::Settling(_) => "NOOP",
             Self::Envelope(envelope) => envelope.awaited(),
             Self::Chunk(_) => "BDAT",
             Self::Cut(stream) => stream.keyword(),
@@ -169,7 +177,7 @@ impl Awaits {
             Self::Helo => format!("HELO {}", live.policy.helo_name),
             Self::Own(owned) => owned.line().to_owned(),
             Self::Envelope(envelope) => envelope.said().to_owned(),
-            Self::Greeting | Self::StartTls | Self::Login(_) => self.keyword(live),
+            Self::Greeting | Self::StartTls | Self::Login(_) | Self::Settling(_) => self.keyword(live),
             Self::Chunk(_) | Self::Cut(_) | Self::End(_) => self.keyword(live),
         }
     }
@@ -181,6 +189,7 @@ impl Awaits {
             Self::Chunk(stream) | Self::Cut(stream) => Some(stream.envelope.outgoing()),
             Self::End(ending) => Some(ending.outgoing()),
             Self::Own(owned) => Owned::owner(owned).outgoing(),
+            Self::Settling(settling) => settling.owner().outgoing(),
             Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) | Self::Quit => None,
         }
     }
@@ -191,7 +200,7 @@ impl Awaits {
             Self::Envelope(envelope) => envelope.answered_recipient(),
             Self::End(ending) => ending.answered_recipient(),
             Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) => None,
-            Self::Own(_) | Self::Chunk(_) | Self::Cut(_) | Self::Quit => None,
+            Self::Own(_) | Self::Settling(_) | Self::Chunk(_) | Self::Cut(_) | Self::Quit => None,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::smtp::client::own::{Owned, farewell, goodbye};
 use crate::smtp::client::policy::{ClientPolicy, TlsFacts};
 use crate::smtp::client::sending::{Ending, Sending, Stream};
 use crate::smtp::client::sent::{Closed, Sent, Why};
+use crate::smtp::client::settling::Settling;
 use crate::smtp::client::transaction::{self, Envelope};
 use crate::time::Timestamp;
 
@@ -61,6 +62,8 @@ pub(super) enum Awaits {
     Login(Login),
     /// Something that a sink sent before a command.
     Own(Box<Owned>),
+    /// The NOOP behind octets of a sink.
+    Settling(Box<Settling>),
     Envelope(Box<Envelope>),
     Chunk(Box<Stream>),
     /// Nothing: the content was refused before it had left whole, and sinks are asked about that.
@@ -74,7 +77,7 @@ impl Awaits {
     fn due(&self) -> usize {
         match self {
             Self::Greeting | Self::Ehlo | Self::Helo | Self::StartTls | Self::Login(_) | Self::Quit => 1,
-            Self::Own(_) => 1,
+            Self::Own(_) | Self::Settling(_) => 1,
             Self::Cut(_) => 0,
             Self::Envelope(envelope) => envelope.due(),
             Self::Chunk(stream) => stream.due(),
@@ -90,6 +93,7 @@ impl Awaits {
             Self::StartTls => "STARTTLS",
             Self::Login(_) => "AUTH",
             Self::Own(_) => "what a filter of this server sent",
+            Self::Settling(_) => "NOOP",
             Self::Envelope(envelope) => envelope.awaited(),
             Self::Chunk(_) => "BDAT",
             Self::Cut(_) | Self::End(_) => "the end of the content",
@@ -106,6 +110,7 @@ impl Reading {
             Awaits::Greeting => (timeouts.greeting, None),
             Awaits::Ehlo | Awaits::Helo | Awaits::StartTls | Awaits::Login(_) => (timeouts.command, None),
             Awaits::Own(owned) => (timeouts.command, owned.owner().ends()),
+            Awaits::Settling(settling) => (timeouts.command, settling.owner().ends()),
             Awaits::Envelope(envelope) if envelope.awaits_data() => (timeouts.data, Some(envelope.ends)),
             Awaits::Envelope(envelope) => (timeouts.command, Some(envelope.ends)),
             Awaits::Chunk(stream) | Awaits::Cut(stream) => (timeouts.block, Some(stream.envelope.ends)),
