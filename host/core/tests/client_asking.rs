@@ -11,6 +11,8 @@ mod message;
 mod model;
 #[path = "client_asking/play.rs"]
 mod play;
+#[path = "client_asking/server.rs"]
+mod server;
 
 use std::sync::Arc;
 
