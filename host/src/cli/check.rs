@@ -1,6 +1,8 @@
 //! `basin check`: what the configuration means, and what is wrong with it.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -61,6 +63,7 @@ impl Check {
             }
         }
         warnings.extend(strangers(&config, &known));
+        warnings.extend(elsewhere(&config));
         warnings.extend(secrets(&Store::new(&config.registry)));
         for warning in &warnings {
             println!("warning: {warning}");
@@ -68,7 +71,8 @@ impl Check {
         if !is_usable {
             bail!("{} cannot be used: a certificate or a file of users cannot", config.file.display());
         }
-        println!("{} can be used, {} warnings", config.file.display(), warnings.len());
+        let count = warnings.len();
+        println!("{} can be used, {count} warning{}", config.file.display(), if count == 1 { "" } else { "s" });
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -80,6 +84,22 @@ fn strangers(config: &Config, known: &BTreeSet<String>) -> Vec<String> {
         format!("sender: no file of users has {user:?}, so the row is for nobody, unless a sink logs that user in")
     };
     rows.map(text).collect()
+}
+
+// Mail that would leave from there waits for as long as the machine does not have the address.
+fn elsewhere(config: &Config) -> Vec<String> {
+    let usual =
+        config.outbound.source_addresses.iter().map(|address| ("outbound.source-addresses".to_owned(), address));
+    let sources = config.outbound.sources.iter();
+    let named = sources.flat_map(|(name, addresses)| addresses.iter().map(move |one| (format!("source {name}"), one)));
+    let is_absent = |address: &IpAddr| {
+        let bound = UdpSocket::bind((*address, 0));
+        bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+    };
+    let absent = usual.chain(named).filter(|(_, address)| is_absent(address));
+    absent
+        .map(|(key, address)| format!("{key}: this machine does not have {address}, so nothing leaves from it"))
+        .collect()
 }
 
 // Sinks are apart from the configuration: the server runs without those that cannot be loaded.

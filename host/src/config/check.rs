@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use basin_core::addr::{Address, check_domain};
-use basin_core::transport::directory::{Directory, Tables, address_key, is_mailbox_letter};
+use basin_core::transport::directory::{Directory, DirectoryError, Tables, address_key, is_mailbox_letter};
 
 use super::checked::{Config, Domain, Limits, Log};
 use super::raw;
@@ -135,7 +135,7 @@ impl Check<'_> {
             host_names,
         };
         let (directory, errors) = Directory::checked(tables);
-        errors.iter().for_each(|error| self.wrong("", error.to_string()));
+        errors.iter().for_each(|error| self.wrong(&place_of(error), error.to_string()));
         errors.is_empty().then(|| Arc::new(directory))
     }
 
@@ -342,6 +342,18 @@ impl Check<'_> {
             }
         };
         Some(Log { level: level?, is_json: is_json? })
+    }
+}
+
+// The key that the tables cannot be read for: what stands there twice, or where it does not belong, is an alias.
+fn place_of(error: &DirectoryError) -> String {
+    match error {
+        DirectoryError::NotLocal { address } | DirectoryError::Twice { address } => format!("aliases.{address}"),
+        DirectoryError::AliasTarget { alias, .. } | DirectoryError::AliasTooLarge { alias } => {
+            format!("aliases.{alias}")
+        }
+        DirectoryError::Domain { .. } | DirectoryError::CatchAllDomain { .. } => "domain".to_owned(),
+        DirectoryError::MailboxName { .. } => String::new(),
     }
 }
 

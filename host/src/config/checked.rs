@@ -231,10 +231,18 @@ impl Config {
             "outbound     {} connections, {} to one destination, as {}\n",
             self.outbound.connections, self.outbound.limits.connections_max, self.outbound.helo_name,
         ));
+        for (name, addresses) in &self.outbound.sources {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            text.push_str(&format!("source       {name}: {}\n", addresses.join(", ")));
+        }
         for (patterns, route) in self.routes.rules() {
             let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
-            let whose = if patterns.is_empty() { "by sinks".to_owned() } else { patterns.join(", ") };
-            text.push_str(&format!("route        {whose} -> {route}\n"));
+            if !patterns.is_empty() {
+                text.push_str(&format!("route        {} -> {route}\n", patterns.join(", ")));
+            }
+        }
+        for (name, route) in self.routes.names() {
+            text.push_str(&format!("route        what sinks send to {name} -> {route}\n"));
         }
         for key in &self.dkim {
             let below = if key.covers_subdomains { " and below" } else { "" };

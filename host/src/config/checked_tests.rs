@@ -227,7 +227,11 @@ fn doubtful_settings_are_warnings() {
 fn tables_that_do_not_fit_together_are_refused() {
     let text = format!("{MINIMAL}[aliases]\n\"x@example.org\" = \"y@elsewhere.example\"\n");
     let problems = parse(&text).expect_err("wrong");
-    assert_eq!(problems, ["basin.toml: alias x@example.org: y@elsewhere.example leads to no mailbox of this server"]);
+    assert_eq!(
+        problems,
+        ["basin.toml:10: aliases.x@example.org: alias x@example.org: y@elsewhere.example leads to no mailbox of this \
+             server; a sink at on-categorize can forward elsewhere"]
+    );
 }
 
 #[test]

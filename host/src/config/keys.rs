@@ -33,7 +33,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "aliases",
         is_list: false,
-        text: "Addresses that stand for others. Each key is an address of a local domain, its value an address or a list of them; an alias may lead to further aliases. Addresses may have letters of any script (RFC 6531).",
+        text: "Addresses that stand for others. Each key is an address of a local domain, its value an address or a list of them; an alias may lead to further aliases, and ends at mailboxes of this server: what forwards mail elsewhere is a sink at `on-categorize`, such as the sample `mailing-list`, because the next server checks the sender (SPF, DMARC). Addresses may have letters of any script (RFC 6531).",
     },
     Table {
         name: "relay",

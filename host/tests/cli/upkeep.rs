@@ -41,3 +41,18 @@ fn a_search_that_finds_nothing_says_where_it_looked() {
     ];
     page::compare("trace", found.iter().map(|(what, message)| (*what, message.as_str())));
 }
+
+#[test]
+fn a_check_names_the_addresses_that_the_machine_does_not_have() {
+    let dir = folder();
+    let file = dir.path().join("basin.toml");
+    let text = fs::read_to_string(&file).expect("the folder has one");
+    // RFC 5737: an address for documentation is no machine's own.
+    let sources = "[[source]]\nname = \"here\"\naddresses = [\"127.0.0.1\"]\n\
+                   [[source]]\nname = \"gone\"\naddresses = [\"192.0.2.55\"]\n";
+    fs::write(&file, format!("{text}\n{sources}")).expect("written");
+    let told = printed(&dir, &["check"]);
+    assert!(told.contains("source       gone: 192.0.2.55\n"), "{told}");
+    assert!(told.contains("warning: source gone: this machine does not have 192.0.2.55"), "{told}");
+    assert!(!told.contains("source here: this machine"), "{told}");
+}

@@ -67,7 +67,9 @@ pub enum DirectoryError {
         name: String,
     },
     /// An alias one of whose addresses leads to no mailbox: unknown, elsewhere, or in a circle.
-    #[error("alias {alias}: {target} leads to no mailbox of this server")]
+    #[error(
+        "alias {alias}: {target} leads to no mailbox of this server; a sink at on-categorize can forward elsewhere"
+    )]
     AliasTarget {
         /// The alias.
         alias: Address,

@@ -313,6 +313,9 @@ impl fmt::Display for Route {
         if let Some(name) = &self.credentials {
             write!(f, ", logged in as {name}")?;
         }
+        if let Some(name) = &self.source {
+            write!(f, ", from {name}")?;
+        }
         f.write_str(")")
     }
 }
@@ -331,6 +334,11 @@ impl RouteTable {
     /// The same table with servers that sinks can name.
     pub fn with_named(self, named: BTreeMap<String, Arc<Route>>) -> Self {
         Self { named, ..self }
+    }
+
+    /// The servers that the configuration names, by their names.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &Arc<Route>)> {
+        self.named.iter().map(|(name, route)| (name.as_str(), route))
     }
 
     /// The server that the configuration gives that name.
