@@ -97,4 +97,4 @@ bench-queue: ## Measure a queue of QUEUE messages (default 100,000): open, scan,
 	$(CARGO) run --release -p basin-spool --example queue_bench -- $(BENCH_DIRECTORY) $(QUEUE)
 
 clean-run: ## Forget the state of `make run`
-	rm -rf $(DEMO)
+	rm -rf $(DEMO) next

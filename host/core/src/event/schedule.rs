@@ -98,6 +98,14 @@ pub enum CronError {
         /// Largest number of the field.
         to: u32,
     },
+    /// A step that leaves a range at once: whoever writes one means something else than the first number alone.
+    #[error("the step of {field} {part:?} is wider than what it steps through; write a smaller one, or one number")]
+    Step {
+        /// Name of the field.
+        field: &'static str,
+        /// The part.
+        part: String,
+    },
     /// A range that ends before it begins.
     #[error("{field} {part:?} ends before it begins; write the smaller one first")]
     Backwards {
@@ -156,6 +164,9 @@ impl Field {
         };
         if first > last {
             return Err(CronError::Backwards { field: self.name, part: shown(part) });
+        }
+        if part.contains('/') && step > last - first {
+            return Err(CronError::Step { field: self.name, part: shown(part) });
         }
         let step = usize::try_from(step).unwrap_or(usize::MAX);
         Ok((first..=last).step_by(step).fold(0, |set, value| set | 1 << value))
