@@ -34,6 +34,7 @@ mod steering;
 mod tls;
 mod tracing;
 mod transcripts;
+mod upgrades;
 mod verdicts;
 mod verdicts_later;
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use crate::registry::words::default_policy;
-use crate::registry::{FileError, RegistryFile, Store, StoreError, quantity};
+use crate::registry::{FileError, RegistryFile, Store, StoreError, Versions, quantity};
 
 /// How long to wait for another editor. An edit takes milliseconds; who holds the lock longer hangs.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -241,6 +241,27 @@ impl Edit {
             }
         }
         Ok(was_there)
+    }
+
+    /// Puts a component in the place of the one that a sink has, and writes down what was before.
+    ///
+    /// # Errors
+    /// There is no sink of that name.
+    pub fn set_component(
+        &mut self,
+        sink: &str,
+        (digest, source): (&str, &str),
+        versions: &Versions,
+    ) -> Result<(), EditError> {
+        let row = self.sink_row(sink)?;
+        put(row, "digest", text(digest));
+        if source.is_empty() {
+            row.remove("source");
+        } else {
+            put(row, "source", text(source));
+        }
+        versions.write(row);
+        Ok(())
     }
 
     /// Replaces the grants of a sink.

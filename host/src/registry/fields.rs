@@ -112,8 +112,13 @@ impl<'a> Fields<'a> {
 
     /// A switch; on where nothing is said.
     pub(crate) fn switch(&self, key: &str) -> Result<bool, FileError> {
+        self.switch_or(key, true)
+    }
+
+    /// A switch, and how it stands where nothing is said.
+    pub(crate) fn switch_or(&self, key: &str, default: bool) -> Result<bool, FileError> {
         let found = self.of_type(key, "true or false", Item::as_bool)?;
-        Ok(found.is_none_or(|found| found.value))
+        Ok(found.map_or(default, |found| found.value))
     }
 
     /// A moment, written as a TOML date-time with an offset, without quotes.

@@ -7,10 +7,15 @@
 //! name = "stamp"
 //! digest = "0f3c…"                        # SHA-256; the component is components/<digest>.wasm
 //! source = "stamp-header.wasm"            # where it came from, for people
+//! since = 2026-01-31T12:00:00Z            # when it came into force
 //! grants = ["read-headers", "edit-headers"]
 //! limits = { fuel = 50_000_000, memory = "64MiB", deadline = "250ms" }
 //! config = { field = "X-Stamp" }
 //! secrets = { token = "/etc/basin/token" } # files; what is in them stands nowhere else
+//!
+//! [[sink.former]]                         # what was in force before, the last first; `basin sink rollback`
+//! digest = "9a41…"
+//! until = 2026-01-31T12:00:00Z
 //!
 //! [[binding]]
 //! name = "stamp/on-end-of-data"
@@ -35,18 +40,20 @@ use basin_core::secret::Secret;
 use toml_edit::{Document, TableLike};
 
 use crate::registry::fields::{Fields, FileError, Found, Source};
+use crate::registry::suggest;
+use crate::registry::versions::{Versions, check_digest};
 use crate::registry::words::{
     check_binding_name, check_config, check_firings, check_fuel, check_place, check_priority, check_sink_name,
     default_policy, parse_deadline, parse_event, parse_grant, parse_instance, parse_memory, parse_mode, parse_moment,
     parse_policy, parse_schedule,
 };
-use crate::registry::{digest, suggest};
 
 /// The version of the format that this program reads and writes.
 pub const VERSION: i64 = 1;
 
 const FILE_KEYS: &[&str] = &["version", "sink", "binding"];
-const SINK_KEYS: &[&str] = &["name", "digest", "source", "grants", "limits", "config", "secrets", "enabled"];
+const SINK_KEYS: &[&str] =
+    &["name", "digest", "source", "grants", "limits", "config", "secrets", "enabled", "since", "former"];
 const LIMIT_KEYS: &[&str] = &["fuel", "memory", "deadline"];
 const BINDING_KEYS: &[&str] = &[
     "name",
@@ -71,6 +78,8 @@ pub struct RegistryFile {
     pub sinks: Vec<SinkEntry>,
     /// Bindings in the order of the file.
     pub bindings: Vec<Binding>,
+    /// What is known of the components of each sink, by its name.
+    pub versions: BTreeMap<String, Versions>,
 }
 
 impl RegistryFile {
@@ -87,11 +96,12 @@ impl RegistryFile {
         let fields = Fields::open(source, table, None, "the registry", FILE_KEYS)?;
         let mut file = Self::default();
         for table in fields.tables("sink")? {
-            let sink = read_sink(source, table)?;
+            let (sink, versions) = read_sink(source, table)?;
             if file.sink(&sink.name).is_some() {
                 let problem = format!("a second sink with the name {:?}; rename one", sink.name);
                 return Err(source.error(table.span(), problem));
             }
+            file.versions.insert(sink.name.clone(), versions);
             file.sinks.push(sink);
         }
         for table in fields.tables("binding")? {
@@ -108,6 +118,18 @@ impl RegistryFile {
     /// The sink of that name.
     pub fn sink(&self, name: &str) -> Option<&SinkEntry> {
         self.sinks.iter().find(|sink| sink.name == name)
+    }
+
+    /// What is known of the components of a sink.
+    pub fn versions_of(&self, sink: &str) -> Versions {
+        self.versions.get(sink).cloned().unwrap_or_default()
+    }
+
+    /// Whether a sink has a component with this digest, or had it and may go back to it.
+    pub fn has_component(&self, digest: &str) -> bool {
+        let former = self.versions.values().flat_map(|versions| &versions.former);
+        self.sinks.iter().any(|sink| sink.digest == digest)
+            || former.into_iter().any(|version| version.digest == digest)
     }
 
     /// The binding of that name.
@@ -159,16 +181,13 @@ fn check_version(source: Source<'_>, table: &dyn TableLike) -> Result<(), FileEr
     Err(source.error(item.span(), problem))
 }
 
-fn read_sink(source: Source<'_>, table: &toml_edit::Table) -> Result<SinkEntry, FileError> {
+fn read_sink(source: Source<'_>, table: &toml_edit::Table) -> Result<(SinkEntry, Versions), FileError> {
     let mut fields = Fields::open(source, table, table.span(), "sink", SINK_KEYS)?;
     let name = fields.required("name")?;
     check_sink_name(name.value).map_err(|problem| fields.error_at(&name, problem))?;
     fields.what = format!("sink {:?}", name.value);
     let digest = fields.required("digest")?;
-    if !digest::is_digest(digest.value) {
-        let problem = "digest is no SHA-256, 64 digits out of 0-9 a-f; `basin sink add` writes it";
-        return Err(fields.error_at(&digest, problem));
-    }
+    check_digest(&fields, &digest)?;
     let mut grants = Grants::default();
     for grant in fields.strings("grants")? {
         grants.insert(parse_grant(grant.value).map_err(|problem| fields.error_at(&grant, problem))?);
@@ -186,7 +205,8 @@ fn read_sink(source: Source<'_>, table: &toml_edit::Table) -> Result<SinkEntry, 
         }
         secrets.insert(key.to_owned(), SinkSecret { file: file.value.to_owned(), value: Secret::default() });
     }
-    Ok(SinkEntry {
+    let versions = Versions::read(&fields, source)?;
+    let sink = SinkEntry {
         name: name.value.to_owned(),
         digest: digest.value.to_owned(),
         source: fields.string("source")?.map(|found| found.value.to_owned()).unwrap_or_default(),
@@ -195,7 +215,8 @@ fn read_sink(source: Source<'_>, table: &toml_edit::Table) -> Result<SinkEntry, 
         config,
         secrets,
         is_enabled: fields.switch("enabled")?,
-    })
+    };
+    Ok((sink, versions))
 }
 
 fn read_limits(fields: &Fields<'_>) -> Result<BudgetOverride, FileError> {

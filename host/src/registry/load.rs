@@ -5,12 +5,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use basin_core::event::{Binding, EventKind, Failure, FailureKind, Registry};
+use basin_core::event::{Binding, EventKind, Failure, FailureKind, Registry, SinkEntry};
 use basin_core::time::Timestamp;
 use basin_sinks::{Component, Engine};
 
 use crate::registry::secret::read_secret;
-use crate::registry::{OwnPlaces, RegistryFile, Store, StoreError};
+use crate::registry::{OwnPlaces, RegistryFile, Store, StoreError, digest};
 
 /// Why the file on disk is not the registry in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Loaded {
     pub broken: Option<Broken>,
     components: BTreeMap<String, Arc<Component>>,
     failures: BTreeMap<String, String>,
+    // Sinks whose former component stays because the one of the file could not be loaded, and why.
+    stayed: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Loaded {
@@ -41,6 +43,7 @@ impl fmt::Debug for Loaded {
             .field("generation", &self.registry.generation())
             .field("components", &names(&mut self.components.keys()))
             .field("failures", &self.failures)
+            .field("stayed", &self.stayed)
             .field("broken", &self.broken)
             .finish()
     }
@@ -55,6 +58,7 @@ impl Loaded {
             broken: None,
             components: BTreeMap::new(),
             failures: BTreeMap::new(),
+            stayed: BTreeMap::new(),
         }
     }
 
@@ -93,6 +97,11 @@ impl Loaded {
         &self.failures
     }
 
+    /// The sinks whose component, as the file has it, is not in force for want of being loaded.
+    pub fn not_loaded(&self) -> impl Iterator<Item = &Arc<SinkEntry>> {
+        self.failures.keys().chain(self.stayed.keys()).filter_map(|name| self.registry.sink(name))
+    }
+
     /// What an operator should know, one line each: a file that was not taken, sinks that were not loaded,
     /// bindings to events that their component does not answer.
     pub fn problems(&self) -> Vec<String> {
@@ -100,11 +109,26 @@ impl Loaded {
             let since = broken.since.to_rfc3339();
             format!("the registry file is not in force since {since}, the one before it is: {}", broken.why)
         });
-        let failures = self.failures.values().cloned();
+        let failures = self.failures.values().chain(self.stayed.values()).cloned();
         let unanswered = self.registry.bindings().filter(|binding| self.components.contains_key(&binding.sink));
         let unanswered =
             unanswered.filter_map(|binding| self.component(binding, binding.event).err()).map(|failure| failure.detail);
         broken.chain(failures).chain(unanswered).collect()
+    }
+}
+
+impl Loaded {
+    // An upgrade that fails must not take the filter away that mail passed until then.
+    fn go_without(&mut self, sink: &SinkEntry, why: &str, before: &Loaded) {
+        let name = &sink.name;
+        let Some(component) = before.components.get(name) else {
+            self.failures.insert(name.clone(), format!("cannot load sink {name}: {why}"));
+            return;
+        };
+        let (new, old) = (digest::short(&sink.digest), digest::short(component.digest()));
+        let text = format!("sink {name}: the component {new} cannot be loaded, so {old} stays in force: {why}");
+        self.stayed.insert(name.clone(), text);
+        self.components.insert(name.clone(), component.clone());
     }
 }
 
@@ -143,8 +167,8 @@ impl Loader {
     /// so that a change of a rule compiles nothing. Compiling takes up to seconds: call it off the threads
     /// that serve clients.
     ///
-    /// A sink that cannot be loaded does not keep the others from coming into force: its bindings follow
-    /// their failure policy.
+    /// A sink that cannot be loaded does not keep the others from coming into force. Where it had another component
+    /// before, that one stays; where it had none, its bindings follow their failure policy.
     ///
     /// # Errors
     /// The file cannot be read or is wrong; nothing comes into force then.
@@ -179,9 +203,7 @@ impl Loader {
                     by_digest.insert(sink.digest.clone(), component.clone());
                     loaded.components.insert(sink.name.clone(), component);
                 }
-                Err(why) => {
-                    loaded.failures.insert(sink.name.clone(), format!("cannot load sink {}: {why}", sink.name));
-                }
+                Err(why) => loaded.go_without(sink, &why, before),
             }
         }
     }

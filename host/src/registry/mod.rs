@@ -14,6 +14,7 @@ pub mod quantity;
 pub mod secret;
 pub mod store;
 pub mod suggest;
+pub mod versions;
 pub mod watch;
 pub mod words;
 
@@ -23,4 +24,5 @@ pub use fields::FileError;
 pub use file::RegistryFile;
 pub use load::{Broken, Loaded, Loader};
 pub use store::{Store, StoreError};
+pub use versions::{RollbackError, Version, Versions};
 pub use watch::{Change, Prompt, Prompts, Watcher, watch};

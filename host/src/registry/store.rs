@@ -169,7 +169,7 @@ impl Store {
         Ok(digest)
     }
 
-    /// Takes components away that no sink of `file` has. Called under the lock.
+    /// Takes components away that no sink of `file` has or may go back to. Called under the lock.
     ///
     /// # Errors
     /// The system refused.
@@ -183,7 +183,7 @@ impl Store {
             let Some(digest) = name.strip_suffix(".wasm").filter(|digest| digest::is_digest(digest)) else {
                 continue;
             };
-            if !file.sinks.iter().any(|sink| sink.digest == digest) {
+            if !file.has_component(digest) {
                 fs::remove_file(&path).map_err(|source| error("remove", &path, source))?;
             }
         }

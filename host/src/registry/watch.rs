@@ -119,14 +119,13 @@ impl Watcher {
         match self.loader.load(&before, now) {
             Ok(loaded) => {
                 // A component that was missing or damaged may come back without a change of the file.
-                let failed = loaded.failures().keys().filter_map(|name| loaded.registry.sink(name));
-                let paths = failed.map(|sink| self.loader.store().component_path(&sink.digest));
+                let paths = loaded.not_loaded().map(|sink| self.loader.store().component_path(&sink.digest));
                 self.seen.extend(paths.map(mark));
                 let secrets = loaded.registry.sinks().flat_map(|sink| sink.secrets.values());
                 self.seen.extend(secrets.map(|secret| mark(PathBuf::from(&secret.file))));
                 // A directory that was missing may come; one that is there changes with each file in it, and is not looked at.
-                let failed = loaded.failures().keys().filter_map(|name| loaded.registry.sink(name));
-                let dirs = failed.flat_map(|sink| sink.grants.dirs()).map(|dir| mark(PathBuf::from(dir.host())));
+                let dirs =
+                    loaded.not_loaded().flat_map(|sink| sink.grants.dirs()).map(|dir| mark(PathBuf::from(dir.host())));
                 self.seen.extend(dirs.filter(|(_, mark)| mark.is_none()));
                 let change = Change::Applied { generation: loaded.registry.generation(), problems: loaded.problems() };
                 self.current.store(Arc::new(loaded));

@@ -11,4 +11,5 @@ mod queue;
 mod registry;
 mod sink;
 mod trial;
+mod upgrade;
 mod upkeep;

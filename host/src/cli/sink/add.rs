@@ -11,11 +11,12 @@ use super::needs;
 use super::places::{Places, compile, read_component};
 use crate::cli::Context;
 use crate::cli::table::print;
+use crate::clock::now;
 use crate::registry::secret::read_secret;
 use crate::registry::words::{
     check_config, check_fuel, check_sink_name, parse_deadline, parse_grant, parse_memory, parse_setting,
 };
-use crate::registry::{Edit, RegistryFile, digest};
+use crate::registry::{Edit, RegistryFile, Versions, digest};
 
 /// Limits of a call, as flags.
 #[derive(Debug, Default, clap::Args)]
@@ -111,6 +112,8 @@ impl Add {
             is_enabled: true,
         };
         edit.add_sink(&sink);
+        let versions = Versions { since: Some(now()), ..Versions::default() };
+        edit.set_component(&sink.name, (&sink.digest, &sink.source), &versions)?;
         let names = self.bindings.add_to(&mut edit, &self.name, &events, &places)?;
         // Last, so that a refusal leaves nothing behind; before the file names it.
         places.store.put_component(&octets)?;
@@ -163,7 +166,7 @@ fn refuse_taken_name(file: &RegistryFile, name: &str) -> anyhow::Result<()> {
 }
 
 // The full path helps whoever asks later where a sink came from.
-fn source_of(file: &Path) -> String {
+pub(super) fn source_of(file: &Path) -> String {
     file.canonicalize().unwrap_or_else(|_| file.to_owned()).display().to_string()
 }
 

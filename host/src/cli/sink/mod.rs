@@ -21,6 +21,7 @@ mod scene;
 mod show;
 mod state;
 mod trial;
+mod upgrade;
 
 /// Arguments of `basin sink`.
 #[derive(Debug, clap::Args)]
@@ -49,6 +50,10 @@ enum Command {
     Enable(change::Enable),
     /// Switch sinks or bindings off; nothing is forgotten.
     Disable(change::Disable),
+    /// Put another component in the place of a sink's; everything else about it stays.
+    Upgrade(upgrade::Upgrade),
+    /// Go back to the component that was in force before.
+    Rollback(upgrade::Rollback),
     /// Take a sink away, with its bindings and its component.
     Remove(change::Remove),
     /// Set configuration keys and limits of a sink.
@@ -85,6 +90,8 @@ impl Sink {
             Command::Run(command) => command.run(context),
             Command::Enable(command) => command.run(context),
             Command::Disable(command) => command.run(context),
+            Command::Upgrade(command) => command.run(context),
+            Command::Rollback(command) => command.run(context),
             Command::Remove(command) => command.run(context),
             Command::Set(command) => command.run(context),
             Command::Unset(command) => command.run(context),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use basin_core::event::{Binding, InstanceMode, SinkEntry};
 use basin_core::time::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::list::{binding_json, or_none, sink_json, sink_state};
 use super::places::Places;
@@ -14,6 +14,7 @@ use crate::control::report::{RegistryState, Timer};
 use crate::control::{BindingActivity, ClientError, FailureSeen};
 use crate::registry::edit::missing;
 use crate::registry::quantity::{show_duration, show_size};
+use crate::registry::{Version, Versions, digest};
 
 /// Arguments of `basin sink show`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,7 @@ impl Show {
         let sink = file.sink(&self.sink).ok_or_else(|| missing("sink", &self.sink, names))?;
         let bindings: Vec<&Binding> = file.bindings_of(&sink.name).collect();
         let live = places.live();
+        let versions = shown_versions(sink, &file.versions_of(&sink.name), live.as_ref().ok());
         if self.json {
             let state = live.as_ref().ok();
             let activity = |binding: &Binding| state.and_then(|state| state.activity.get(&binding.name).cloned());
@@ -41,9 +43,11 @@ impl Show {
                 .iter()
                 .map(|binding| json!({ "binding": binding_json(binding, state), "activity": activity(binding) }))
                 .collect();
-            print_json(&json!({ "sink": sink_json(sink, state), "bindings": bindings }))?;
+            let versions = versions_json(&versions);
+            print_json(&json!({ "sink": sink_json(sink, state), "versions": versions, "bindings": bindings }))?;
         } else {
-            print(sink_text(sink, &live) + &bindings_text(&bindings, live.as_ref().ok()))?;
+            let versions = versions_text(&versions);
+            print(sink_text(sink, &live) + &versions + &bindings_text(&bindings, live.as_ref().ok()))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -79,6 +83,54 @@ fn sink_text(sink: &SinkEntry, live: &Result<RegistryState, ClientError>) -> Str
         Err(error) => format!("{error}\n"),
     };
     table.text() + &note
+}
+
+/// A component of a sink, and how it stands.
+struct Shown {
+    version: Version,
+    state: &'static str,
+}
+
+// The registered component and those that a rollback may go back to.
+fn shown_versions(sink: &SinkEntry, versions: &Versions, live: Option<&RegistryState>) -> Vec<Shown> {
+    let in_force = live.and_then(|live| live.sinks.get(&sink.name)?.digest.as_deref());
+    let (digest, source) = (sink.digest.clone(), sink.source.clone());
+    let registered = Version { digest, source, since: versions.since, until: None, is_undone: false };
+    let state = |version: &Version, is_registered: bool| match in_force {
+        Some(digest) if digest == version.digest => "in force",
+        Some(_) if is_registered => "not loaded",
+        _ if is_registered => "registered",
+        _ if version.is_undone => "rolled back",
+        _ => "former",
+    };
+    let former = versions.former.iter().map(|version| Shown { version: version.clone(), state: state(version, false) });
+    let first = Shown { state: state(&registered, true), version: registered };
+    std::iter::once(first).chain(former).collect()
+}
+
+fn versions_text(versions: &[Shown]) -> String {
+    let moment = |moment: Option<Timestamp>| moment.map_or_else(|| "-".to_owned(), Timestamp::to_rfc3339);
+    let mut table = Table::new(&["VERSION", "STATE", "SINCE", "UNTIL", "FROM"]);
+    for Shown { version, state } in versions {
+        let (since, until) = (moment(version.since), moment(version.until));
+        let digits = digest::short(&version.digest).to_owned();
+        table.row([digits, (*state).to_owned(), since, until, version.source.clone()]);
+    }
+    format!("\n{}", table.text())
+}
+
+fn versions_json(versions: &[Shown]) -> Vec<Value> {
+    let moment = |moment: Option<Timestamp>| moment.map(Timestamp::to_rfc3339);
+    let json = |Shown { version, state }: &Shown| {
+        json!({
+            "digest": version.digest,
+            "state": state,
+            "since": moment(version.since),
+            "until": moment(version.until),
+            "source": version.source,
+        })
+    };
+    versions.iter().map(json).collect()
 }
 
 fn bindings_text(bindings: &[&Binding], live: Option<&RegistryState>) -> String {

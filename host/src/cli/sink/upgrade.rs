@@ -1,0 +1,156 @@
+//! `basin sink upgrade|rollback`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use basin_core::event::{EventKind, SinkEntry};
+use basin_sinks::Component;
+use serde_json::json;
+
+use super::add::{beyond_lines, source_of};
+use super::places::{Places, compile, read_component};
+use crate::cli::Context;
+use crate::cli::table::{print, print_json};
+use crate::clock::now;
+use crate::registry::edit::missing;
+use crate::registry::{Edit, EditError, RegistryFile, Version, digest};
+
+/// Arguments of `basin sink upgrade`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Configuration, grants, limits, bindings and what the sink keeps in its table stay. The new
+component is compiled and started before anything is changed; where that fails, or where it
+does not answer an event that the sink is bound to, the old one stays in force.
+Sessions go on. A chain that has begun finishes with the old component.
+Examples:
+  basin sink upgrade stamp stamp-2.wasm
+  basin sink rollback stamp")]
+pub(super) struct Upgrade {
+    /// Name of the sink.
+    sink: String,
+    /// The new component, a .wasm file.
+    file: PathBuf,
+    /// For scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `basin sink rollback`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Goes back to the component that was in force before; once more, to the one before that.
+Five are kept; `basin sink show` lists them.
+Examples:
+  basin sink rollback stamp
+  basin sink rollback stamp --to 4f1c2a")]
+pub(super) struct Rollback {
+    /// Name of the sink.
+    sink: String,
+    /// The component to go back to, by the first digits of its digest.
+    #[arg(long, value_name = "DIGEST")]
+    to: Option<String>,
+    /// For scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Upgrade {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let places = Places::find(context)?;
+        let file = places.store.read()?;
+        sink_of(&file, &self.sink)?;
+        let octets = read_component(&self.file)?;
+        // Before the lock is taken: it may last seconds, and nobody should wait for it.
+        let (_, component) = compile(&self.file, &octets)?;
+        check_bindings(&component, &file, &self.sink)?;
+
+        let mut edit = Edit::begin(&places.store)?;
+        // Asked again under the lock: somebody may have bound it to more meanwhile.
+        let file = edit.before().clone();
+        let before = sink_of(&file, &self.sink)?;
+        check_bindings(&component, &file, &self.sink)?;
+        if before.digest == component.digest() {
+            bail!("sink {} has this component already (sha256 {})", self.sink, digest::short(&before.digest));
+        }
+        let versions = file.versions_of(&self.sink).upgraded(before, component.digest(), now());
+        edit.set_component(&self.sink, (component.digest(), &source_of(&self.file)), &versions)?;
+        places.store.put_component(&octets)?;
+        edit.commit()?;
+        let done = Done { verb: "upgraded", sink: before, digest: component.digest() };
+        done.tell(&places, self.json, &beyond_lines(&octets, &before.grants, &self.sink))
+    }
+}
+
+impl Rollback {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let places = Places::find(context)?;
+        let file = places.store.read()?;
+        let (version, _) = self.target(&file)?;
+        // It was right when it was put in force, but the server, the bindings and the disk may have changed since.
+        let octets = places.store.component(&version.digest).context("cannot go back")?;
+        let (_, component) = compile(&places.store.component_path(&version.digest), &octets)?;
+
+        let mut edit = Edit::begin(&places.store)?;
+        let file = edit.before().clone();
+        let before = sink_of(&file, &self.sink)?;
+        let (version, versions) = self.target(&file)?;
+        if version.digest != component.digest() {
+            bail!("somebody else has changed sink {} just now; look at it and try again", self.sink);
+        }
+        check_bindings(&component, &file, &self.sink)?;
+        edit.set_component(&self.sink, (&version.digest, &version.source), &versions)?;
+        edit.commit()?;
+        let done = Done { verb: "rolled back", sink: before, digest: &version.digest };
+        done.tell(&places, self.json, &beyond_lines(&octets, &before.grants, &self.sink))
+    }
+
+    fn target(&self, file: &RegistryFile) -> anyhow::Result<(Version, crate::registry::Versions)> {
+        let sink = sink_of(file, &self.sink)?;
+        Ok(file.versions_of(&self.sink).rolled_back(sink, self.to.as_deref(), now())?)
+    }
+}
+
+/// What an upgrade or a rollback came to.
+struct Done<'a> {
+    verb: &'static str,
+    /// As it was before.
+    sink: &'a SinkEntry,
+    digest: &'a str,
+}
+
+impl Done<'_> {
+    fn tell(&self, places: &Places, is_json: bool, beyond: &str) -> anyhow::Result<ExitCode> {
+        let (name, former, server) = (&self.sink.name, &self.sink.digest, places.aftermath());
+        if is_json {
+            print_json(&json!({ "sink": name, "digest": self.digest, "former": former, "server": server }))?;
+        } else {
+            let (new, old) = (digest::short(self.digest), digest::short(former));
+            print(format!("sink {name} {} from {old} to {new}\n{beyond}{server}\n", self.verb))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn sink_of<'a>(file: &'a RegistryFile, name: &str) -> Result<&'a SinkEntry, EditError> {
+    file.sink(name).ok_or_else(|| missing("sink", name, file.sinks.iter().map(|sink| sink.name.as_str())))
+}
+
+// A binding that is switched off counts: switching it on is no moment to find out.
+fn check_bindings(component: &Component, file: &RegistryFile, sink: &str) -> anyhow::Result<()> {
+    let answers = |event: EventKind| component.events().contains(&event);
+    let unanswered: Vec<_> = file.bindings_of(sink).filter(|binding| !answers(binding.event)).collect();
+    if unanswered.is_empty() {
+        return Ok(());
+    }
+    let bindings: Vec<_> = unanswered.iter().map(|binding| binding.name.as_str()).collect();
+    let exports: Vec<_> = component.events().iter().map(|event| event.name()).collect();
+    bail!(
+        "the component {} does not answer what sink {sink} is bound to ({}); it exports {}; nothing was changed; build it \
+         with these events, or take the bindings away with `basin sink unbind {}` first",
+        digest::short(component.digest()),
+        bindings.join(", "),
+        exports.join(", "),
+        bindings.join(" "),
+    )
+}
