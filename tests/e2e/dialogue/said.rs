@@ -41,7 +41,9 @@ fn a_line_and_octets_of_a_sinks_own_go_before_the_command() -> Outcome {
     let lines = hop.lines();
     let at = lines.iter().position(|line| line == "XNOTE 4711").unwrap_or_default();
     assert_eq!(lines.get(at + 1).map(String::as_str), Some("a note"), "{lines:?}");
-    assert!(lines.get(at + 2).is_some_and(|line| line.starts_with("MAIL FROM")), "{lines:?}");
+    let proof: Vec<_> = lines.iter().skip(at + 2).take(2).collect();
+    assert_eq!(proof, ["NOOP", "NOOP"], "the two servers are in step: {lines:?}");
+    assert!(lines.get(at + 4).is_some_and(|line| line.starts_with("MAIL FROM")), "{lines:?}");
     wait_for(&server, "all is said");
     Ok(())
 }
