@@ -228,6 +228,7 @@ fn who_is_skipped_is_not_asked_for_and_nothing_leaves_for_nobody() {
     play.hear("250 ok\r\n250 ok\r\n354 go\r\n");
     play.hear("250 taken\r\n");
     assert_eq!(play.results(), ["0 450", "1 taken 250"]);
+    assert_eq!(play.by_sinks(), ["0 a"]);
     play.said();
     play.transact(2);
     play.answer(Verdict::SkipRecipient(reply(550)));
@@ -248,7 +249,10 @@ fn a_message_that_is_skipped_leaves_no_open_transaction_behind() {
     play.hear("250 ok\r\n250 ok\r\n");
     play.answer(Verdict::SkipMessage(reply(450)));
     assert_eq!((play.said().as_str(), play.is_idle()), ("", true));
-    assert_eq!(play.results(), ["0 550", "0 450"]);
+    assert_eq!(
+        (play.results(), play.by_sinks()),
+        (vec!["0 550".into(), "0 450".into()], vec!["0 a".into(), "0 a".into()])
+    );
     play.transact(1);
     play.answer(Verdict::Next);
     assert!(play.said().starts_with(&format!("RSET|{MAIL}")));
@@ -297,6 +301,7 @@ fn a_refusal_is_judged_otherwise() {
     play.hear("250 taken\r\n");
     play.answer(Verdict::Next);
     assert_eq!(play.results(), ["0 451", "1 taken 250"]);
+    assert_eq!(play.by_sinks(), ["0 a, not 501"]);
 }
 
 #[test]
@@ -326,7 +331,7 @@ fn nobody_counts_as_taken_by_the_word_of_a_sink() {
     assert_eq!((play.results(), play.closed().why), (vec!["0 451".to_owned()], Why::Dropped));
     let mut play = at_end("250 taken\r\n");
     play.answer(Verdict::TreatAs(reply(452)));
-    assert_eq!(play.results(), ["0 452"]);
+    assert_eq!((play.results(), play.by_sinks()), (vec!["0 452".into()], vec!["0 a, not 250".into()]));
     assert!(play.sent[0].may_be_delivered, "the server took it all the same");
     let mut play = at_end("250 taken\r\n");
     play.answer(Verdict::DropSession(reply(451)));

@@ -248,7 +248,7 @@ impl World {
             assert!(matches!(recipient.outcome, Outcome::Pending | Outcome::Deferred { .. }));
             *self.copies.entry((message.id.clone(), recipient.address.to_string())).or_default() += 1;
         }
-        Attempt { at: self.now, host: Some("mx.x.example".into()), results, again }
+        Attempt { at: self.now, host: Some("mx.x.example".into()), results, by_sinks: Default::default(), again }
     }
 
     fn settle(&mut self, lease: Lease, change: Change) {

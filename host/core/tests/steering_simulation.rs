@@ -373,7 +373,13 @@ impl World {
         self.counts.relayed += taken.len() as u64;
         self.settle(&message, &taken);
         let again = nobody.then(|| self.now.plus(Duration::from_secs(300)));
-        let attempt = Attempt { at: self.now, host: (!nobody).then(|| "mx.far.example".into()), results, again };
+        let attempt = Attempt {
+            at: self.now,
+            host: (!nobody).then(|| "mx.far.example".into()),
+            results,
+            by_sinks: Default::default(),
+            again,
+        };
         let (policy, random) = (self.policy.clone(), self.dice.next());
         let change = Change::Sent(attempt);
         Turn::Goes(Box::new(Transport::change(policy, message, state, self.interest, change, self.now, random)))

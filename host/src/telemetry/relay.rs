@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::net::SocketAddr;
 
-use basin_core::mail::MessageId;
+use basin_core::mail::{BySink, MessageId};
 use basin_core::queue::Job;
 use basin_core::reply::{Class, Reply};
 use basin_core::smtp::client::TlsFacts;
@@ -13,7 +13,7 @@ use basin_outbound::{HopAttempt, HopFacts};
 use tracing::{debug, error, info, warn};
 
 use crate::telemetry::Metrics;
-use crate::tracking::{Step, Tracking};
+use crate::tracking::{By, Step, Tracking};
 
 /// What the spool had was put where it waits.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,8 @@ pub struct Deferred<'a> {
     pub recipient: &'a str,
     /// Why.
     pub reply: &'a Reply,
+    /// The sink whose word it is.
+    pub by: Option<&'a BySink>,
     /// The next try.
     pub until: Timestamp,
     /// Tries so far.
@@ -79,7 +81,9 @@ impl Deferred<'_> {
         metrics.deferrals.inc();
         let (reply, until) = (self.reply.to_string(), self.until.to_rfc3339());
         let (recipient, attempts) = (self.recipient.into(), self.attempts);
-        let step = Step::Deferred { recipient, reply: reply.as_str().into(), until: until.as_str().into(), attempts };
+        let by = self.by.map(By::from);
+        let step =
+            Step::Deferred { recipient, reply: reply.as_str().into(), by, until: until.as_str().into(), attempts };
         tracking.note(self.message, &step);
         info!(message_id = %self.message, recipient = self.recipient, reply, until, attempts = self.attempts, "deferred");
     }
@@ -123,6 +127,8 @@ pub struct RecipientTried<'a> {
     pub hop: Option<&'a HopFacts>,
     /// What came of it.
     pub result: Result<&'a Reply, &'a Reply>,
+    /// The sink whose word a refusal is.
+    pub by: Option<&'a BySink>,
     /// No final reply came: the server may have the message all the same, and get it twice.
     pub may_be_delivered: bool,
     /// How long the message has been here.
@@ -143,7 +149,8 @@ impl RecipientTried<'_> {
         }
         let (host, tls) = self.hop.map_or(("", String::new()), |hop| (hop.host.as_str(), show_tls(hop.tls.as_ref())));
         let (reply, recipient) = (reply.to_string(), self.recipient);
-        info!(message_id = %self.message, recipient, host, tls, reply, result, "relay");
+        let sink = self.by.map(|by| by.binding.as_str()).unwrap_or_default();
+        info!(message_id = %self.message, recipient, host, tls, reply, sink, result, "relay");
         if self.may_be_delivered {
             warn!(message_id = %self.message, recipient, host, "the answer was lost: this recipient may get the message twice");
         }
@@ -165,6 +172,8 @@ pub struct MessageTried<'a> {
     pub tls: Option<&'a TlsFacts>,
     /// The last reply, or why there was none.
     pub reply: &'a Reply,
+    /// The sink whose word it is.
+    pub by: Option<&'a BySink>,
     /// How long it took.
     pub took: Duration,
 }
@@ -178,6 +187,7 @@ impl MessageTried<'_> {
             address: self.address.map(|address| address.to_string().into()),
             tls: self.tls.map(|tls| show_tls(Some(tls)).into()),
             reply: self.reply.to_string().into(),
+            by: self.by.map(By::from),
             micros: u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
         };
         tracking.note(self.message, &step);

@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use basin_core::mail::{Message, MessageId};
 use basin_core::time::Timestamp;
 
-pub use step::{Line, Notified, Operation, Step};
+pub use step::{By, Line, Notified, Operation, Step};
 pub use tell::Teller;
 
 use writer::Writer;

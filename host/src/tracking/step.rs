@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use basin_core::mail::{Message, MessageId};
+use basin_core::mail::{BySink, Message, MessageId};
 use basin_core::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -22,6 +22,30 @@ pub struct Line<'a> {
     /// What happened.
     #[serde(flatten)]
     pub step: Step<'a>,
+}
+
+/// The sink whose word a reply is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct By<'a> {
+    /// Name of the binding.
+    pub sink: Text<'a>,
+    /// What the server said that the sink judged otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<Text<'a>>,
+}
+
+impl<'a> From<&'a BySink> for By<'a> {
+    fn from(by: &'a BySink) -> Self {
+        Self { sink: by.binding.as_str().into(), said: by.said.as_ref().map(|said| said.to_string().into()) }
+    }
+}
+
+impl By<'_> {
+    /// The same, borrowed from nobody.
+    pub fn into_owned(self) -> By<'static> {
+        let said = self.said.map(|said| said.into_owned().into());
+        By { sink: self.sink.into_owned().into(), said }
+    }
 }
 
 /// A step in the life of a message. Times are microseconds, sizes octets.
@@ -115,6 +139,9 @@ pub enum Step<'a> {
         tls: Option<Text<'a>>,
         /// The last reply, or why there was none.
         reply: Text<'a>,
+        /// The sink whose word it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By<'a>>,
         /// How long it took.
         micros: u64,
     },
@@ -143,6 +170,9 @@ pub enum Step<'a> {
         recipient: Text<'a>,
         /// Why.
         reply: Text<'a>,
+        /// The sink whose word it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By<'a>>,
         /// Next try, as RFC 3339.
         until: Text<'a>,
         /// Tries so far.
@@ -154,6 +184,9 @@ pub enum Step<'a> {
         recipient: Text<'a>,
         /// Why.
         reply: Text<'a>,
+        /// The sink whose word it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By<'a>>,
     },
     /// A recipient failed because its time was over, or an operator said that it is.
     Expired {
@@ -161,6 +194,9 @@ pub enum Step<'a> {
         recipient: Text<'a>,
         /// Why it was not delivered before.
         reply: Text<'a>,
+        /// The sink whose word it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By<'a>>,
     },
     /// The sender was notified.
     Notified {

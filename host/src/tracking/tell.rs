@@ -131,8 +131,8 @@ fn told<'a>(step: &'a Step<'_>) -> Vec<Told<'a>> {
         }
         Step::Relayed { recipient, reply, .. } => about("delivered", recipient, reply),
         Step::Deferred { recipient, reply, .. } => about("deferred", recipient, reply),
-        Step::Failed { recipient, reply } => about("failed", recipient, reply),
-        Step::Expired { recipient, reply } => about("expired", recipient, reply),
+        Step::Failed { recipient, reply, .. } => about("failed", recipient, reply),
+        Step::Expired { recipient, reply, .. } => about("expired", recipient, reply),
         Step::Notified { recipients, .. } => each("notified", recipients),
         Step::Suppressed { recipients } => each("suppressed", recipients),
         Step::Held { .. } => vec![one("held")],

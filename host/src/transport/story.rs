@@ -9,7 +9,7 @@ use basin_core::transport::{End, Notifying, Stage, State, TransportPolicy, is_ex
 
 use crate::telemetry::Metrics;
 use crate::telemetry::relay::Deferred;
-use crate::tracking::{Notified, Step, Tracking};
+use crate::tracking::{By, Notified, Step, Tracking};
 
 /// A message as it was when the log was told last.
 #[derive(Debug)]
@@ -100,10 +100,11 @@ impl Story {
             if is_known {
                 continue;
             }
-            if let Outcome::Deferred { until, reply, attempts, .. } = &recipient.outcome {
+            if let Outcome::Deferred { until, reply, attempts, last } = &recipient.outcome {
                 let (message, address) = (&message.id, recipient.address.to_string());
                 let (until, attempts) = (*until, *attempts);
-                Deferred { message, recipient: &address, reply, until, attempts }.record(metrics, tracking);
+                let by = last.as_ref().and_then(|last| last.by.as_ref());
+                Deferred { message, recipient: &address, reply, by, until, attempts }.record(metrics, tracking);
             } else if let Some(step) = outcome(recipient) {
                 tracking.note(&message.id, &step);
             }
@@ -141,10 +142,15 @@ fn outcome(recipient: &Recipient) -> Option<Step<'static>> {
         Outcome::Delivered { to: Handover::Sink { binding }, .. } => {
             Some(Step::Delivered { recipient: address, to: format!("sink {binding}").into(), reply: None })
         }
-        Outcome::Failed { reply, .. } if is_expired(reply) => {
-            Some(Step::Expired { recipient: address, reply: reply.to_string().into() })
+        Outcome::Failed { reply, last } => {
+            let by = last.as_ref().and_then(|last| last.by.as_ref()).map(|by| By::from(by).into_owned());
+            let (recipient, text) = (address, reply.to_string().into());
+            Some(if is_expired(reply) {
+                Step::Expired { recipient, reply: text, by }
+            } else {
+                Step::Failed { recipient, reply: text, by }
+            })
         }
-        Outcome::Failed { reply, .. } => Some(Step::Failed { recipient: address, reply: reply.to_string().into() }),
         Outcome::Pending | Outcome::Deferred { .. } | Outcome::Held { .. } => None,
     }
 }

@@ -3,7 +3,7 @@
 use basin_tests::letter::Letter;
 use basin_tests::next_hop::{Manners, NextHop};
 use basin_tests::server::TestServer;
-use basin_tests::wait::{PATIENCE, until_true};
+use basin_tests::wait::{PATIENCE, until, until_true};
 
 use super::{TWO, pair, register, send, verbs, wait_for};
 use crate::Outcome;
@@ -19,6 +19,25 @@ fn a_501_that_is_judged_temporary_is_tried_again_and_comes_back_to_nobody() -> O
     wait_empty(&server);
     wait_for(&server, "451 4.7.1 greylisted, says a sink");
     assert!(server.maildir("alice").names()?.is_empty(), "a bounce");
+    Ok(())
+}
+
+#[test]
+fn a_reply_that_was_judged_is_shown_with_what_the_server_said() -> Outcome {
+    let answers = |line: &str, _| line.starts_with("RCPT").then(|| "501 5.5.4 what".to_owned());
+    let rule = "on-server-response:verb=RCPT;code=501";
+    let (_hop, server) = pair(scripted(answers), &[(rule, "treat-as 451 4.7.1 later")], &[])?;
+    send(&server, &[AWAY])?;
+    wait_for(&server, "451 4.7.1 later");
+    let listed = server.basin_ok(&["queue", "list", "--json"])?;
+    let row: serde_json::Value = serde_json::from_str(listed.trim_end())?;
+    let id = row["id"].as_str().unwrap_or_default();
+    let is_shown = |shown: &String| shown.contains("by sink scripted") && shown.contains("said: 501 5.5.4 what)");
+    let shown = || server.basin_ok(&["queue", "show", id]).ok();
+    assert!(until(PATIENCE, || shown().filter(is_shown)).is_some(), "{:?}", shown());
+    let is_told = |story: &String| story.contains("451 4.7.1 later (says sink scripted");
+    let story = || server.basin_ok(&["trace", id]).ok();
+    assert!(until(PATIENCE, || story().filter(is_told)).is_some(), "{:?}", story());
     Ok(())
 }
 

@@ -86,6 +86,10 @@ fn a_message_and_a_recipient_that_are_not_sent_come_back_to_the_sender() -> Outc
     let bounce = server.maildir("alice").wait_for(1, PATIENCE)?.remove(0);
     let shown = text(&bounce.octets);
     assert!(TWO.iter().all(|name| shown.contains(name)) && shown.contains("5.7.1 not there"), "{shown}");
+    assert!(shown.contains("Diagnostic-Code: X-Basin; 550 5.7.1 not there"), "{shown}");
+    assert!(!shown.contains("Remote-MTA") && !shown.contains(" said: "), "the next server said nothing: {shown}");
+    let trace = server.basin_ok(&["trace", "--recipient", TWO[0]])?;
+    assert!(trace.contains("550 5.7.1 not there (says sink scripted"), "{trace}");
     wait_empty(&server);
     assert!(!verbs(&hop).contains(&"DATA".to_owned()), "{:?}", hop.lines());
     let steps = "for b@away.example ; skip-recipient 550 5.7.1 not to that one";

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use crate::addr::Address;
 use crate::mail::{
-    Arrival, Body, Envelope, Field, Handover, HeaderBlock, Message, MessageId, Origin, Outcome, Recipient, Vouched,
+    Arrival, Body, BySink, Envelope, Field, Handover, HeaderBlock, Message, MessageId, Origin, Outcome, Recipient,
+    Vouched,
 };
 use crate::reply::Reply;
 use crate::time::Timestamp;
@@ -212,6 +213,14 @@ impl Maker<'_> {
         line(&mut out, "");
         line(&mut out, &format!("--{boundary}--"));
         out
+    }
+}
+
+/// The sink whose word that reply is.
+fn by_sink(recipient: &Recipient) -> Option<&BySink> {
+    match &recipient.outcome {
+        Outcome::Failed { last, .. } | Outcome::Deferred { last, .. } => last.as_ref()?.by.as_ref(),
+        Outcome::Pending | Outcome::Delivered { .. } | Outcome::Held { .. } => None,
     }
 }
 

@@ -98,6 +98,19 @@ pub struct Last {
     /// Name of the server that answered; `None` where none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The sink whose word the reply is; `None` where it is the server's or this one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<BySink>,
+}
+
+/// That a sink decided, and not the server to which the message was to go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BySink {
+    /// Name of the binding.
+    pub binding: String,
+    /// What the server said that the sink judged otherwise; `None` where the sink did not wait for an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<Reply>,
 }
 
 impl Outcome {

@@ -19,7 +19,7 @@ pub use authres::Authority;
 pub use body::{Body, Content, ReadAt};
 pub use class::MessageClass;
 pub use deliver_by::{DeliverBy, Late};
-pub use envelope::{Envelope, Handover, Last, Outcome, Recipient, RecipientId, Resolution};
+pub use envelope::{BySink, Envelope, Handover, Last, Outcome, Recipient, RecipientId, Resolution};
 pub use header::{Field, FieldError, HeaderBlock};
 pub use message::{Arrival, Expiry, Message, MessageId, Origin, Supersedes};
 pub use properties::{Bag, BagError, Scope};

@@ -1,11 +1,12 @@
 //! What happens to a stored message from outside its stages: results of a visit, the schedule, an operator.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::machine::{End, Transport, TransportPolicy, Work};
 use super::submission::{EXPIRED, expired, given_up};
 use crate::event::EventSet;
-use crate::mail::{Handover, Last, Message, Outcome, Recipient, RecipientId, Resolution};
+use crate::mail::{BySink, Handover, Last, Message, Outcome, Recipient, RecipientId, Resolution};
 use crate::reply::{Class, Reply};
 use crate::time::Timestamp;
 use crate::transport::{Destination, Stage, State};
@@ -19,6 +20,8 @@ pub struct Attempt {
     pub host: Option<String>,
     /// Each recipient's result: taken, or the refusal. A 4yz reply is tried again, a 5yz one is final.
     pub results: Vec<(RecipientId, Result<Relayed, Reply>)>,
+    /// Those whose refusal is a sink's word.
+    pub by_sinks: BTreeMap<RecipientId, BySink>,
     /// Where no server was reached: the time that `Schedule::close` gave.
     pub again: Option<Timestamp>,
 }
@@ -120,7 +123,8 @@ impl Transport {
         let until = attempt.again.unwrap_or_else(wait);
         for recipient in recipients.iter_mut().filter(|recipient| is_new(recipient)) {
             let Some((_, result)) = attempt.results.iter().find(|(id, _)| *id == recipient.id) else { continue };
-            let last = Some(Last { at: attempt.at, host: attempt.host.clone() });
+            let by = attempt.by_sinks.get(&recipient.id).cloned();
+            let last = Some(Last { at: attempt.at, host: attempt.host.clone(), by });
             let outcome = match result {
                 Ok(relayed) => Outcome::Delivered {
                     at: attempt.at,

@@ -72,7 +72,7 @@ fn interrupted() -> Reply {
 }
 
 fn outcome(result: Result<(), Reply>, now: Timestamp, until: Timestamp, attempts: u32, is_expired: bool) -> Outcome {
-    let last = Some(Last { at: now, host: None });
+    let last = Some(Last { at: now, host: None, by: None });
     match result {
         Ok(()) => Outcome::Delivered { at: now, to: Handover::Mailbox },
         Err(reply) if reply.class() == Class::Permanent => Outcome::Failed { reply, last },

@@ -96,7 +96,12 @@ impl Transport {
         if !is_heard || !attempt.results.iter().all(|(_, result)| is_temporary(result)) {
             return;
         }
-        let Some((_, Err(reply))) = attempt.results.first() else { return };
+        // A sink that kept the message back says nothing of the hop.
+        let is_kept_back = |id| attempt.by_sinks.get(id).is_some_and(|by| by.said.is_none());
+        if attempt.results.iter().all(|(id, _)| is_kept_back(id)) {
+            return;
+        }
+        let Some((_, Err(reply))) = attempt.results.iter().find(|(id, _)| !is_kept_back(id)) else { return };
         let envelope = Arc::make_mut(&mut self.message.envelope);
         let tried = |recipient: &&Recipient| attempt.results.iter().any(|(id, _)| *id == recipient.id);
         let domains: BTreeSet<String> = envelope.recipients.iter().filter(tried).filter_map(domain_of).collect();

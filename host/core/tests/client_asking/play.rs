@@ -124,6 +124,14 @@ impl Play {
         self.sent.iter().flat_map(|sent| sent.results.iter().map(result)).collect()
     }
 
+    /// Whose refusal is a sink's word, which sink, and the code that it did not leave as it was.
+    pub(crate) fn by_sinks(&self) -> Vec<String> {
+        let each = self.sent.iter().flat_map(|sent| &sent.by_sinks);
+        let said =
+            |said: &Option<Reply>| said.as_ref().map(|said| format!(", not {}", said.code())).unwrap_or_default();
+        each.map(|(id, by)| format!("{id} {}{}", by.binding, said(&by.said))).collect()
+    }
+
     pub(crate) fn closed(&self) -> &Closed {
         let Some(ClientStep::Close(closed)) = &self.step else { panic!("not closed: {:?}", self.step) };
         closed

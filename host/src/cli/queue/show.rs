@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use basin_core::mail::{Handover, Outcome, Recipient};
+use basin_core::mail::{BySink, Handover, Last, Outcome, Recipient};
 use basin_core::time::Timestamp;
 use basin_core::transport::State;
 
@@ -94,13 +94,24 @@ fn outcome(recipient: &Recipient, now: Timestamp) -> String {
         }
         Outcome::Delivered { at, .. } => format!("{word} at {}", at.to_rfc3339()),
         Outcome::Deferred { until, reply, attempts, last } => {
-            let host = last.as_ref().and_then(|last| last.host.as_deref());
-            let by = host.map(|host| format!(" by {host}")).unwrap_or_default();
+            let by = last.as_ref().map(by).unwrap_or_default();
             // What was put off until a time that has passed is due, and waits for something else.
             let until = if *until > now { format!(" until {}", until.to_rfc3339()) } else { ", due again".to_owned() };
             format!("{word}{by}{until}, attempt {attempts}: {reply}")
         }
-        Outcome::Failed { reply, .. } => format!("{word}: {reply}"),
+        Outcome::Failed { reply, last } => {
+            format!("{word}{}: {reply}", last.as_ref().map(by).unwrap_or_default())
+        }
         Outcome::Held { reason } => format!("{word}: {reason}"),
+    }
+}
+
+// Whose word a reply is: the server's, or that of a sink, which may have judged the server's.
+fn by(last: &Last) -> String {
+    let host = last.host.as_deref().unwrap_or("the next server");
+    match &last.by {
+        None => last.host.as_ref().map(|host| format!(" by {host}")).unwrap_or_default(),
+        Some(BySink { binding, said: None }) => format!(" by sink {binding}"),
+        Some(BySink { binding, said: Some(said) }) => format!(" by sink {binding} ({host} said: {said})"),
     }
 }

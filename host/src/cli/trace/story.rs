@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{plain, show_time};
 use crate::registry::quantity::show_size;
 use crate::tracking::search::Story;
-use crate::tracking::{Line, Notified, Step};
+use crate::tracking::{By, Line, Notified, Step};
 
 /// What a sink cost over the life of a message.
 #[derive(Default)]
@@ -133,21 +133,21 @@ fn step(line: &Line<'_>) -> String {
         Step::Submitted => "passed submission; delivery begins".to_owned(),
         Step::Categorized { recipients } => format!("is for {}", recipients.join(", ")),
         Step::Enqueued { destination, recipients } => format!("queued for {destination}: {}", recipients.join(", ")),
-        Step::Attempt { destination, host, address, tls, reply, micros: time } => {
+        Step::Attempt { destination, host, address, tls, reply, by, micros: time } => {
             let address = address.as_deref().map_or(String::new(), |address| format!(" ({address})"));
             let tls = tls.as_deref().unwrap_or("no TLS");
-            format!("tried {host}{address} for {destination}, {tls}, {}: {reply}", micros(*time))
+            format!("tried {host}{address} for {destination}, {tls}, {}: {reply}{}", micros(*time), whose(by))
         }
         Step::Delivered { recipient, to, reply } => {
             let reply = reply.as_deref().map_or(String::new(), |reply| format!(": {reply}"));
             format!("delivered <{recipient}> to {to}{reply}")
         }
-        Step::Deferred { recipient, reply, until, attempts } => {
-            format!("deferred <{recipient}> until {until} after {attempts} tries: {reply}")
+        Step::Deferred { recipient, reply, by, until, attempts } => {
+            format!("deferred <{recipient}> until {until} after {attempts} tries: {reply}{}", whose(by))
         }
         Step::Relayed { recipient, to, reply } => format!("relayed <{recipient}> to {to}: {reply}"),
-        Step::Failed { recipient, reply } => format!("failed <{recipient}>: {reply}"),
-        Step::Expired { recipient, reply } => format!("expired <{recipient}>: {reply}"),
+        Step::Failed { recipient, reply, by } => format!("failed <{recipient}>: {reply}{}", whose(by)),
+        Step::Expired { recipient, reply, by } => format!("expired <{recipient}>: {reply}{}", whose(by)),
         Step::Notified { of, child, recipients } => {
             let of = match of {
                 Notified::Failed => "the failure",
@@ -172,6 +172,15 @@ fn step(line: &Line<'_>) -> String {
         Step::Lost { lines, why } => format!("{lines} lines of the log are missing here: {why}"),
     };
     plain(&text)
+}
+
+// Whose word a reply is, where it is none of the server that was asked.
+fn whose(by: &Option<By<'_>>) -> String {
+    match by {
+        None => String::new(),
+        Some(By { sink, said: None }) => format!(" (says sink {sink})"),
+        Some(By { sink, said: Some(said) }) => format!(" (says sink {sink}; the server said: {said})"),
+    }
 }
 
 fn received(step: &Step<'_>) -> String {
@@ -235,7 +244,7 @@ mod tests {
             parent: None,
         };
         let delivered = Step::Delivered { recipient: "b@y.example".into(), to: "mailbox".into(), reply: None };
-        let failed = Step::Failed { recipient: "c@y.example".into(), reply: "550 \u{1b}[31mno".into() };
+        let failed = Step::Failed { recipient: "c@y.example".into(), reply: "550 \u{1b}[31mno".into(), by: None };
         let notified =
             Step::Notified { of: Notified::Failed, child: "m2".into(), recipients: vec!["c@y.example".into()] };
         let steps = [

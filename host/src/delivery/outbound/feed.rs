@@ -1,9 +1,10 @@
 //! Hands the messages of one destination to a visit, and works what came of each into the queue.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use basin_core::event::{Decision, OutSession, Question};
-use basin_core::mail::RecipientId;
+use basin_core::mail::{BySink, RecipientId};
 use basin_core::queue::{Another, Lease, Visit, VisitEnd};
 use basin_core::reply::Reply;
 use basin_core::smtp::client::{Accepted, Hearing, Outgoing, Sent};
@@ -37,6 +38,8 @@ pub(crate) struct Taken {
 pub(super) struct Said {
     /// Of each recipient.
     pub(super) results: Results,
+    /// Those of them whose refusal is a sink's word.
+    pub(super) by_sinks: BTreeMap<RecipientId, BySink>,
     /// The last answer was lost.
     pub(super) may_be_delivered: bool,
 }
@@ -51,16 +54,18 @@ impl Taken {
         said: Said,
         again: Option<Timestamp>,
     ) -> Attempt {
-        let (at, Said { results, may_be_delivered }) = (now(), said);
+        let (at, Said { results, by_sinks, may_be_delivered }) = (now(), said);
         let reply_of = |result: &Result<Accepted, Reply>| match result {
             Ok(accepted) => accepted.reply.clone(),
             Err(reply) => reply.clone(),
         };
         // Where there was no connection, whoever looked for one told what was tried.
-        if let (Some(hop), Some((_, result))) = (hop, results.last()) {
+        if let (Some(hop), Some((id, result))) = (hop, results.last()) {
             let (message, reply, took) = (&self.outgoing.id, reply_of(result), at.since(self.since));
             let (host, address, tls) = (Some(hop.host.as_str()), hop.address, hop.tls.as_ref());
-            MessageTried { message, destination, host, address, tls, reply: &reply, took }.record(&carrier.tracking);
+            let by = by_sinks.get(id);
+            MessageTried { message, destination, host, address, tls, reply: &reply, by, took }
+                .record(&carrier.tracking);
         }
         for (id, result) in &results {
             let recipient = self.outgoing.recipients.iter().find(|recipient| recipient.id == *id);
@@ -68,12 +73,12 @@ impl Taken {
             let result = result.as_ref().map(|accepted| &accepted.reply);
             let may_be_delivered = may_be_delivered && result.is_err();
             let (message, recipient, age) = (&self.outgoing.id, recipient.as_str(), at.since(self.arrived));
-            let tried = RecipientTried { message, recipient, hop, result, may_be_delivered, age };
+            let tried = RecipientTried { message, recipient, hop, result, by: by_sinks.get(id), may_be_delivered, age };
             tried.record(&carrier.metrics);
         }
         let relayed = |taken: Accepted| Relayed { reply: taken.reply, is_dsn_passed: taken.is_dsn_passed };
         let results = results.into_iter().map(|(id, result)| (id, result.map(relayed))).collect();
-        Attempt { at, host: hop.map(|hop| hop.host.clone()), results, again }
+        Attempt { at, host: hop.map(|hop| hop.host.clone()), results, by_sinks, again }
     }
 }
 
@@ -205,6 +210,7 @@ impl Feed for LeaseFeed {
     async fn done(&mut self, sent: Sent, facts: &HopFacts) {
         let Some(in_hand) = &mut self.in_hand else { return };
         in_hand.said.results.extend(sent.results);
+        in_hand.said.by_sinks.extend(sent.by_sinks);
         in_hand.said.may_be_delivered |= sent.may_be_delivered;
         in_hand.hop = Some(facts.clone());
         // Whatever follows, the next message among it, follows the record.

@@ -125,15 +125,16 @@ impl Carrier {
         let (message, destination) = (&taken.outgoing.id, lease.destination());
         for HopAttempt { host, address, tls, error, took, .. } in hops {
             let (host, reply, tls) = (Some(host.as_str()), error.as_ref().unwrap_or(reply), tls.as_ref());
-            let tried = MessageTried { message, destination, host, address: *address, tls, reply, took: *took };
+            let tried =
+                MessageTried { message, destination, host, address: *address, tls, reply, by: None, took: *took };
             tried.record(&self.tracking);
         }
         if hops.is_empty() {
             let (host, address, tls, took) = (None, None, None, now().since(taken.since));
-            MessageTried { message, destination, host, address, tls, reply, took }.record(&self.tracking);
+            MessageTried { message, destination, host, address, tls, reply, by: None, took }.record(&self.tracking);
         }
         let results = taken.outgoing.failed(reply).results;
-        let said = Said { results, may_be_delivered: false };
+        let said = Said { results, ..Said::default() };
         let attempt = taken.attempt(self, lease.destination(), None, said, again);
         self.queue.settle(lease, Change::Sent(attempt)).await;
     }

@@ -40,7 +40,7 @@ impl World {
     pub(super) fn not_reached(&mut self, visit: Visit, lease: Lease, reply: Reply) {
         let again = self.node.schedule.close(visit, VisitEnd::Failed(reply.clone()), self.now, self.dice.next());
         let results = self.recipients(&lease).into_iter().map(|id| (id, Err(reply.clone()))).collect();
-        let attempt = Attempt { at: self.now, host: None, results, again };
+        let attempt = Attempt { at: self.now, host: None, results, by_sinks: Default::default(), again };
         self.apply(lease, Change::Sent(attempt), Vec::new());
     }
 
@@ -103,7 +103,13 @@ impl World {
                         let unsent = closed.unsent.map(|outgoing| outgoing.failed(&closed.reply).results);
                         let results = unsent.unwrap_or_default().into_iter();
                         let results = results.map(|(id, result)| (id, result.map(relayed))).collect();
-                        let attempt = Attempt { at: self.now, host: Some("mx".into()), results, again: None };
+                        let attempt = Attempt {
+                            at: self.now,
+                            host: Some("mx".into()),
+                            results,
+                            by_sinks: Default::default(),
+                            again: None,
+                        };
                         self.apply(lease, Change::Sent(attempt), Vec::new());
                     }
                     (None, _) => {
@@ -161,7 +167,8 @@ impl World {
             }
         }
         let results = sent.results.iter().map(|(id, result)| (*id, result.clone().map(relayed))).collect();
-        let attempt = Attempt { at: self.now, host: Some("mx".into()), results, again: None };
+        let attempt =
+            Attempt { at: self.now, host: Some("mx".into()), results, by_sinks: Default::default(), again: None };
         if sent.is_complete {
             self.apply(lease, Change::Sent(attempt), delivered);
         } else {

@@ -1,8 +1,8 @@
 //! The part of a notification for programs (RFC 3464).
 
 use super::write::{decoded, escaped, field, line, unescaped};
-use super::{Action, Maker, reply_of};
-use crate::mail::{Handover, Last, Message, Outcome, Recipient};
+use super::{Action, Maker, by_sink, reply_of};
+use crate::mail::{BySink, Handover, Last, Message, Outcome, Recipient};
 use crate::reply::Reply;
 use crate::time::Timestamp;
 
@@ -31,11 +31,13 @@ impl Maker<'_> {
         let reply = reply_of(recipient);
         field(out, "Status", &status(action, reply));
         let (host, at) = last_attempt(recipient);
-        if let Some(host) = host {
+        let by = by_sink(recipient);
+        // RFC 3464 §2.3.5, §2.3.6: of the server that reported the failure, in its words. A filter of this one is neither.
+        if let Some(host) = host.filter(|_| by.is_none()) {
             field(out, "Remote-MTA", &format!("dns; {host}"));
         }
         if let Some(reply) = reply {
-            field(out, "Diagnostic-Code", &format!("smtp; {reply}"));
+            field(out, "Diagnostic-Code", &diagnostic(reply, by));
         }
         if let Some(at) = at {
             field(out, "Last-Attempt-Date", &at.to_rfc5322());
@@ -43,6 +45,15 @@ impl Maker<'_> {
         if action == Action::Delayed {
             field(out, "Will-Retry-Until", &self.will_retry_until.to_rfc5322());
         }
+    }
+}
+
+// RFC 3464 §2.1.1: a type of one's own begins with "X-".
+fn diagnostic(reply: &Reply, by: Option<&BySink>) -> String {
+    match by.map(|by| &by.said) {
+        None => format!("smtp; {reply}"),
+        Some(None) => format!("X-Basin; {reply}"),
+        Some(Some(said)) => format!("X-Basin; {reply}; the next server said: {said}"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The part of a notification for people.
 
 use super::write::{escaped, line, neutral, wrapped};
-use super::{Action, Maker, reply_of};
-use crate::mail::{Handover, Last, Message, Outcome, Recipient};
+use super::{Action, Maker, by_sink, reply_of};
+use crate::mail::{BySink, Handover, Last, Message, Outcome, Recipient};
 use crate::reply::{Class, Reply};
 use crate::transport::is_expired;
 
@@ -61,6 +61,10 @@ impl Maker<'_> {
 
 fn said(out: &mut Vec<u8>, recipient: &Recipient) {
     let Some(reply) = reply_of(recipient) else { return };
+    if let Some(by) = by_sink(recipient) {
+        wrapped(out, &neutral(&format!("{}{reply}", judged(by))));
+        return;
+    }
     let host = match &recipient.outcome {
         Outcome::Failed { last: Some(Last { host: Some(host), .. }), .. }
         | Outcome::Deferred { last: Some(Last { host: Some(host), .. }), .. }
@@ -77,6 +81,15 @@ fn said(out: &mut Vec<u8>, recipient: &Recipient) {
     if let Some(advice) = advice(reply).filter(|_| Action::of(recipient) == Action::Failed) {
         wrapped(out, advice);
     }
+}
+
+// Which filter it was is nobody's business outside of this server.
+fn judged(by: &BySink) -> String {
+    let who = "a filter of this mail server";
+    by.said.as_ref().map_or_else(
+        || format!("Decided by {who}: "),
+        |said| format!("The next mail server said \"{said}\", which {who} judged as: "),
+    )
 }
 
 /// What a person can do about a failure, by its enhanced status code (RFC 3463 §3).

@@ -95,7 +95,7 @@ impl Asking {
         let verdict = if is_sound { verdict } else { Verdict::DropSession(out_of_step()) };
         let step = match about {
             About::Command(owner) => owner.decided(live, (verdict, by, overlay.out_command), now, wire),
-            About::Reply(awaits, reply) => judged(Reading { live, awaits }, verdict, reply, now, wire),
+            About::Reply(awaits, reply) => judged(Reading { live, awaits }, (verdict, by), reply, now, wire),
         };
         let ClientStep::Read(reading) = step else { return follow(step, &rest, due, now) };
         reading.pump(due, &rest, now, wire)
@@ -111,15 +111,22 @@ impl Asking {
     }
 }
 
-fn judged(mut reading: Reading, verdict: Verdict, reply: Reply, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
+fn judged(
+    mut reading: Reading,
+    (verdict, by): (Verdict, String),
+    reply: Reply,
+    now: Timestamp,
+    wire: &mut Vec<u8>,
+) -> ClientStep {
     if let Verdict::DropSession(why) = &verdict {
-        return reading.dropped(&reply, why);
+        return reading.dropped(&Heard { real: reply, judged: why.clone(), by: Some(by) });
     }
     if let Verdict::TreatAs(other) = verdict {
-        return reading.take(Heard { real: reply, judged: other }, now, wire);
+        return reading.take(Heard { real: reply, judged: other, by: Some(by) }, now, wire);
     }
     if let Verdict::ChangeState(state) = verdict {
         reading.live.state_changes = reading.live.state_changes.saturating_add(1);
+        reading.live.judge = by;
         return reading.turn(state, reply, now, wire);
     }
     reading.take(Heard::of(reply), now, wire)

@@ -4,7 +4,7 @@ use crate::event::{EventKind, OutState};
 use crate::limits::PIPELINED_COMMANDS_MAX;
 use crate::mail::RecipientId;
 use crate::reply::{Class, Reply};
-use crate::smtp::client::hearing::Heard;
+use crate::smtp::client::hearing::{Heard, Refusal};
 use crate::smtp::client::live::{Live, put_line};
 use crate::smtp::client::own::{self, Owner};
 use crate::smtp::client::plan::rcpt_line;
@@ -204,21 +204,21 @@ impl Envelope {
         mut self: Box<Self>,
         mut live: Box<Live>,
         place: usize,
-        reply: &Reply,
+        refusal: Refusal,
         now: Timestamp,
         wire: &mut Vec<u8>,
     ) -> ClientStep {
         live.first.clear();
         self.to_ask.retain(|waiting| *waiting != place);
-        self.decide_one(place, Err(reply.shortened()));
+        self.refuse_one(place, refusal);
         self.advance(live, now, wire)
     }
 
     /// A sink keeps the message from everybody here.
-    pub(super) fn skip_message(mut self: Box<Self>, mut live: Box<Live>, reply: &Reply) -> ClientStep {
+    pub(super) fn skip_message(mut self: Box<Self>, mut live: Box<Live>, refusal: &Refusal) -> ClientStep {
         live.first.clear();
         self.cancel(&mut live);
-        self.decide_all(&Err(reply.shortened()));
+        self.refuse_all(refusal);
         live.needs_reset |= self.is_open;
         self.conclude(live)
     }
@@ -255,12 +255,12 @@ impl Envelope {
         }
         self.expected.pop_front();
         let is_again = state == OutState::SessionStart;
-        let (is_refused, refusal) = (heard.real.is_refusal(), Err(heard.real.shortened()));
+        let (is_refused, refusal) = (heard.real.is_refusal(), Refusal::of(&heard.real));
         self.note_open(cue, &heard.real);
         match cue {
             Some(Expected::Rcpt(place)) if !is_again => self.answered_rcpt(place, heard),
-            Some(Expected::Mail) if !is_again && is_refused => self.decide_all(&refusal),
-            Some(Expected::Data) if !is_again && is_refused => self.decide_accepted(&refusal),
+            Some(Expected::Mail) if !is_again && is_refused => self.refuse_all(&refusal),
+            Some(Expected::Data) if !is_again && is_refused => self.refuse_accepted(&refusal),
             Some(Expected::Rset | Expected::Mail | Expected::Rcpt(_) | Expected::Data) | None => {}
         }
         self.leave(live, state)
@@ -269,7 +269,7 @@ impl Envelope {
     /// Leaves the transaction for another state, as soon as everything that was said has its reply.
     pub(super) fn leave(mut self: Box<Self>, mut live: Box<Live>, state: OutState) -> ClientStep {
         if state != OutState::SessionStart {
-            self.decide_all(&Err(left_for_later()));
+            self.refuse_all(&Refusal::of_sink(&live.judge, &left_for_later()));
         }
         self.leave_for(state);
         self.cancel(&mut live);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::{EventKind, EventSet, Occasion, OutCommand, OutFacts, OutSession, Overlay, Question, ResponseFacts};
-use crate::mail::RecipientId;
+use crate::mail::{BySink, RecipientId};
 use crate::reply::Reply;
 use crate::smtp::client::live::Live;
 use crate::smtp::client::outgoing::Outgoing;
@@ -30,12 +30,42 @@ pub(super) struct Heard {
     pub(super) real: Reply,
     /// What a sink made of it.
     pub(super) judged: Reply,
+    /// Which sink did.
+    pub(super) by: Option<String>,
 }
 
 impl Heard {
     /// A reply that counts as what it is.
     pub(super) fn of(reply: Reply) -> Self {
-        Self { judged: reply.clone(), real: reply }
+        Self { judged: reply.clone(), real: reply, by: None }
+    }
+
+    /// What a refusal comes to, and whose word it is.
+    pub(super) fn refusal(&self) -> Refusal {
+        let by = self.by.as_ref().filter(|by| !by.is_empty());
+        let by = by.map(|by| BySink { binding: by.clone(), said: Some(self.real.shortened()) });
+        Refusal { reply: self.judged.shortened(), by }
+    }
+}
+
+/// Why a recipient is not taken.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) reply: Reply,
+    /// The sink whose word it is.
+    pub(super) by: Option<BySink>,
+}
+
+impl Refusal {
+    /// The word of a sink that did not wait for an answer.
+    pub(super) fn of_sink(binding: &str, reply: &Reply) -> Self {
+        let by = (!binding.is_empty()).then(|| BySink { binding: binding.to_owned(), said: None });
+        Self { reply: reply.shortened(), by }
+    }
+
+    /// A word of the server's, or this one's about it.
+    pub(super) fn of(reply: &Reply) -> Self {
+        Self { reply: reply.shortened(), by: None }
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Live {
     pub(super) blob_due: Option<String>,
     /// Octets of a sink have left, and nothing has shown that the other server took them for what they are.
     pub(super) is_proof_due: bool,
+    /// The sink that changed the state last.
+    pub(super) judge: String,
     /// The message that goes on when the session has begun again, and the number of its transaction.
     pub(super) resume: Option<(Box<Outgoing>, u32)>,
     /// How often sinks changed the state.
@@ -84,6 +86,7 @@ impl Live {
             own_line: String::new(),
             blob_due: None,
             is_proof_due: false,
+            judge: String::new(),
             resume: None,
             state_changes: 0,
             commands_raised: 0,

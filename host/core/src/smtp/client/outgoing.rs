@@ -1,5 +1,6 @@
 //! A message on its way out: what of it the other server is given.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -168,6 +169,7 @@ impl Outgoing {
     /// The result that gives every recipient the same reply: for a message that got nowhere.
     pub fn failed(&self, reply: &Reply) -> Sent {
         Sent {
+            by_sinks: BTreeMap::new(),
             message: self.id.clone(),
             results: self.recipients.iter().map(|recipient| (recipient.id, Err(reply.shortened()))).collect(),
             may_be_delivered: false,

@@ -4,7 +4,7 @@ use crate::event::{EventKind, OutCommand, OutState, SentFirst, Verdict, outbound
 use crate::reply::{Class, Reply};
 use crate::smtp::client::asking::{About, Asking, out_of_step};
 use crate::smtp::client::greeting;
-use crate::smtp::client::hearing::{Heard, Topic};
+use crate::smtp::client::hearing::{Heard, Refusal, Topic};
 use crate::smtp::client::live::{Live, put_line};
 use crate::smtp::client::outgoing::Outgoing;
 use crate::smtp::client::sent::{Closed, Why};
@@ -131,9 +131,11 @@ impl Owner {
         }
         match (self, verdict) {
             (Self::Envelope(envelope, Expected::Rcpt(place)), Verdict::SkipRecipient(reply)) => {
-                envelope.skip_recipient(live, place, &reply, now, wire)
+                envelope.skip_recipient(live, place, Refusal::of_sink(&by, &reply), now, wire)
             }
-            (Self::Envelope(envelope, _), Verdict::SkipMessage(reply)) => envelope.skip_message(live, &reply),
+            (Self::Envelope(envelope, _), Verdict::SkipMessage(reply)) => {
+                envelope.skip_message(live, &Refusal::of_sink(&by, &reply))
+            }
             (owner, _) => owner.break_off(live, Why::Dropped, &out_of_step()),
         }
     }

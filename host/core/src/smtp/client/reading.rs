@@ -58,8 +58,8 @@ impl Reading {
             Awaits::Own(owned) => owned.reply(live, heard, now, wire),
             Awaits::Settling(settling) => settling.reply(live, &heard.real, now, wire),
             Awaits::Envelope(envelope) => envelope.reply(live, &heard, now, wire),
-            Awaits::Chunk(stream) => stream.reply(live, &heard.judged),
-            Awaits::Cut(stream) => stream.cut_off(&heard.judged),
+            Awaits::Chunk(stream) => stream.reply(live, &heard),
+            Awaits::Cut(stream) => stream.cut_off(&heard),
             Awaits::End(ending) => ending.reply(live, &heard),
             Awaits::Quit => live.close(Why::Quit, &heard.real),
         }
@@ -88,9 +88,9 @@ impl Reading {
     }
 
     /// A sink ends the connection over this reply. What it says of mail that was taken stays true.
-    pub(super) fn dropped(self, real: &Reply, why: &Reply) -> ClientStep {
-        let Awaits::End(ending) = self.awaits else { return self.break_off(Why::Dropped, why) };
-        ending.dropped(real, why)
+    pub(super) fn dropped(self, heard: &Heard) -> ClientStep {
+        let Awaits::End(ending) = self.awaits else { return self.break_off(Why::Dropped, &heard.judged) };
+        ending.dropped(heard)
     }
 
     /// Ends the connection in the middle.

@@ -8,7 +8,7 @@ use crate::limits::CONTENT_SLICE_BYTES;
 use crate::mail::RecipientId;
 use crate::reply::{Class, Reply};
 use crate::smtp::client::asking::Asking;
-use crate::smtp::client::hearing::Heard;
+use crate::smtp::client::hearing::{Heard, Refusal};
 use crate::smtp::client::live::{Live, fault_reply, odd, put_line, violation};
 use crate::smtp::client::outgoing::{ContentReader, Outgoing};
 use crate::smtp::client::sent::Why;
@@ -101,7 +101,7 @@ impl Sending {
             Err(reply) => {
                 // What would have left is taken back; without its end, what left before is no message.
                 wire.truncate(start);
-                stream.envelope.decide_all(&Err(reply.clone()));
+                stream.envelope.refuse_all(&Refusal::of(&reply));
                 stream.envelope.end(Why::Content, &reply, false)
             }
         }
@@ -130,7 +130,7 @@ impl Sending {
                     // What came behind it answers nothing, because nothing is said any more.
                     return Asking::about_reply(reading, reply, 0, &[], now);
                 }
-                Class::Transient | Class::Permanent => return stream.cut_off(&reply),
+                Class::Transient | Class::Permanent => return stream.cut_off(&Heard::of(reply)),
                 Class::Success if stream.due() > 0 => stream.answered(),
                 Class::Success | Class::Continue => {
                     return stream.break_off(Why::Violation, &odd(&reply, "content that has not left"));
@@ -186,7 +186,7 @@ impl Stream {
             return self.envelope.end(why, reply, false);
         }
         // The shell may have written the end out before it learned that something is wrong.
-        self.envelope.decide_accepted(&Err(interrupted(reply)));
+        self.envelope.refuse_accepted(&Refusal::of(&interrupted(reply)));
         self.envelope.end(why, reply, true)
     }
 
@@ -214,9 +214,9 @@ impl Stream {
     }
 
     /// Takes a refusal that came while content left. The rest does not leave, and neither does anything else.
-    pub(super) fn cut_off(mut self, reply: &Reply) -> ClientStep {
-        self.envelope.decide_accepted(&Err(reply.shortened()));
-        self.envelope.end(Why::Refused, reply, false)
+    pub(super) fn cut_off(mut self, heard: &Heard) -> ClientStep {
+        self.envelope.refuse_accepted(&heard.refusal());
+        self.envelope.end(Why::Refused, &heard.judged, false)
     }
 
     fn answered(&mut self) {
@@ -226,7 +226,8 @@ impl Stream {
     }
 
     /// Takes the reply to a chunk while no other is on its way.
-    pub(super) fn reply(mut self: Box<Self>, mut live: Box<Live>, reply: &Reply) -> ClientStep {
+    pub(super) fn reply(mut self: Box<Self>, mut live: Box<Live>, heard: &Heard) -> ClientStep {
+        let reply = &heard.judged;
         match reply.class() {
             Class::Success => {
                 self.answered();
@@ -234,7 +235,7 @@ impl Stream {
             }
             Class::Continue => self.break_off(Why::Violation, &odd(reply, "BDAT")),
             Class::Transient | Class::Permanent => {
-                self.envelope.decide_accepted(&Err(reply.shortened()));
+                self.envelope.refuse_accepted(&heard.refusal());
                 if self.due() > 1 {
                     // The replies to the chunks behind it say nothing, and are not waited for.
                     return self.envelope.end(Why::Refused, reply, false);
@@ -368,7 +369,7 @@ impl Ending {
             if is_refusal {
                 // The last chunk has left. Where a sink alone refuses one before it, the server goes on to take the message.
                 let may_be_delivered = !heard.real.is_refusal();
-                self.envelope.decide_accepted(&Err(reply.shortened()));
+                self.envelope.refuse_accepted(&heard.refusal());
                 return self.envelope.end(Why::Refused, reply, may_be_delivered);
             }
             self.chunk_replies -= 1;
@@ -377,7 +378,7 @@ impl Ending {
         if is_refusal && !heard.real.is_refusal() {
             self.envelope.doubt();
         }
-        self.answered(reply, is_refusal);
+        self.answered(heard);
         if !self.takers.is_empty() {
             return ClientStep::Read(Reading { live, awaits: Awaits::End(self) });
         }
@@ -385,22 +386,37 @@ impl Ending {
         self.envelope.conclude(live)
     }
 
-    fn answered(&mut self, reply: &Reply, is_refusal: bool) {
-        let result = if is_refusal { Err(reply.shortened()) } else { Ok(self.envelope.taken(reply)) };
-        match self.takers.pop_front() {
-            Some(place) => self.envelope.decide_one(place, result),
-            None => self.envelope.decide_accepted(&result),
+    fn answered(&mut self, heard: &Heard) {
+        let place = self.takers.pop_front();
+        if heard.judged.is_refusal() {
+            match place {
+                Some(place) => self.envelope.refuse_one(place, heard.refusal()),
+                None => self.envelope.refuse_accepted(&heard.refusal()),
+            }
+            return;
+        }
+        // Who took it has said so in words of its own, whatever a sink puts in their place.
+        let accepted = self.envelope.taken(&heard.real);
+        match place {
+            Some(place) => self.envelope.decide_one(place, Ok(accepted)),
+            None => self.envelope.take_accepted(&accepted),
         }
     }
 
     /// A sink ends the connection over a reply. Who was taken is taken; the others are tried again.
-    pub(super) fn dropped(mut self, real: &Reply, why: &Reply) -> ClientStep {
+    pub(super) fn dropped(mut self, heard: &Heard) -> ClientStep {
+        let Heard { real, judged: why, by } = heard;
         if self.chunk_replies > 0 || self.is_lone_dot || real.class() == Class::Continue {
             return self.break_off(Why::Dropped, why);
         }
-        self.answered(if real.is_refusal() { why } else { real }, real.is_refusal());
+        if real.is_refusal() {
+            self.answered(heard);
+        } else {
+            self.answered(&Heard::of(real.clone()));
+        }
         let is_open = !self.takers.is_empty();
-        self.envelope.decide_accepted(&Err(interrupted(why)));
+        let by = by.as_deref().unwrap_or_default();
+        self.envelope.refuse_accepted(&Refusal::of_sink(by, &interrupted(why)));
         self.envelope.end(Why::Dropped, why, is_open)
     }
 
@@ -409,7 +425,7 @@ impl Ending {
         // 421 in place of the reply says that the message was not taken.
         let may_be_delivered = !self.is_lone_dot && why != Why::ServiceClosing;
         let result = if why == Why::ServiceClosing { reply.shortened() } else { interrupted(reply) };
-        self.envelope.decide_accepted(&Err(result));
+        self.envelope.refuse_accepted(&Refusal::of(&result));
         self.envelope.end(why, reply, may_be_delivered)
     }
 }

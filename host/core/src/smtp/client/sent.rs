@@ -1,6 +1,8 @@
 //! What came of a transaction, and of a connection.
 
-use crate::mail::{MessageId, RecipientId};
+use std::collections::BTreeMap;
+
+use crate::mail::{BySink, MessageId, RecipientId};
 use crate::reply::Reply;
 use crate::smtp::client::outgoing::Outgoing;
 
@@ -22,6 +24,8 @@ pub struct Sent {
     /// Each recipient once: taken there, or why not. A 4yz reply may be tried again later, a 5yz one is final;
     /// the reply is the other server's, or one of this server's own about it.
     pub results: Vec<(RecipientId, Result<Accepted, Reply>)>,
+    /// Those of them whose refusal is a sink's word.
+    pub by_sinks: BTreeMap<RecipientId, BySink>,
     /// The end of the content left, and no final reply came: some of those that were not taken may have the
     /// message all the same, and get it a second time (RFC 1047).
     pub may_be_delivered: bool,

@@ -1,13 +1,13 @@
 //! One transaction: MAIL, RCPT, DATA, and what became of each recipient.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::event::OutState;
 use crate::limits::TRANSACTIONS_PER_MESSAGE_MAX;
-use crate::mail::RecipientId;
+use crate::mail::{BySink, RecipientId};
 use crate::reply::{Class, Enhanced, Reply};
 use crate::smtp::client::group::left_for_later;
-use crate::smtp::client::hearing::Heard;
+use crate::smtp::client::hearing::{Heard, Refusal};
 use crate::smtp::client::live::{Live, close_with, odd, of_host, put_line, unasked_reply};
 use crate::smtp::client::outgoing::Outgoing;
 use crate::smtp::client::own::farewell;
@@ -33,6 +33,7 @@ pub(super) struct Envelope {
     /// What a sink sends before that command: binding and line.
     pub(super) own: Option<(Expected, String, String)>,
     results: Vec<(RecipientId, Result<Accepted, Reply>)>,
+    by_sinks: BTreeMap<RecipientId, BySink>,
     pub(super) mail: MailState,
     pub(super) has_said_data: bool,
     /// The other server took MAIL.
@@ -113,6 +114,7 @@ pub(super) fn begin(
         group: Vec::new(),
         own: None,
         results: Vec::new(),
+        by_sinks: BTreeMap::new(),
         mail: MailState::Unsaid,
         has_said_data: false,
         is_open: false,
@@ -227,7 +229,7 @@ impl Envelope {
                 self.is_open |= heard.real.class() == Class::Success;
                 // Whom it takes behind a MAIL that it took must not get the empty message that ends an idle DATA.
                 self.is_tainted |= self.is_open && reply.is_refusal();
-                if let Some(why) = self.answered_mail(reply) {
+                if let Some(why) = self.answered_mail(heard) {
                     return self.part(live, why, &of_host(reply, "MAIL"), now, wire);
                 }
             }
@@ -235,7 +237,7 @@ impl Envelope {
                 return self.end(Why::Violation, &odd(reply, "RCPT"), false);
             }
             Some(Expected::Rcpt(place)) => self.answered_rcpt(place, heard),
-            Some(Expected::Data) => return self.answered_data(live, reply, wire),
+            Some(Expected::Data) => return self.answered_data(live, heard, wire),
             Some(Expected::Rset) | None => {}
         }
         if self.expected.is_empty() {
@@ -245,7 +247,8 @@ impl Envelope {
     }
 
     // Takes the reply to MAIL; tells why the connection is of no more use, where it is not.
-    fn answered_mail(&mut self, reply: &Reply) -> Option<Why> {
+    fn answered_mail(&mut self, heard: &Heard) -> Option<Why> {
+        let reply = &heard.judged;
         match reply.class() {
             Class::Success | Class::Continue => None,
             // RFC 4954 §6, RFC 3207 §4: it wants a login or TLS first, of which the message knows nothing. 503
@@ -256,7 +259,7 @@ impl Envelope {
             }
             Class::Transient | Class::Permanent => {
                 self.mail = MailState::Refused;
-                self.decide_all(&Err(reply.shortened()));
+                self.refuse_all(&heard.refusal());
                 None
             }
         }
@@ -276,13 +279,12 @@ impl Envelope {
         if has_accepted && is_too_many(reply) {
             // RFC 5321 §4.5.3.1.10: those taken get the message, the others in another transaction.
         } else {
-            *fate = Fate::Decided;
-            let id = self.outgoing.recipients.get(place).map(|recipient| recipient.id);
-            self.results.extend(id.map(|id| (id, Err(reply.shortened()))));
+            self.refuse_one(place, heard.refusal());
         }
     }
 
-    fn answered_data(mut self: Box<Self>, mut live: Box<Live>, reply: &Reply, wire: &mut Vec<u8>) -> ClientStep {
+    fn answered_data(mut self: Box<Self>, mut live: Box<Live>, heard: &Heard, wire: &mut Vec<u8>) -> ClientStep {
+        let reply = &heard.judged;
         match reply.class() {
             Class::Continue if self.is_tainted => self.end(Why::Dropped, &left_for_later(), false),
             Class::Continue if self.has_accepted() => ClientStep::Send(Sending::new(live, self)),
@@ -300,7 +302,7 @@ impl Envelope {
             Class::Transient | Class::Permanent => {
                 // Where content must not follow, the refusal of it decides nothing.
                 if !self.is_tainted {
-                    self.decide_accepted(&Err(reply.shortened()));
+                    self.refuse_accepted(&heard.refusal());
                 }
                 live.needs_reset |= self.is_open;
                 self.conclude(live)
@@ -308,14 +310,28 @@ impl Envelope {
         }
     }
 
-    /// Gives those whose RCPT was taken a result.
-    pub(super) fn decide_accepted(&mut self, result: &Result<Accepted, Reply>) {
-        self.decide(|fate| *fate == Fate::Accepted, result);
+    /// Refuses those whose RCPT was taken.
+    pub(super) fn refuse_accepted(&mut self, refusal: &Refusal) {
+        self.refuse(|fate| fate == Fate::Accepted, refusal);
     }
 
-    /// Gives everybody who has none a result.
-    pub(super) fn decide_all(&mut self, result: &Result<Accepted, Reply>) {
-        self.decide(|fate| *fate != Fate::Decided, result);
+    /// Refuses everybody who has no result.
+    pub(super) fn refuse_all(&mut self, refusal: &Refusal) {
+        self.refuse(|fate| fate != Fate::Decided, refusal);
+    }
+
+    /// Refuses the recipient at that place.
+    pub(super) fn refuse_one(&mut self, place: usize, refusal: Refusal) {
+        let id = self.outgoing.recipients.get(place).map(|recipient| recipient.id);
+        self.decide_one(place, Err(refusal.reply));
+        self.by_sinks.extend(id.zip(refusal.by));
+    }
+
+    /// Those whose RCPT was taken have the message.
+    pub(super) fn take_accepted(&mut self, accepted: &Accepted) {
+        for place in self.accepted() {
+            self.decide_one(place, Ok(accepted.clone()));
+        }
     }
 
     /// Gives the recipient at that place a result.
@@ -327,12 +343,10 @@ impl Envelope {
         }
     }
 
-    fn decide(&mut self, is_meant: impl Fn(&Fate) -> bool, result: &Result<Accepted, Reply>) {
-        for (fate, recipient) in self.fates.iter_mut().zip(&self.outgoing.recipients) {
-            if is_meant(fate) {
-                *fate = Fate::Decided;
-                self.results.push((recipient.id, result.clone()));
-            }
+    fn refuse(&mut self, is_meant: impl Fn(Fate) -> bool, refusal: &Refusal) {
+        let places = self.fates.iter().enumerate().filter(|(_, fate)| is_meant(**fate)).map(|(place, _)| place);
+        for place in places.collect::<Vec<_>>() {
+            self.refuse_one(place, refusal.clone());
         }
     }
 
@@ -377,6 +391,7 @@ impl Envelope {
         let sent = Sent {
             message: self.outgoing.id.clone(),
             results: core::mem::take(&mut self.results),
+            by_sinks: core::mem::take(&mut self.by_sinks),
             may_be_delivered: may_be_delivered || self.may_be_delivered,
             is_complete: rest.is_none(),
         };
@@ -386,10 +401,15 @@ impl Envelope {
     /// Ends a transaction in order; whoever is left goes in another one.
     pub(super) fn conclude(mut self, mut live: Box<Live>) -> ClientStep {
         if self.number >= TRANSACTIONS_PER_MESSAGE_MAX {
-            self.decide_all(&Err(Reply::with(452, 5, 3, "the next server takes too few recipients at a time")));
+            self.refuse_all(&Refusal::of(&Reply::with(
+                452,
+                5,
+                3,
+                "the next server takes too few recipients at a time",
+            )));
         }
         if self.leaving == Some(OutState::SessionEnd) {
-            self.decide_all(&Err(left_for_later()));
+            self.refuse_all(&Refusal::of_sink(&live.judge, &left_for_later()));
         }
         let number = self.number.saturating_add(1);
         let (sent, rest) = self.settle(false);

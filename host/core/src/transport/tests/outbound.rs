@@ -41,7 +41,13 @@ fn gone() -> Result<Relayed, Reply> {
 }
 
 fn attempt(at: Timestamp, results: &[(RecipientId, Result<Relayed, Reply>)]) -> Change {
-    Change::Sent(Attempt { at, host: Some("mx.far.example".into()), results: results.to_vec(), again: None })
+    Change::Sent(Attempt {
+        at,
+        host: Some("mx.far.example".into()),
+        results: results.to_vec(),
+        by_sinks: Default::default(),
+        again: None,
+    })
 }
 
 fn asking(mut message: Message, words: &[&str]) -> Message {

@@ -29,7 +29,13 @@ fn text(work: Work) -> String {
 fn relayed(is_dsn_passed: bool) -> Change {
     let reply = Reply::with(250, 0, 0, "taken");
     let results = vec![(0, Ok(Relayed { reply, is_dsn_passed }))];
-    Change::Sent(Attempt { at: START, host: Some("mx.far.example".into()), results, again: None })
+    Change::Sent(Attempt {
+        at: START,
+        host: Some("mx.far.example".into()),
+        results,
+        by_sinks: Default::default(),
+        again: None,
+    })
 }
 
 fn change(message: Message, change: Change, now: Timestamp) -> Work {

@@ -19,7 +19,13 @@ fn jobs(work: Work) -> Vec<queue::Job> {
 
 fn nobody_there(at: Timestamp, again: Timestamp) -> Change {
     let reply = Reply::with(451, 4, 1, "no answer");
-    Change::Sent(Attempt { at, host: None, results: vec![(0, Err(reply))], again: Some(again) })
+    Change::Sent(Attempt {
+        at,
+        host: None,
+        results: vec![(0, Err(reply))],
+        by_sinks: Default::default(),
+        again: Some(again),
+    })
 }
 
 fn changed(message: Message, state: State, change: Change, now: Timestamp) -> (Saving, Message, State) {
@@ -66,7 +72,13 @@ fn a_refusal_of_one_recipient_is_no_failure_of_the_hop() {
     let work = start(from_a(&["x@far.example", "y@far.example"]), State::default(), &[EVENT], START);
     let (_, message, state) = saved(answer(work, EVENT, Verdict::Hops(vec![host("one.example")]), START));
     let results = vec![(0, Err(no())), (1, Err(Reply::with(451, 7, 1, "greylisted")))];
-    let sent = Change::Sent(Attempt { at: later(1), host: Some("one.example".into()), results, again: None });
+    let sent = Change::Sent(Attempt {
+        at: later(1),
+        host: Some("one.example".into()),
+        results,
+        by_sinks: Default::default(),
+        again: None,
+    });
     let (_, message, _) = changed(message, state, sent, later(1));
     assert_eq!(words(&message), ["failed", "deferred"]);
     assert!(message.envelope.ways.values().all(|way| way.failures.is_empty() && !way.is_spent));

@@ -9,7 +9,7 @@ fn hour(number: i64) -> Timestamp {
 }
 
 fn last(host: Option<&str>) -> Option<Last> {
-    Some(Last { at: hour(1), host: host.map(str::to_owned) })
+    Some(Last { at: hour(1), host: host.map(str::to_owned), by: None })
 }
 
 fn with(outcomes: &[(&str, Outcome)]) -> Message {
@@ -113,6 +113,32 @@ Will-Retry-Until: Sun, 19 Nov 2023 13:20:00 +0000\r
 ";
     let status = parts.get(1).map(|(kind, text)| (kind.as_str(), text.trim_end()));
     assert_eq!(status, Some(("message/delivery-status", expected.trim_end())));
+}
+
+#[test]
+fn what_a_sink_decided_is_nobody_elses_word() {
+    let by = |said: Option<Reply>| {
+        let by = Some(BySink { binding: "secret/on-before-data".into(), said });
+        Some(Last { at: hour(1), host: Some("mx.other.example".into()), by })
+    };
+    let reply = Reply::with(550, 7, 1, "not there");
+    let skipped = Outcome::Failed { reply: reply.clone(), last: by(None) };
+    let judged = Outcome::Failed { reply, last: by(Some(Reply::new(501, None, "what"))) };
+    let notification = notify(&with(&[("a@other.example", skipped), ("b@other.example", judged)])).expect("a sender");
+    let parts = parts(&notification);
+    let (text, status) = (&parts[0].1.replace("\r\n    ", " "), &parts[1].1);
+    assert!(text.contains("Decided by a filter of this mail server: 550 5.7.1 not there"), "{text}");
+    let both =
+        "The next mail server said \"501 what\", which a filter of this mail server judged as: 550 5.7.1 not there";
+    assert!(text.contains(both), "{text}");
+    assert_eq!(status.matches("Status: 5.7.1").count(), 2, "{status}");
+    for line in ["X-Basin; 550 5.7.1 not there", "X-Basin; 550 5.7.1 not there; the next server said: 501 what"] {
+        let line = format!("Diagnostic-Code: {line}");
+        assert!(status.replace("\r\n ", " ").lines().any(|present| present == line), "{line}\n{status}");
+    }
+    for word in ["Remote-MTA", "mx.other.example", "secret", "smtp;"] {
+        assert!(!text.contains(word) && !status.contains(word), "{word}\n{text}{status}");
+    }
 }
 
 #[test]
