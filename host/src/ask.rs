@@ -156,6 +156,9 @@ impl Ask {
 
     // `conflicts` is how often other calls were faster with what the chain wanted to write.
     async fn attempt(&self, mut question: Question, time: &mut SinkTime, conflicts: u32) -> Decision {
+        if !self.begins_anew(&question).await {
+            return Decision::unwritten(&question);
+        }
         let before = question.clone();
         let scopes = time.scopes(&question);
         let left = time.of(&question);

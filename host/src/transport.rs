@@ -318,6 +318,7 @@ impl Shared {
                     }
                     match self.save((*message).clone(), state.clone()).await {
                         Ok(()) => {
+                            self.parts.ask.tables().recorded(&id, &saving.unrecorded());
                             kept = kept.map(|_| Box::new((*message, state)));
                             saving.saved(now())
                         }
@@ -335,7 +336,7 @@ impl Shared {
                     self.deliver(delivering, is_fresh).await
                 }
                 Work::Notify(notifying, message, state) => self.notify(&id, notifying, &message, &state).await,
-                Work::Suppress(notifying) => self.suppress(&id, notifying),
+                Work::Suppress(notifying) => self.suppress(&id, notifying).await,
                 Work::Bear(bearing, children) => self.bear(&id, bearing, &children).await,
                 Work::Repeat(repeat, at) => return After::Again(Again::Machine(Box::new(repeat)), at),
                 Work::Queue { message, jobs, again } => {

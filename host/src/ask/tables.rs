@@ -23,12 +23,12 @@ impl Ask {
     /// without the memory of it, or the memory without the edit, is what no sink can deal with.
     pub(super) async fn write_tables(&self, mut decision: Decision, again: Question, conflicts: u32) -> Written {
         decision.overlay.arrived = None;
-        let edits = core::mem::take(&mut decision.overlay.tables);
+        let event = again.occasion.event;
+        let edits = decision.take_tables(event);
         if edits.is_empty() {
             return Written::Decided(decision);
         }
-        let event = again.occasion.event;
-        match self.tables.commit(&edits).await {
+        match self.tables.commit(&edits, again.raising()).await {
             Ok(Committed::Written) => return Written::Decided(decision),
             Ok(Committed::Conflict { sink, key }) if conflicts < TABLE_CONFLICTS_MAX => {
                 tracing::debug!(%event, sink, key, conflicts, "another call was faster; the event is raised again");
@@ -42,6 +42,19 @@ impl Ask {
             Err(error) => report(event, &edits, &error),
         }
         Written::Decided(Decision { failures: decision.failures, ..Decision::unwritten(&again) })
+    }
+}
+
+impl Ask {
+    /// Takes back what this event set when it was raised before and its message's record was not written. False where
+    /// that cannot be done: nobody may be asked then, or what the sinks see would be half of what was.
+    pub(super) async fn begins_anew(&self, question: &Question) -> bool {
+        let Some(raising) = question.raising() else { return true };
+        let taken_back = self.tables.take_back(raising).await;
+        if let Err(error) = &taken_back {
+            tracing::error!(%raising, %error, "what an event set before a crash is not taken back; it is deferred");
+        }
+        taken_back.is_ok()
     }
 }
 

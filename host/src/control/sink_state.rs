@@ -146,7 +146,7 @@ async fn remove(tables: &SinkTables, sink: &str, keys: Vec<String>) -> Result<u6
     for key in &keys {
         edits.set(sink, key, None, None).map_err(|error| StateError::Unavailable(error.to_string()))?;
     }
-    match tables.commit(&edits).await? {
+    match tables.commit(&edits, None).await? {
         Committed::Written => Ok(keys.len() as u64),
         Committed::Conflict { key, .. } => Err(StateError::Unavailable(format!("{key:?} is being changed"))),
     }

@@ -111,7 +111,7 @@ impl Firing {
                     return Err(fault.into());
                 }
             };
-            match tables.commit(&edits).await {
+            match tables.commit(&edits, None).await {
                 Ok(Committed::Written) => {
                     let messages = born.len();
                     self.services.queue.set_out(born);

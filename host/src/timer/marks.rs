@@ -54,5 +54,5 @@ async fn renew(tables: &SinkTables, binding: &Binding, at: Timestamp, batches: u
     let mut edits = TableEdits::default();
     mark.join(&timer_id(&binding.name), &mut edits);
     // Nobody makes a condition about it, so there is no conflict.
-    tables.commit(&edits).await.map(|_| mark)
+    tables.commit(&edits, None).await.map(|_| mark)
 }

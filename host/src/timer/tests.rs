@@ -29,7 +29,7 @@ async fn mark(harness: &Harness, batches: u32) {
     let mark = Mark { at: now(), batches, schedule: "@daily".to_owned() };
     let mut edits = TableEdits::default();
     mark.join(&timer_id(NAME), &mut edits);
-    harness.services.tables.commit(&edits).await.expect("written");
+    harness.services.tables.commit(&edits, None).await.expect("written");
 }
 
 /// Writes a message of the timer's batch with that number, as a call does before its mark.

@@ -69,7 +69,7 @@ impl Shared {
         message: &Message,
         state: &State,
     ) -> Work {
-        match self.commit(message, state, Some(about)).await {
+        match self.bear_one(about, message, state).await {
             Ok(()) => {
                 self.lock().announce(about.clone(), message.id.clone());
                 self.parts.metrics.notifications.inc();
@@ -84,7 +84,14 @@ impl Shared {
     }
 
     /// A sink keeps a notification back; the log is the only place that knows of it.
-    pub(super) fn suppress(&self, about: &MessageId, notifying: Notifying) -> Work {
+    pub(super) async fn suppress(&self, about: &MessageId, notifying: Notifying) -> Work {
+        let notification = notifying.id();
+        if self.parts.spool.contains(&notification)
+            && let Err(fault) = self.remove(notification).await
+        {
+            self.failed(about, &fault);
+            return notifying.not_committed(now());
+        }
         let recipients = notifying.recipients().map(|recipient| recipient.address.to_string().into()).collect();
         self.parts.tracking.note(about, &Step::Suppressed { recipients });
         notifying.committed(now())

@@ -96,6 +96,7 @@ impl Shared {
         });
         filling.end();
         self.let_out(crib);
+        self.parts.ask.tables().forget_gone(|id| self.parts.spool.contains(id));
         self.lock().all_read();
         self.ready.notify_one();
         self.entered.send_replace(true);

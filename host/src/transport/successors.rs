@@ -55,6 +55,7 @@ impl Shared {
     pub(super) fn left(&self, id: &MessageId) {
         self.index.remove(id);
         self.succession.forget(id);
+        self.parts.ask.tables().left(id);
     }
 
     async fn give_way(&self, id: MessageId) {

@@ -2,8 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 
+use basin_core::event::TableEntry;
 use basin_core::event::tables::ENTRY_OVERHEAD_BYTES;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
@@ -26,26 +26,9 @@ const CACHE_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct File(Database);
 
-/// An entry as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// The second in which it ends; 0 is never.
-    pub(crate) ends: u64,
-    /// The value.
-    pub(crate) octets: Arc<[u8]>,
-}
-
-impl Entry {
-    fn read(stored: &[u8]) -> Result<Self, StateError> {
-        let (ends, octets) =
-            stored.split_first_chunk().ok_or_else(|| StateError::unavailable("an entry is cut off"))?;
-        Ok(Self { ends: u64::from_le_bytes(*ends), octets: octets.into() })
-    }
-
-    /// Whether its life is over.
-    pub(crate) fn is_over(&self, now: u64) -> bool {
-        self.ends != 0 && self.ends <= now
-    }
+fn read(stored: &[u8]) -> Result<TableEntry, StateError> {
+    let (ends, octets) = stored.split_first_chunk().ok_or_else(|| StateError::unavailable("an entry is cut off"))?;
+    Ok(TableEntry { ends: u64::from_le_bytes(*ends), octets: octets.into() })
 }
 
 /// The name of an entry.
@@ -80,10 +63,10 @@ impl File {
     }
 
     /// The entry of a key, even where its life is over.
-    pub(crate) fn entry(&self, sink: &str, key: &str) -> Result<Option<Entry>, StateError> {
+    pub(crate) fn entry(&self, sink: &str, key: &str) -> Result<Option<TableEntry>, StateError> {
         let table = self.0.begin_read()?.open_table(ENTRIES)?;
         let found = table.get(name(sink, key).as_slice())?;
-        found.map(|found| Entry::read(found.value())).transpose()
+        found.map(|found| read(found.value())).transpose()
     }
 
     /// Keys of a sink with that prefix that live, after `after`, until `take` has seen enough.
@@ -104,7 +87,7 @@ impl File {
             }
             let key = name.get(owner..).and_then(|key| core::str::from_utf8(key).ok());
             let key = key.ok_or_else(|| StateError::unavailable("a key is no text"))?;
-            if after.is_some_and(|after| key <= after) || Entry::read(stored.value())?.is_over(now) {
+            if after.is_some_and(|after| key <= after) || read(stored.value())?.is_over(now) {
                 continue;
             }
             if !take(key) {
@@ -157,9 +140,9 @@ pub(crate) struct OpenTables<'a> {
 
 impl OpenTables<'_> {
     /// The entry of a key, where it lives.
-    pub(crate) fn live(&self, sink: &str, key: &str, now: u64) -> Result<Option<Entry>, StateError> {
+    pub(crate) fn live(&self, sink: &str, key: &str, now: u64) -> Result<Option<TableEntry>, StateError> {
         let found = self.entries.get(name(sink, key).as_slice())?;
-        let entry = found.map(|found| Entry::read(found.value())).transpose()?;
+        let entry = found.map(|found| read(found.value())).transpose()?;
         Ok(entry.filter(|entry| !entry.is_over(now)))
     }
 
@@ -169,17 +152,17 @@ impl OpenTables<'_> {
     }
 
     /// Replaces or removes an entry, with its end and what it counts.
-    pub(crate) fn put(&mut self, sink: &str, key: &str, entry: Option<&Entry>) -> Result<(), StateError> {
+    pub(crate) fn put(&mut self, sink: &str, key: &str, entry: Option<&TableEntry>) -> Result<(), StateError> {
         self.put_named(sink, &name(sink, key), entry)
     }
 
-    fn put_named(&mut self, sink: &str, name: &[u8], entry: Option<&Entry>) -> Result<(), StateError> {
+    fn put_named(&mut self, sink: &str, name: &[u8], entry: Option<&TableEntry>) -> Result<(), StateError> {
         let stored = entry.map(|entry| [&entry.ends.to_le_bytes(), entry.octets.as_ref()].concat());
         let before = match &stored {
             Some(stored) => self.entries.insert(name, stored.as_slice())?,
             None => self.entries.remove(name)?,
         };
-        let before = before.map(|before| Entry::read(before.value())).transpose()?;
+        let before = before.map(|before| read(before.value())).transpose()?;
         let (mut octets, mut entries) = self.uses.get(sink)?.map_or((0, 0), |used| used.value());
         if let Some(before) = &before {
             octets = octets.saturating_sub(weight(name, sink, before.octets.len()));

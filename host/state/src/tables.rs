@@ -1,15 +1,22 @@
 //! The handle: reading, and handing over what is to be written.
 
+use core::ops::Bound;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use basin_core::event::TableEdits;
+use basin_core::event::receipt::RECEIPTS;
 use basin_core::limits::TABLES_BYTES_MAX;
 use thiserror::Error;
 
 use crate::file::{File, guarded};
 use crate::writer::{self, Job, Writer};
+
+/// Seconds after which a message that was removed does not come up again with a power cut: removals are synced within a
+/// second, and within a minute by a disk that fails now and then.
+const REMOVAL_SECONDS: u64 = 130;
 
 /// Why a table does not answer, or takes no change.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -60,6 +67,26 @@ pub enum Committed {
     },
 }
 
+/// Keys of receipts, see [`basin_core::event::receipt`].
+#[derive(Debug, Default)]
+struct Raisings {
+    keys: BTreeSet<String>,
+    /// How the keys begin that are to be forgotten, and from which second on.
+    leaving: VecDeque<(u64, String)>,
+}
+
+impl Raisings {
+    fn of<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a String> {
+        let from = self.keys.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(move |key| key.starts_with(prefix))
+    }
+
+    fn remove(&mut self, passed: Vec<String>) -> Option<Job> {
+        passed.iter().for_each(|key| _ = self.keys.remove(key));
+        if passed.is_empty() { None } else { Some(Job::Forget { raisings: passed }) }
+    }
+}
+
 /// The tables of all sinks. Cheap to clone; the file is closed with the last one.
 ///
 /// Seconds since 1970 come from the caller: the clock of a sink is that of its event.
@@ -67,6 +94,8 @@ pub enum Committed {
 pub struct Tables {
     file: Arc<File>,
     jobs: SyncSender<Job>,
+    /// Keys of the receipts that may be in the file, see [`basin_core::event::receipt`].
+    raisings: Arc<Mutex<Raisings>>,
     // The thread ends when the last sender is gone; dropped after `jobs`, it is waited for then.
     _writer: Arc<Writer>,
 }
@@ -81,7 +110,10 @@ impl Tables {
     pub fn open(path: &Path, clock: fn() -> u64) -> Result<Self, StateError> {
         let file = Arc::new(File::open(path)?);
         let (jobs, writer) = writer::start(file.clone(), clock).map_err(StateError::unavailable)?;
-        Ok(Self { file, jobs, _writer: Arc::new(writer) })
+        let tables = Self { file, jobs, raisings: Arc::default(), _writer: Arc::new(writer) };
+        let left = tables.keys(RECEIPTS, "", None, usize::MAX, 0)?;
+        tables.raisings().keys.extend(left);
+        Ok(tables)
     }
 
     /// The value of a key, unless there is none or its life is over.
@@ -126,14 +158,65 @@ impl Tables {
         self.hand_over(Job::Increment { sink, key, by, life, now, done: Box::new(done) });
     }
 
-    /// Writes the changes of a decided chain: all of them, or none. They are on disk when `done` is called.
+    /// Writes the changes of a decided chain: all of them, or none. They are on disk when `done` is called. With
+    /// `raising` a receipt is written with them, by which [`Tables::take_back`] knows them.
     pub fn commit(
         &self,
         edits: TableEdits,
+        raising: Option<&str>,
         now: u64,
         done: impl FnOnce(Result<Committed, StateError>) + Send + 'static,
     ) {
-        self.hand_over(Job::Commit { edits, now, done: Box::new(done) });
+        let raising = raising.map(str::to_owned);
+        self.raisings().keys.extend(raising.clone());
+        self.hand_over(Job::Commit { edits, raising, now, done: Box::new(done) });
+    }
+
+    /// Whether there may be a receipt of that key.
+    pub fn is_raised(&self, raising: &str) -> bool {
+        self.raisings().keys.contains(raising)
+    }
+
+    /// Takes back what the receipt of that key says, because its event is raised again; what others have changed since
+    /// stays.
+    pub fn take_back(&self, raising: &str, now: u64, done: impl FnOnce(Result<(), StateError>) + Send + 'static) {
+        self.hand_over(Job::TakeBack { raising: raising.to_owned(), now, done: Box::new(done) });
+    }
+
+    /// Forgets the receipts whose keys begin so, but for those in `unrecorded`: what they are about has passed.
+    pub fn forget(&self, prefix: &str, unrecorded: &[String]) {
+        let mut raisings = self.raisings();
+        let passed = raisings.of(prefix).filter(|raising| !unrecorded.contains(raising)).cloned().collect();
+        let job = raisings.remove(passed);
+        drop(raisings);
+        job.into_iter().for_each(|job| self.hand_over(job));
+    }
+
+    /// Forgets the receipts whose keys begin so, as soon as what they are about cannot come up again; and those of which
+    /// that is true now.
+    pub fn forget_later(&self, prefix: &str, now: u64) {
+        let mut raisings = self.raisings();
+        if raisings.of(prefix).next().is_some() {
+            raisings.leaving.push_back((now.saturating_add(REMOVAL_SECONDS), prefix.to_owned()));
+        }
+        let mut passed = Vec::new();
+        while let Some((_, prefix)) = raisings.leaving.pop_front_if(|(from, _)| *from <= now) {
+            passed.extend(raisings.of(&prefix).cloned());
+        }
+        let job = raisings.remove(passed);
+        drop(raisings);
+        job.into_iter().for_each(|job| self.hand_over(job));
+    }
+
+    /// What stands in front of the first `/` in the keys of the receipts, each once.
+    pub fn raised_by(&self) -> BTreeSet<String> {
+        let raisings = self.raisings();
+        raisings.keys.iter().filter_map(|raising| raising.split_once('/')).map(|(by, _)| by.to_owned()).collect()
+    }
+
+    // Nothing that is done with the set panics in the middle.
+    fn raisings(&self) -> MutexGuard<'_, Raisings> {
+        self.raisings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // Never waits: who finds the queue full is told so, because it may be a thread that serves clients.

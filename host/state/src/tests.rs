@@ -33,7 +33,7 @@ fn increment(tables: &Tables, key: &str, (by, life): (i64, u32), now: u64) -> Re
 
 fn commit(tables: &Tables, edits: &TableEdits, now: u64) -> Committed {
     let (sender, committed) = channel();
-    tables.commit(edits.clone(), now, move |answer| sender.send(answer).expect("somebody waits"));
+    tables.commit(edits.clone(), None, now, move |answer| sender.send(answer).expect("somebody waits"));
     committed.recv().expect("an answer").expect("the storage works")
 }
 
@@ -114,6 +114,96 @@ fn a_sink_cannot_pass_its_quota_and_what_is_over_makes_room() {
     assert_eq!(commit(&tables, &one("b", "k", value("v", 0), None), 149), Committed::Written, "others have their own");
     assert_eq!(put(fits, 150), Committed::Written);
     assert_eq!(tables.used("a"), Ok(TABLE_VALUE_BYTES_MAX as u64 + 40));
+}
+
+fn commit_raised(tables: &Tables, edits: &TableEdits, raising: &str) -> Committed {
+    let (sender, committed) = channel();
+    tables.commit(edits.clone(), Some(raising), 1, move |answer| sender.send(answer).expect("somebody waits"));
+    committed.recv().expect("an answer").expect("the storage works")
+}
+
+fn take_back(tables: &Tables, raising: &str) {
+    let (sender, done) = channel();
+    tables.take_back(raising, 1, move |answer| sender.send(answer).expect("somebody waits"));
+    done.recv().expect("an answer").expect("the storage works");
+}
+
+fn counted(tables: &Tables) -> String {
+    get(tables, "a", "count", 1).unwrap_or_default()
+}
+
+#[test]
+fn a_repeated_event_sees_what_it_saw_before_the_crash_and_counts_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let tables = open(&path);
+    commit(&tables, &one("a", "count", value("5", 0), None), 1);
+    let mut edits = one("a", "count", value("6", 0), Some(Some("5")));
+    edits.set("a", "seen", value("m", 9), None).expect("small");
+    assert_eq!(commit_raised(&tables, &edits, "m/on-submission"), Committed::Written);
+    assert_eq!(counted(&tables), "6");
+    drop(tables);
+    let tables = open(&path);
+    assert!(tables.is_raised("m/on-submission"), "the receipt outlives the process");
+    take_back(&tables, "m/on-submission");
+    assert_eq!((counted(&tables).as_str(), get(&tables, "a", "seen", 1)), ("5", None));
+    assert_eq!(commit_raised(&tables, &edits, "m/on-submission"), Committed::Written);
+    tables.forget("m/", &[]);
+    assert!(!tables.is_raised("m/on-submission"));
+    take_back(&tables, "m/on-submission");
+    assert_eq!(counted(&tables), "6", "what has passed is not taken back");
+    assert_eq!(tables.used(basin_core::event::receipt::RECEIPTS), Ok(0));
+}
+
+#[test]
+fn what_another_event_built_upon_stays_and_the_repetition_does_not_write_it_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let tables = open(&path);
+    let mut edits = one("a", "count", value("1", 0), None);
+    edits.set("a", "seen", value("m", 0), None).expect("small");
+    commit_raised(&tables, &edits, "m/on-submission");
+    commit_raised(&tables, &one("a", "count", value("2", 0), None), "n/on-submission");
+    drop(tables);
+    let tables = open(&path);
+    take_back(&tables, "m/on-submission");
+    assert_eq!((counted(&tables).as_str(), get(&tables, "a", "seen", 1)), ("2", None));
+    let mut edits = one("a", "count", value("3", 0), Some(Some("7")));
+    edits.set("a", "seen", value("m", 0), None).expect("small");
+    assert_eq!(commit_raised(&tables, &edits, "m/on-submission"), Committed::Written, "its condition counts no more");
+    assert_eq!((counted(&tables).as_str(), get(&tables, "a", "seen", 1).as_deref()), ("2", Some("m")));
+    take_back(&tables, "n/on-submission");
+    assert_eq!(counted(&tables), "1", "nobody built upon the other one");
+    assert_eq!(tables.raised_by(), ["m".to_owned(), "n".to_owned()].into());
+}
+
+#[test]
+fn receipts_are_forgotten_by_message_and_not_before_a_record_knows_of_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tables = open(&folder.path().join("state"));
+    for raising in ["m/on-local-delivery/0", "m/on-local-delivery/1", "m-1/on-submission"] {
+        commit_raised(&tables, &one("a", raising, value("v", 0), None), raising);
+    }
+    tables.forget("m/", &["m/on-local-delivery/1".to_owned()]);
+    let left = ["m-1/on-submission", "m/on-local-delivery/1"];
+    assert_eq!(left.map(|raising| tables.is_raised(raising)), [true; 2]);
+    assert!(!tables.is_raised("m/on-local-delivery/0"));
+    // Read back in the order of the jobs.
+    commit(&tables, &one("a", "k", value("v", 0), None), 1);
+    let stored = tables.keys(basin_core::event::receipt::RECEIPTS, "", None, 9, 1).expect("the storage works");
+    assert_eq!(stored, left);
+}
+
+#[test]
+fn the_receipts_of_a_message_that_left_stay_until_it_cannot_come_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tables = open(&folder.path().join("state"));
+    commit_raised(&tables, &one("a", "k", value("v", 0), None), "m/on-local-delivery/0");
+    tables.forget_later("m/", 1_000);
+    tables.forget_later("n/", 1_129);
+    assert!(tables.is_raised("m/on-local-delivery/0"));
+    tables.forget_later("n/", 1_130);
+    assert!(!tables.is_raised("m/on-local-delivery/0"));
 }
 
 #[test]

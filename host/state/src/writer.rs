@@ -7,10 +7,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use basin_core::event::{TableEdit, TableEdits};
+use basin_core::event::receipt::RECEIPTS;
+use basin_core::event::{Receipt, TableEdit, TableEdits, TableEntry};
 use basin_core::limits::TABLES_BYTES_MAX;
 
-use crate::file::{Entry, File, OpenTables, guarded};
+use crate::file::{File, OpenTables, guarded};
 use crate::{Committed, StateError};
 
 /// Longest time that a count is in memory alone.
@@ -34,7 +35,9 @@ type Done<T> = Box<dyn FnOnce(Result<T, StateError>) + Send>;
 /// Something to write, and whom to tell.
 pub(crate) enum Job {
     Increment { sink: String, key: String, by: i64, life: u32, now: u64, done: Done<i64> },
-    Commit { edits: TableEdits, now: u64, done: Done<Committed> },
+    Commit { edits: TableEdits, raising: Option<String>, now: u64, done: Done<Committed> },
+    TakeBack { raising: String, now: u64, done: Done<()> },
+    Forget { raisings: Vec<String> },
 }
 
 impl Job {
@@ -43,13 +46,17 @@ impl Job {
         match self {
             Self::Increment { done, .. } => done(Err(error.clone())),
             Self::Commit { done, .. } => done(Err(error.clone())),
+            Self::TakeBack { done, .. } => done(Err(error.clone())),
+            // What is left over is taken away at the next start.
+            Self::Forget { .. } => {}
         }
     }
 
     /// Whether who waits may go on only when it is on disk.
     fn is_synced(&self) -> bool {
         match self {
-            Self::Increment { .. } => false,
+            // What is taken back and lost is there to be taken back once more.
+            Self::Increment { .. } | Self::TakeBack { .. } | Self::Forget { .. } => false,
             Self::Commit { .. } => true,
         }
     }
@@ -64,7 +71,13 @@ impl Job {
                     answer => Ok(Outcome::Sum(answer)),
                 }
             }
-            Self::Commit { edits, now, .. } => commit(tables, edits, *now).map(Outcome::Committed),
+            Self::Commit { edits, raising, now, .. } => {
+                commit(tables, edits, raising.as_deref(), *now).map(Outcome::Committed)
+            }
+            Self::TakeBack { raising, now, .. } => take_back(tables, raising, *now).map(|()| Outcome::Done),
+            Self::Forget { raisings } => {
+                raisings.iter().try_for_each(|raising| tables.put(RECEIPTS, raising, None)).map(|()| Outcome::Done)
+            }
         }
     }
 
@@ -72,6 +85,8 @@ impl Job {
         match (self, outcome) {
             (Self::Increment { done, .. }, Outcome::Sum(sum)) => done(sum),
             (Self::Commit { done, .. }, Outcome::Committed(committed)) => done(Ok(committed)),
+            (Self::TakeBack { done, .. }, Outcome::Done) => done(Ok(())),
+            (Self::Forget { .. }, Outcome::Done) => {}
             (job, _) => job.fail(&StateError::unavailable("the answer is another's")),
         }
     }
@@ -80,6 +95,7 @@ impl Job {
 enum Outcome {
     Sum(Result<i64, StateError>),
     Committed(Committed),
+    Done,
 }
 
 /// The thread; dropping it waits for its end.
@@ -174,7 +190,7 @@ fn increment(
         }
         None => (by, end_of(life, now)),
     };
-    let entry = Entry { ends, octets: sum.to_string().into_bytes().into() };
+    let entry = TableEntry { ends, octets: sum.to_string().into_bytes().into() };
     let before = tables.used(sink)?;
     tables.put(sink, key, Some(&entry))?;
     if is_over_quota(tables, sink, before, now)? {
@@ -185,27 +201,58 @@ fn increment(
 }
 
 /// Checks every condition first and changes only then, so that a conflict leaves the others' transaction clean.
-fn commit(tables: &mut OpenTables<'_>, edits: &TableEdits, now: u64) -> Result<Committed, StateError> {
-    for (sink, key, edit) in edits.iter() {
+fn commit(
+    tables: &mut OpenTables<'_>,
+    edits: &TableEdits,
+    raising: Option<&str>,
+    now: u64,
+) -> Result<Committed, StateError> {
+    let mut receipt = raising.map(|raising| receipt(tables, raising)).transpose()?.unwrap_or_default();
+    // Of what somebody built upon the write of before counts; on the others it is the first.
+    let edits: Vec<_> = edits.iter().filter(|(sink, key, _)| !receipt.is_built_upon(sink, key)).collect();
+    for (sink, key, edit) in &edits {
         if !holds(tables, (sink, key), edit, now)? {
-            return Ok(Committed::Conflict { sink: sink.to_owned(), key: key.to_owned() });
+            return Ok(Committed::Conflict { sink: (*sink).to_owned(), key: (*key).to_owned() });
         }
     }
     let mut undo = Vec::new();
-    for (sink, key, edit) in edits.iter() {
-        let before = tables.used(sink)?;
-        undo.push((sink, key, tables.live(sink, key, now)?));
+    for (sink, key, edit) in edits {
+        let (used, before) = (tables.used(sink)?, tables.live(sink, key, now)?);
         let entry = edit.value.as_ref();
-        let entry = entry.map(|value| Entry { ends: end_of(value.life, now), octets: value.octets.clone() });
+        let entry = entry.map(|value| TableEntry { ends: end_of(value.life, now), octets: value.octets.clone() });
         tables.put(sink, key, entry.as_ref())?;
-        if is_over_quota(tables, sink, before, now)? {
+        receipt.note(sink, key, before.clone(), entry.as_ref());
+        undo.push((sink, key, before));
+        if is_over_quota(tables, sink, used, now)? {
             for (sink, key, before) in undo.into_iter().rev() {
                 tables.put(sink, key, before.as_ref())?;
             }
             return Ok(Committed::Conflict { sink: sink.to_owned(), key: key.to_owned() });
         }
     }
+    if let Some(raising) = raising {
+        put_receipt(tables, raising, &receipt)?;
+    }
     Ok(Committed::Written)
+}
+
+fn take_back(tables: &mut OpenTables<'_>, raising: &str, now: u64) -> Result<(), StateError> {
+    let mut receipt = receipt(tables, raising)?;
+    for (sink, key, before) in receipt.take_back(|sink, key| tables.live(sink, key, now))? {
+        tables.put(&sink, &key, before.filter(|before| !before.is_over(now)).as_ref())?;
+    }
+    put_receipt(tables, raising, &receipt)
+}
+
+fn receipt(tables: &OpenTables<'_>, raising: &str) -> Result<Receipt, StateError> {
+    let stored = tables.live(RECEIPTS, raising, 0)?;
+    let receipt = stored.map(|stored| Receipt::parse(&stored.octets).ok_or("a receipt cannot be read"));
+    receipt.transpose().map_err(StateError::unavailable).map(Option::unwrap_or_default)
+}
+
+fn put_receipt(tables: &mut OpenTables<'_>, raising: &str, receipt: &Receipt) -> Result<(), StateError> {
+    let entry = TableEntry { ends: 0, octets: receipt.to_octets().into() };
+    tables.put(RECEIPTS, raising, Some(&entry).filter(|_| !receipt.is_empty()))
 }
 
 fn holds(tables: &OpenTables<'_>, (sink, key): (&str, &str), edit: &TableEdit, now: u64) -> Result<bool, StateError> {

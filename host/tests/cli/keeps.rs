@@ -20,7 +20,7 @@ fn put(dir: &TempDir, sink: &str, entries: &[(&str, &[u8])]) {
         edits.set(sink, key, Some(value), None).expect("small");
     }
     let (done, committed) = mpsc::channel();
-    tables.commit(edits, 1, move |result| done.send(result).expect("the test waits"));
+    tables.commit(edits, None, 1, move |result| done.send(result).expect("the test waits"));
     assert_eq!(committed.recv().expect("an answer"), Ok(Committed::Written));
 }
 

@@ -1,11 +1,14 @@
 //! What was promised and what came of it.
 
+mod values;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use basin_core::mail::{Message, RecipientId};
 use basin_core::transport::{End, Notifying};
 
 use crate::sinks::{CHILD, EDIT};
+use values::Values;
 
 /// The name of a message in this world: the number in its `X-Uid` field, or the id of a notification.
 pub(crate) type Uid = String;
@@ -55,6 +58,10 @@ pub(crate) struct Ledger {
     // Messages that came out of one that arrived.
     children: BTreeSet<Uid>,
     ended: BTreeSet<Uid>,
+    // Notifications that a sink kept back the last time that it was asked.
+    suppressed: BTreeSet<Uid>,
+    /// What sinks set in their tables.
+    pub(crate) values: Values,
     /// Edits that every message of a client has when it arrives.
     pub(crate) owed_edits: Vec<String>,
     findings: Vec<String>,
@@ -166,6 +173,9 @@ impl Ledger {
         let uid = uid(message);
         self.tell(|| format!("  delivered {uid} to {recipient}"));
         self.counts.delivered += 1;
+        if self.suppressed.contains(&uid) {
+            self.findings.push(format!("{uid} arrived, which a sink had kept back"));
+        }
         self.compare(&uid, body);
         self.look_at_edits(&uid, message);
         self.read_notification(message, body);
@@ -192,6 +202,7 @@ impl Ledger {
         if notification.envelope.sender.is_some() {
             self.findings.push("a notification with a sender".into());
         }
+        self.suppressed.remove(&of_notification(notification));
         let body = notification.body.read(0, usize::MAX).unwrap_or_default();
         let Some(report) = Report::read(notification, &body) else {
             return self.findings.push("a notification that cannot be read".into());
@@ -215,6 +226,7 @@ impl Ledger {
     /// A sink keeps a notification back.
     pub(crate) fn suppressed(&mut self, uid: &str, notifying: &Notifying) {
         self.tell(|| format!("  a sink keeps the notification about {uid} back"));
+        self.suppressed.insert(notifying.id().to_string());
         notifying.recipients().for_each(|one| self.excuse(uid, &one.address.to_string()));
     }
 

@@ -13,6 +13,7 @@ mod link;
 mod node;
 mod peer;
 mod sinks;
+mod tables;
 mod world;
 
 pub use ledger::Counts;

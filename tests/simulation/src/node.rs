@@ -1,22 +1,22 @@
 //! The server under test: spool, transport, schedule and client as the shell puts them together.
 
+mod births;
+
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc;
 
-use basin_core::event::{Decision, DestinationFacts, EventKind, EventSet, Occasion, Overlay, Question};
+use basin_core::event::receipt::receipts_of;
+use basin_core::event::{Decision, DestinationFacts, EventKind, EventSet, Occasion, Overlay, Question, Verdict};
 use basin_core::mail::{Message, MessageId};
 use basin_core::queue::{Lease, Schedule, SchedulePolicy, Timetable};
 use basin_core::reply::Reply;
 use basin_core::smtp::Disposition;
 use basin_core::time::Timestamp;
-use basin_core::transport::{
-    Bearing, Change, Delivering, End, Notifying, Repeat, State, Transport, TransportPolicy, Work, about,
-};
+use basin_core::transport::{Change, Delivering, End, Repeat, State, Transport, TransportPolicy, Work, about};
 use basin_spool::fault::{Fault, FaultyStorage};
-use basin_spool::{Options, Receipt, Spool, SpoolFault};
+use basin_spool::{Options, Spool};
 
 use crate::dice::Dice;
 use crate::ledger::{Ledger, uid};
@@ -85,12 +85,15 @@ impl Node {
         if let Some(damage) = recovery.damaged.iter().find(|damage| damage.message.is_some()) {
             return Err(format!("a message is damaged after a power cut: {damage}"));
         }
-        drop_unborn(&spool)?;
+        births::drop_unborn(&spool)?;
         // A notification waits until the message that it is about is looked at, and saved as told.
         let ids = spool.ids();
+        let ids_text: BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
         let announced = ids.iter().filter_map(|id| Some((about(id).filter(|about| ids.contains(about))?, id.clone())));
         let announced: Vec<(MessageId, MessageId)> = announced.collect();
         let fresh = ids.into_iter().filter(|id| !announced.iter().any(|(_, kept)| kept == id)).collect();
+        let mut sinks = sinks;
+        sinks.tables.forget_gone(|id| ids_text.contains(id));
         Ok(Self {
             storage,
             spool,
@@ -275,23 +278,11 @@ impl Node {
         for _ in 0..TURNS_MAX {
             work = match work {
                 Work::Ask(waiting, asked) => waiting.decided(self.decided(*asked, &mut delivered, ledger, dice), now),
-                Work::Save(saving, message, state) => match self.save(*message, state) {
-                    Ok(()) => {
-                        ledger.tell(|| "  saved".to_owned());
-                        saving.saved(now)
-                    }
-                    Err(fault) => {
-                        ledger.tell(|| format!("  not saved: {fault}"));
-                        saving.not_saved(now)
-                    }
-                },
+                Work::Save(saving, message, state) => self.record(saving, *message, state, ledger, now),
                 Work::Sign(signing) => signing.signed(Vec::new(), now),
                 Work::Deliver(delivering) => self.deliver(delivering, &mut delivered, ledger, now, dice),
                 Work::Notify(notifying, message, state) => self.notify(id, notifying, *message, state, ledger, now),
-                Work::Suppress(notifying) => {
-                    ledger.suppressed(uid, &notifying);
-                    notifying.committed(now)
-                }
+                Work::Suppress(notifying) => self.suppress(uid, notifying, ledger, now),
                 Work::Bear(bearing, children) => self.bear(id, bearing, children, ledger, now),
                 Work::Queue { message, jobs, again } => {
                     self.schedule.put(&message, &jobs, now);
@@ -317,6 +308,10 @@ impl Node {
                 Work::Remove(removed, end) => {
                     self.schedule.put(id, &[], now);
                     ledger.end(uid, &removed, end, self.sinks.interest() != EventSet::default());
+                    ledger.values.leave(&removed);
+                    let own = receipts_of(&removed.id);
+                    let cut_off = self.sinks.tables.receipts().filter(|key| key.starts_with(&own));
+                    cut_off.for_each(|key| ledger.values.abandon(key));
                     self.remove(removed.id, end, now);
                     break;
                 }
@@ -337,6 +332,7 @@ impl Node {
         dice: &mut Dice,
     ) -> Decision {
         let event = question.occasion.event;
+        self.sinks.is_dark = self.is_dead();
         let decision = self.sinks.decide(question, dice);
         ledger.tell(|| {
             let Overlay { forks, submissions, .. } = &decision.overlay;
@@ -344,6 +340,10 @@ impl Node {
             format!("  {event}: {verdict} by {by}, {} forks, {} submissions", forks.len(), submissions.len())
         });
         delivered.extend(self.sinks.report(ledger));
+        // Of these the message says nothing any more.
+        if let (Verdict::Discard | Verdict::Suppress, Some(message)) = (&decision.verdict, &decision.overlay.message) {
+            ledger.values.leave(message);
+        }
         decision
     }
 
@@ -378,98 +378,10 @@ impl Node {
         }
         delivering.finish(now, dice.next())
     }
-
-    fn remove(&mut self, id: MessageId, end: End, now: Timestamp) {
-        let (tell, told) = mpsc::channel();
-        self.spool.remove(id.clone(), move |result| drop(tell.send(result)));
-        if !matches!(told.recv(), Ok(Ok(()))) {
-            self.kept.push((now.plus(Duration::from_secs(30)), Kept::Removal(id, end)));
-        }
-    }
-
-    fn notify(
-        &mut self,
-        about: &MessageId,
-        notifying: Notifying,
-        message: Message,
-        state: State,
-        ledger: &mut Ledger,
-        now: Timestamp,
-    ) -> Work {
-        match self.commit(message.clone(), state) {
-            Ok(_) => {
-                ledger.tell(|| format!("  {} is committed", message.id));
-                ledger.announce(&message);
-                self.announced.push((about.clone(), message.id));
-                notifying.committed(now)
-            }
-            Err(fault) => {
-                ledger.tell(|| format!("  not committed: {fault}"));
-                notifying.not_committed(now)
-            }
-        }
-    }
-
-    fn bear(
-        &mut self,
-        parent: &MessageId,
-        bearing: Bearing,
-        children: Vec<(Message, State)>,
-        ledger: &mut Ledger,
-        now: Timestamp,
-    ) -> Work {
-        if let Err(fault) = children.iter().try_for_each(|child| self.bear_one(child)) {
-            ledger.tell(|| format!("  not born: {fault}"));
-            return bearing.not_born(now);
-        }
-        self.announced.extend(children.into_iter().map(|(child, _)| (parent.clone(), child.id)));
-        bearing.born(now)
-    }
-
-    // What a run that the power cut off made of it already is replaced.
-    fn bear_one(&self, (child, state): &(Message, State)) -> Result<(), SpoolFault> {
-        if self.spool.contains(&child.id) {
-            return self.save(child.clone(), state.clone());
-        }
-        self.commit(child.clone(), state.clone()).map(drop)
-    }
-
-    fn save(&self, message: Message, state: State) -> Result<(), SpoolFault> {
-        let (tell, told) = mpsc::channel();
-        self.spool.save(message, state, move |result| drop(tell.send(result)));
-        told.recv().unwrap_or(Err(SpoolFault::Closed))
-    }
-
-    /// Stores a message.
-    pub(crate) fn commit(&self, message: Message, state: State) -> Result<Receipt, SpoolFault> {
-        let (tell, told) = mpsc::channel();
-        self.spool.commit(message, state, move |result| drop(tell.send(result)));
-        told.recv().unwrap_or(Err(SpoolFault::Closed))
-    }
 }
 
 fn word(work: &Work) -> String {
     format!("{work:?}").chars().take(60).collect()
-}
-
-// What came out of a message that its record does not know of was made by a run that the power cut off: it goes before
-// its parent comes to that point again.
-fn drop_unborn(spool: &Spool) -> Result<(), String> {
-    let mut parents = Vec::new();
-    let mut batches = BTreeMap::new();
-    for id in spool.ids() {
-        let Ok(Some((_, state))) = spool.load(&id) else { continue };
-        batches.insert(id.clone(), state.batches);
-        parents.extend(state.parent.map(|parent| (id, parent)));
-    }
-    for (id, _) in parents.into_iter().filter(|(_, parent)| !parent.lets_go(batches.get(&parent.id).copied())) {
-        let (tell, told) = mpsc::channel();
-        spool.remove(id.clone(), move |result| drop(tell.send(result)));
-        if !matches!(told.recv(), Ok(Ok(()))) {
-            return Err(format!("{id} cannot be removed by a disk that is whole"));
-        }
-    }
-    Ok(())
 }
 
 /// The listener of the server under test while one session goes on.

@@ -152,7 +152,8 @@ impl World {
                 let Sinks { calls, failures, forks, .. } = &self.node.sinks;
                 let counts = &mut self.ledger.counts;
                 (counts.calls, counts.failed_calls, counts.forks) = (*calls, *failures, *forks);
-                return self.ledger.close().map_or(Ok(self.ledger.counts), Err);
+                let values = self.ledger.values.close(&self.node.sinks.tables);
+                return self.ledger.close().or(values).map_or(Ok(self.ledger.counts), Err);
             }
         }
         Err(format!("the world did not come to its end in {STEPS_MAX} steps"))
@@ -189,8 +190,13 @@ impl World {
         // one that the next process has begun to use.
         self.node.spool.close();
         storage.restart(self.dice.next());
-        let sinks = core::mem::take(&mut self.node.sinks);
+        let mut sinks = core::mem::take(&mut self.node.sinks);
+        sinks.tables.power_cut(self.dice.strikes(500));
         self.node = Node::open(storage, policy, self.schedule_policy.clone(), sinks)?;
+        for id in self.node.spool.ids() {
+            let loaded = self.node.spool.load(&id).ok().flatten();
+            loaded.iter().for_each(|(message, _)| self.ledger.values.record(message));
+        }
         self.now = self.now.plus(at(1 + self.dice.below(120)));
         Ok(())
     }

@@ -26,12 +26,22 @@ impl Transport {
     pub(super) fn ask_to_store(self, id: RecipientId, now: Timestamp) -> Work {
         let raised = self.message.envelope.recipient(id).map(|recipient| recipient.outcome.attempts());
         let raised = raised.unwrap_or_default();
-        // Each attempt is an event of its own; after a crash the same one comes again, because none of it was written.
-        let thing = format!("{id}/{raised}");
-        let occasion =
-            Occasion { recipient: Some(id), raised, ..self.occasion(EventKind::OnLocalDelivery, &thing, now) };
+        let occasion = Occasion { recipient: Some(id), raised, ..self.attempt_here(id, raised, now) };
         let message = self.message.clone();
         self.ask(Concern::Local(id), occasion, message)
+    }
+
+    // Each attempt is an event of its own; after a crash the same one comes again, because none of it was written. The
+    // number of a recipient's attempts alone does not tell them apart: a release before the time takes one back.
+    fn attempt_here(&self, id: RecipientId, raised: u32, now: Timestamp) -> Occasion {
+        self.occasion(EventKind::OnLocalDelivery, &format!("{id}/{}-{raised}", self.state.attempts), now)
+    }
+
+    /// Keys of the events whose sinks left a recipient to the server in this attempt: no record knows of that before the
+    /// attempt is over.
+    pub(super) fn unrecorded(&self, now: Timestamp) -> Vec<String> {
+        let left = self.left_to_us.iter().filter_map(|id| self.message.envelope.recipient(*id));
+        left.map(|one| self.attempt_here(one.id, one.outcome.attempts(), now).idempotency_key).collect()
     }
 
     pub(super) fn stored(mut self, id: RecipientId, mut decision: Decision, now: Timestamp) -> Work {

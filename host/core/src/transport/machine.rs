@@ -83,11 +83,12 @@ pub enum Work {
     /// Carry out the jobs, record what came of each, then call [`Delivering::finish`].
     Deliver(Delivering),
     /// Commit this new message with this state, then call [`Notifying::committed`] or
-    /// [`Notifying::not_committed`]. It sets out when this message rests, see [`about`]. Its id comes from the message that it is about and the attempt, so
-    /// one that was committed before a crash comes again under the same id: where the spool has that id,
-    /// it is the same notification and need not be written again.
+    /// [`Notifying::not_committed`]. It sets out when this message rests, see [`about`]. Its id comes from the message
+    /// that it is about and the attempt. Where the spool has that id already it was committed before a crash and has
+    /// not set out: replace it, because the sinks may have worded it otherwise this time.
     Notify(Notifying, Box<Message>, State),
-    /// A sink wants this notification not to be sent: note that, and call [`Notifying::committed`].
+    /// A sink wants this notification not to be sent: note that, remove it where the spool has it from before a crash
+    /// ([`Notifying::id`]), and call [`Notifying::committed`] or [`Notifying::not_committed`].
     Suppress(Notifying),
     /// Commit these new messages with their states, then call [`Bearing::born`] or [`Bearing::not_born`]. Where the
     /// spool has one of them already, it is replaced: a run that a crash cut off made it. They set out when this
@@ -292,6 +293,12 @@ pub struct Saving {
 }
 
 impl Saving {
+    /// Keys of events that were decided and that the record does not know of: were it the last that is written, they
+    /// would be raised again.
+    pub fn unrecorded(&self) -> Vec<String> {
+        self.transport.unrecorded(self.asked)
+    }
+
     /// The record is on disk.
     pub fn saved(mut self, now: Timestamp) -> Work {
         self.transport.is_changed = false;
@@ -315,6 +322,12 @@ pub struct Notifying {
 impl Notifying {
     pub(super) fn of(transport: Transport, about: About) -> Self {
         Self { transport, about }
+    }
+
+    /// Id of the notification. A run that a crash cut off may have written it with other words, or though it is kept
+    /// back now: it has not set out.
+    pub fn id(&self) -> MessageId {
+        self.transport.notification_id()
     }
 
     /// The recipients that the notification is about; those of them who still wait are late.
