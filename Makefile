@@ -13,7 +13,7 @@ QUEUE       ?= 100000
 SEEDS       ?= 0..100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short simulate test-peers bench bench-quick bench-idle bench-queue fuzz powercut clean-run
+.PHONY: help setup guests hostile server run test check-style unit e2e crash crash-short simulate test-peers rivals bench bench-quick bench-idle bench-queue fuzz powercut clean-run
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -80,6 +80,9 @@ powercut: server guests ## Simulated power cut: file-system shutdown on a loop m
 test-peers: server guests hostile ## Real peers from Debian: Postfix, Exim, OpenSMTPD, Dovecot, swaks
 	$(CARGO) build -p basin-test-dns
 	BASIN_BIN=$(BASIN) BASIN_WASM=$(WASM) tests/peers/run.sh
+
+rivals: server hostile ## Filters that misbehave, on Postfix, Haraka, OpenSMTPD and here; writes a table into docs/security.md
+	BASIN_BIN=$(BASIN) BASIN_WASM=$(WASM) tests/rivals/run.sh
 
 bench: setup guests hostile ## Measure speed and memory beside a null SMTP server (release build)
 	$(CARGO) build --release -p basin -p basin-tests --bins
