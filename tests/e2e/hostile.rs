@@ -87,11 +87,13 @@ fn several_loops_at_once_do_not_use_up_the_server() -> Outcome {
 
 #[test]
 fn each_kind_of_misbehaviour_is_451_and_named() -> Outcome {
-    let cases: [(&str, &[&str]); 4] = [
+    let cases: [(&str, &[&str]); 6] = [
         ("loop-forever", &["fuel"]),
         ("eat-memory", &["memory"]),
         ("trap", &["trap", "on purpose"]),
         ("flood-host-calls", &["fuel"]),
+        ("exit", &["exit", "status 1"]),
+        ("hang", &["deadline"]),
     ];
     for (sink, words) in cases {
         let server = server_with(sink, "on-end-of-data:rcpt to=alice@*", &[])?;
