@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
 use crate::ask::{self, Ask};
+use crate::audit::Audit;
 use crate::clock::{Randomness, now};
 use crate::config::{self, Config};
 use crate::control::{self, ServerState};
@@ -41,10 +42,11 @@ use crate::telemetry::log::{self, LogLevel};
 use crate::telemetry::records::{Recovered, Stopping};
 use crate::telemetry::sinks::SinkMetricNames;
 use crate::timer;
-use crate::tracking::{Teller, Tracking};
+use crate::tracking::Teller;
 use crate::transport::{Parts, Queue};
 
 mod doors;
+mod journals;
 mod outgoing;
 mod reload;
 
@@ -80,8 +82,9 @@ pub fn serve(config: Config, allows_root: bool, hang_ups: HangUps) -> anyhow::Re
     let sockets = bind(&config)?;
     let directories = [("spool", &config.spool), ("registry", &config.registry), ("maildir", &config.maildir)];
     let tracking = config.tracking.as_ref().map(|tracking| ("tracking", &tracking.directory));
+    let audit = config.audit.as_ref().map(|audit| ("audit", &audit.directory));
     let pickup = config.pickup.as_ref().map(|pickup| ("pickup", &pickup.directory));
-    for (table, directory) in directories.into_iter().chain(tracking).chain(pickup) {
+    for (table, directory) in directories.into_iter().chain(tracking).chain(audit).chain(pickup) {
         let advice = || {
             let (path, file) = (directory.display(), config.file.display());
             format!("cannot make {path}; make it, or change `directory` in [{table}] of {file}")
@@ -91,7 +94,8 @@ pub fn serve(config: Config, allows_root: bool, hang_ups: HangUps) -> anyhow::Re
     if let Plan::Become(identity) = &plan {
         identity.assume()?;
     }
-    let level = log::start(&config.log);
+    let audit = journals::audit(&config)?;
+    let level = log::start(&config.log, &audit);
     for warning in &config.warnings {
         tracing::warn!("{}", warning.at(&config.file));
     }
@@ -105,10 +109,11 @@ pub fn serve(config: Config, allows_root: bool, hang_ups: HangUps) -> anyhow::Re
     let runtime = runtime.context("cannot start the runtime")?;
     // Who is root because only this machine reaches it takes no listener in that others reach.
     let is_loopback_only = matches!(plan, Plan::StayRoot) && !allows_root;
-    let began = Began { level, is_loopback_only };
+    let began = Began { level, audit: audit.clone(), is_loopback_only };
     let ended = runtime.block_on(run(config, sockets, began, hang_ups));
     // A component that is being compiled cannot be interrupted, and nobody waits for it any more.
     runtime.shutdown_background();
+    audit.close();
     ended
 }
 
@@ -178,6 +183,7 @@ fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
 /// What was settled before the runtime was there.
 struct Began {
     level: LogLevel,
+    audit: Audit,
     /// No listener may be added that others than this machine reach.
     is_loopback_only: bool,
 }
@@ -225,7 +231,7 @@ impl Server {
         let stopper = Arc::new(Stopper::default());
         let (spool, spool_options) = open_spool(&config)?;
         let directory = Arc::new(ArcSwap::new(config.directory.clone()));
-        let tracking = start_tracking(&config)?;
+        let tracking = journals::tracking(&config)?;
         let (engine, loaded, watcher) = load_registry(&config).await?;
         let (outbound, reports) = outgoing::open(&config, &randomness)?;
         let tables = SinkTables::open(&config.spool);
@@ -266,6 +272,7 @@ impl Server {
             spool,
             queue,
             tracking,
+            audit: began.audit.clone(),
             stopper,
             randomness,
             guard: Guard::default(),
@@ -370,15 +377,6 @@ fn open_spool(config: &Config) -> anyhow::Result<(Spool, basin_spool::Options)> 
     let damaged: Vec<String> = recovery.damaged.iter().map(ToString::to_string).collect();
     Recovered { spool: &config.spool, messages: recovery.messages, damaged: &damaged }.record();
     Ok((spool, options))
-}
-
-fn start_tracking(config: &Config) -> anyhow::Result<Tracking> {
-    let Some(options) = config.tracking.clone() else { return Ok(Tracking::off()) };
-    let advice = format!(
-        "cannot use {} for the tracking log; make it, or change `directory` in [tracking]",
-        options.directory.display()
-    );
-    Tracking::start(options).context(advice)
 }
 
 async fn load_registry(config: &Config) -> anyhow::Result<(Engine, Arc<ArcSwap<Loaded>>, Watcher)> {

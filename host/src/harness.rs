@@ -16,6 +16,7 @@ use basin_spool::{RealStorage, Spool};
 use tempfile::TempDir;
 
 use crate::ask::{self, Ask};
+use crate::audit::Audit;
 use crate::clock::{Randomness, now};
 use crate::config::Config;
 use crate::delivery::{Courier, Maildirs};
@@ -89,14 +90,14 @@ impl Harness {
             tracking: Tracking::off(),
         };
         let queue = Queue::new(parts, 4);
-        let stopper = Arc::new(Stopper::default());
         let services = Services {
             metrics,
             ask,
             spool,
             queue,
             tracking: Tracking::off(),
-            stopper,
+            audit: Audit::off(),
+            stopper: Arc::new(Stopper::default()),
             randomness,
             guard: Guard::default(),
             outbound,

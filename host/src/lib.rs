@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod app;
 pub mod ask;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod delivery;
 mod effects;
 #[cfg(test)]
 mod harness;
+pub mod journal;
 pub mod net;
 pub mod pickup;
 pub mod privileges;

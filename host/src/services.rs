@@ -8,6 +8,7 @@ use basin_outbound::Outbound;
 use basin_spool::Spool;
 
 use crate::ask::Ask;
+use crate::audit::Audit;
 use crate::clock::Randomness;
 use crate::net::Guard;
 use crate::registry::Prompt;
@@ -30,6 +31,8 @@ pub struct Services {
     pub queue: Queue,
     /// Steps of messages.
     pub tracking: Tracking,
+    /// Who did what.
+    pub audit: Audit,
     /// How far stopping has come.
     pub stopper: Arc<Stopper>,
     /// Random numbers.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use basin_core::event::{Binding, Budget, EventKind, Grant, Occasion, Overlay, SinkEntry};
 use basin_core::mail::Recipient;
-use tracing::warn;
+use tracing::{info, warn};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
@@ -57,6 +57,8 @@ pub(crate) struct State {
     /// Recipients that the call removed, each with its message; their handles still tell what they were.
     pub(crate) removed: Vec<(u32, Recipient)>,
     pub(crate) denied: u32,
+    // A signature was broken in this call, and it was said.
+    has_broken: bool,
     /// Which call of its instance it is, from 0.
     pub(crate) call_number: u32,
     /// How long the call has been running and waiting.
@@ -119,6 +121,7 @@ impl State {
             message_number: MAIN,
             removed: Vec::new(),
             denied: 0,
+            has_broken: false,
             call_number: 0,
             time: OwnTime::new(),
             opened: Opened::default(),
@@ -202,6 +205,22 @@ impl State {
             let (sink, binding, event) = (&self.sink.name, &self.binding.name, self.event().name());
             warn!(target: "basin::audit", sink, binding, event, message_id, why, "denied");
         }
+    }
+
+    /// Writes the audit line of an edit that breaks a signature and may, once in a call.
+    pub(crate) fn signature_broken(&mut self, what: &str) {
+        if !core::mem::replace(&mut self.has_broken, true) {
+            let message_id = self.overlay.message.as_ref().map(|message| message.id.as_str());
+            let (sink, binding, event) = (&self.sink.name, &self.binding.name, self.event().name());
+            info!(target: "basin::audit", sink, binding, event, message_id, what, "signature broken");
+        }
+    }
+
+    /// Writes the audit line of a sink that says who a client is.
+    pub(crate) fn identified(&self, user: &str, mechanism: &str) {
+        let (sink, binding) = (&self.sink.name, &self.binding.name);
+        let session = self.occasion.session.as_ref().map(|session| session.id.as_str());
+        info!(target: "basin::audit", sink, binding, session, user, mechanism, "login by a sink");
     }
 
     /// What WASI keeps for the call, if the sink has used it.

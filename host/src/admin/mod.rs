@@ -135,6 +135,7 @@ impl Admin {
         raise_to(&metrics.spool_commits, spool.commits);
         raise_to(&metrics.spool_bytes, spool.bytes);
         raise_to(&metrics.tracking_lost, self.services.tracking.lost());
+        raise_to(&metrics.audit_lost, self.services.audit.lost());
         self.count_queue();
         metrics.spool_messages.set(gauge(spool.live_messages));
         metrics.spool_segments.set(gauge(spool.segments));

@@ -26,6 +26,7 @@ impl Config {
             ("limits.deliveries", limits.deliveries != others.deliveries),
             ("limits.drain-time", limits.drain_time != others.drain_time),
             ("tracking", tracking(self) != tracking(other)),
+            ("audit", self.audit != other.audit),
             ("log.format", self.log.is_json != other.log.is_json),
         ];
         changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(name, _)| name).collect()
@@ -77,11 +78,11 @@ mod tests {
             "[spool]\ndirectory = \"/x\"\n[registry]\ndirectory = \"/x\"\n[maildir]\ndirectory = \"/x\"\n\
              [admin]\naddress = \"off\"\n[outbound]\nconnections = 3\n[pickup]\ndirectory = \"in\"\n[limits]\n\
              sink-calls = 3\nsink-time-per-transaction = \"9s\"\nwaiting-notices = 3\ndeliveries = 3\n\
-             drain-time = \"9s\"\n[tracking]\ndays = 3\n[log]\nformat = \"json\"\n[tls]\n\
+             drain-time = \"9s\"\n[tracking]\ndays = 3\n[audit]\ndays = 3\n[log]\nformat = \"json\"\n[tls]\n\
              reports-from = \"tls@basin.example\"\n",
         );
         let names = parse(HEAD, "").needs_restart(&all);
-        assert_eq!(names.len(), 17, "{names:?}");
+        assert_eq!(names.len(), 18, "{names:?}");
         for name in names {
             let (table, key) = name.rsplit_once('.').unwrap_or(("", name));
             let is_key = KEYS.iter().any(|known| known.table == table && known.name == key);

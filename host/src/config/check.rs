@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use basin_core::addr::{Address, check_domain};
@@ -11,10 +11,13 @@ use basin_core::transport::directory::{Directory, DirectoryError, Tables, addres
 use super::checked::{Config, Domain, Limits, Log};
 use super::raw;
 use super::source::{Problem, Source};
-use crate::tracking::TrackingOptions;
+use crate::journal::JournalOptions;
 
 /// The spool directory where none is written.
 const SPOOL: &str = "/var/lib/basin/spool";
+
+/// The registry's directory where none is written.
+const REGISTRY: &str = "/var/lib/basin/registry";
 
 /// Days for which the tracking log is kept: "what became of the mail of last month?" is asked, later is rare.
 const TRACKING_DAYS: u32 = 30;
@@ -22,8 +25,14 @@ const TRACKING_DAYS: u32 = 30;
 /// Octets of the tracking log: about two million messages.
 const TRACKING_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
-/// Least octets of the tracking log: it is kept in eight parts, each of which should hold a full buffer's line.
-const TRACKING_BYTES_MIN: u64 = 8 * 1024 * 1024;
+/// Days for which the audit log is kept: what somebody did is asked for months later.
+const AUDIT_DAYS: u32 = 90;
+
+/// Octets of the audit log: a million lines, so that nobody who knocks at the door fills the disk.
+const AUDIT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Least octets of either log: it is kept in eight parts, each of which should hold a full buffer's line.
+const JOURNAL_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
 mod listener;
 mod message_auth;
@@ -55,6 +64,7 @@ impl Check<'_> {
 
     // `None` only where a problem was recorded.
     pub(super) fn config(&mut self, file: &Path, written: raw::File) -> Option<Config> {
+        let (tracking, audit) = self.journals(&written);
         let host_name = self.host_name(written.host_name);
         let certificates = self.certificates(written.certificate);
         let users_file = written.auth.users_file.map(|file| self.folder.join(file));
@@ -78,7 +88,6 @@ impl Check<'_> {
         let message_auth = self.message_auth(&written.message_auth, host_name.as_ref());
         let limits = self.limits(&written.limits);
         let log = self.log(written.log);
-        let tracking = self.tracking(&written.tracking, written.spool.directory.as_deref());
         let path =
             |written: Option<String>, default: &str| self.folder.join(written.unwrap_or_else(|| default.to_owned()));
         Some(Config {
@@ -87,7 +96,7 @@ impl Check<'_> {
             user: written.user,
             group: written.group,
             spool: path(written.spool.directory, SPOOL),
-            registry: path(written.registry.directory, "/var/lib/basin/registry"),
+            registry: path(written.registry.directory, REGISTRY),
             maildir: path(written.maildir.directory, "/var/lib/basin/mail"),
             admin: admin?,
             listeners,
@@ -112,6 +121,7 @@ impl Check<'_> {
             limits,
             log: log?,
             tracking,
+            audit,
             warnings: Vec::new(),
         })
     }
@@ -305,19 +315,28 @@ impl Check<'_> {
         }
     }
 
-    fn tracking(&mut self, raw: &raw::Tracking, spool: Option<&str>) -> Option<TrackingOptions> {
-        let days_max = raw.days.unwrap_or(TRACKING_DAYS);
+    fn journals(&mut self, written: &raw::File) -> (Option<JournalOptions>, Option<JournalOptions>) {
+        let tracking = self.folder.join(written.spool.directory.as_deref().unwrap_or(SPOOL)).join("tracking");
+        let registry = self.folder.join(written.registry.directory.as_deref().unwrap_or(REGISTRY));
+        // Beside it: an operator who changes sinks writes there as well, and may not open the spool.
+        let audit = registry.parent().unwrap_or(self.folder).join("audit");
+        let tracking = self.journal("tracking", &written.tracking, (tracking, TRACKING_DAYS, TRACKING_BYTES));
+        (tracking, self.journal("audit", &written.audit, (audit, AUDIT_DAYS, AUDIT_BYTES)))
+    }
+
+    fn journal(&mut self, table: &str, raw: &raw::Journal, usual: (PathBuf, u32, u64)) -> Option<JournalOptions> {
+        let days_max = raw.days.unwrap_or(usual.1);
         if days_max == 0 {
-            self.wrong("tracking.days", "0 keeps nothing; write `enabled = false` to switch the log off");
+            let advice = "0 keeps nothing; write `enabled = false` to switch the log off";
+            self.wrong(&format!("{table}.days"), advice);
         }
-        let total_bytes_max = raw.max_size.map_or(TRACKING_BYTES, |size| size.0);
-        if total_bytes_max < TRACKING_BYTES_MIN {
-            self.wrong("tracking.max-size", "too small to be of use; write 8MiB or more");
+        let total_bytes_max = raw.max_size.map_or(usual.2, |size| size.0);
+        if total_bytes_max < JOURNAL_BYTES_MIN {
+            self.wrong(&format!("{table}.max-size"), "too small to be of use; write 8MiB or more");
         }
-        let directory = self.folder.join(spool.unwrap_or(SPOOL)).join("tracking");
-        let directory = raw.directory.as_ref().map_or(directory, |directory| self.folder.join(directory));
+        let directory = raw.directory.as_ref().map_or(usual.0, |directory| self.folder.join(directory));
         let free_bytes_min = basin_spool::Options::default().free_bytes_min;
-        let options = TrackingOptions { directory, days_max, total_bytes_max, free_bytes_min };
+        let options = JournalOptions { directory, days_max, total_bytes_max, free_bytes_min };
         raw.enabled.unwrap_or(true).then_some(options)
     }
 

@@ -18,7 +18,7 @@ use super::outgoing::{Credentials, Dns, Outbound, Queue, Tls};
 use super::raw::{self, write_time};
 use super::signing::{ArcKey, DkimKey, Pickup};
 use super::source::{ConfigErrors, Problem, Source};
-use crate::tracking::TrackingOptions;
+use crate::journal::JournalOptions;
 
 /// A configuration that the server can run with.
 #[derive(Debug, Clone)]
@@ -82,7 +82,9 @@ pub struct Config {
     /// What is logged.
     pub log: Log,
     /// Where steps of messages are taken down; `None` where they are not.
-    pub tracking: Option<TrackingOptions>,
+    pub tracking: Option<JournalOptions>,
+    /// The audit log, where one is kept.
+    pub audit: Option<JournalOptions>,
     /// What is doubtful and does not prevent a start.
     pub warnings: Vec<Problem>,
 }
@@ -197,6 +199,8 @@ impl Config {
         text.push_str(&format!("maildir      {}\n", self.maildir.display()));
         let tracking = self.tracking.as_ref().map_or("off".into(), |tracking| tracking.directory.display().to_string());
         text.push_str(&format!("tracking     {tracking}\n"));
+        let audit = self.audit.as_ref().map_or("off".into(), |audit| audit.directory.display().to_string());
+        text.push_str(&format!("audit        {audit}\n"));
         text.push_str(&format!("admin port   {}\n", self.admin.map_or("off".into(), |address| address.to_string())));
         for listener in &self.listeners {
             text.push_str(&listener.describe(&self.certificates));

@@ -39,7 +39,8 @@ pub(super) struct File {
     pub(super) pickup: Pickup,
     pub(super) limits: Limits,
     pub(super) log: Log,
-    pub(super) tracking: Tracking,
+    pub(super) tracking: Journal,
+    pub(super) audit: Journal,
 }
 
 /// `[spool]`.
@@ -301,10 +302,10 @@ pub(super) struct Log {
     pub(super) format: Option<String>,
 }
 
-/// `[tracking]`.
+/// `[tracking]` and `[audit]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-pub(super) struct Tracking {
+pub(super) struct Journal {
     pub(super) enabled: Option<bool>,
     pub(super) directory: Option<String>,
     pub(super) days: Option<u32>,

@@ -20,6 +20,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::net::UnixListener;
 
+use crate::audit::TARGET;
 use crate::control::ServerState;
 use crate::control::client::OPERATOR_HEADER;
 use crate::control::queue::act::ActRequest;
@@ -148,9 +149,13 @@ async fn sink_state(State(server): Shared, headers: HeaderMap, body: Body) -> Re
     }
 }
 
-async fn run_timer(State(server): Shared, body: Body) -> Response {
+async fn run_timer(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
     match question::<RunRequest>(body).await {
-        Ok(request) => asked(server.run_timer(&request.binding).await),
+        Ok(request) => {
+            let (binding, by) = (request.binding.as_str(), operator(&headers));
+            tracing::info!(target: TARGET, binding, by, "a timer was run by an operator");
+            asked(server.run_timer(binding).await)
+        }
         Err(response) => response,
     }
 }
@@ -209,7 +214,13 @@ fn operator(headers: &HeaderMap) -> String {
     named.unwrap_or("somebody").to_owned()
 }
 
-async fn export(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
+// Mail was shown to somebody whom it is not for.
+fn read_by(headers: &HeaderMap, message_id: &str) {
+    tracing::info!(target: TARGET, message_id, by = operator(headers), "a message was read by an operator");
+}
+
+async fn export(State(server): Shared, headers: HeaderMap, UrlPath(id): UrlPath<String>) -> Response {
+    read_by(&headers, &id);
     let as_octets = |octets| ([(header::CONTENT_TYPE, "application/octet-stream")], octets).into_response();
     let exported = move || match Packet::export(server.spool(), &id).map(|(packet, content)| packet.join(&content)) {
         Ok(Ok(octets)) => as_octets(octets),
@@ -236,7 +247,8 @@ async fn message(State(server): Shared, UrlPath(id): UrlPath<String>) -> Respons
     blocking(move || answer(queue::message(server.as_ref(), &id), |message| json(StatusCode::OK, &message))).await
 }
 
-async fn content(State(server): Shared, UrlPath(id): UrlPath<String>) -> Response {
+async fn content(State(server): Shared, headers: HeaderMap, UrlPath(id): UrlPath<String>) -> Response {
+    read_by(&headers, &id);
     let as_message = |octets| ([(header::CONTENT_TYPE, "message/rfc822")], octets).into_response();
     blocking(move || answer(queue::content(server.spool(), &id), as_message)).await
 }
@@ -246,7 +258,8 @@ async fn content(State(server): Shared, UrlPath(id): UrlPath<String>) -> Respons
 pub(crate) const PIN_TIME: Duration = Duration::from_secs(300);
 
 // Names the files of this moment and keeps them for a while.
-async fn pin(State(server): Shared) -> Response {
+async fn pin(State(server): Shared, headers: HeaderMap) -> Response {
+    tracing::info!(target: TARGET, by = operator(&headers), "the spool is copied by an operator");
     let pinned = tokio::task::spawn_blocking(move || server.spool().pin()).await;
     match pinned.map_err(io::Error::other).flatten() {
         Ok(pin) => {

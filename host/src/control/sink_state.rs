@@ -102,7 +102,7 @@ pub async fn carry_out(tables: &SinkTables, request: StateRequest, by: &str) -> 
         }
     }
     if removed > 0 {
-        tracing::info!(sink, removed, by, "entries of a sink were removed by an operator");
+        tracing::info!(target: crate::audit::TARGET, sink, removed, by, "entries of a sink were removed by an operator");
     }
     let name = sink.clone();
     let used = reading(tables, move |tables| tables.used(&name)).await?;

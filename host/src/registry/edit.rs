@@ -291,6 +291,7 @@ impl Edit {
         let path = self.store.file_path();
         let after = RegistryFile::parse(&text, &path).map_err(|error| EditError::Refused(error.problem))?;
         self.store.write(&path, text.as_bytes())?;
+        self.store.note_changes(&self.before, &after);
         self.store.sweep(&after)?;
         Ok(after)
     }

@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::audit::append;
+use crate::audit::changes::changes;
+use crate::control::client::operator;
+use crate::journal::JournalOptions;
 use crate::registry::fields::FileError;
 use crate::registry::{RegistryFile, digest};
 
@@ -61,12 +65,28 @@ pub enum StoreError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
     dir: PathBuf,
+    audit: Option<JournalOptions>,
 }
 
 impl Store {
     /// Names the directory; nothing is touched yet.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), audit: None }
+    }
+
+    /// The same directory; what is changed through it is written into that audit log.
+    #[must_use]
+    pub fn audited(self, audit: Option<JournalOptions>) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// Writes into the audit log what an edit changed. The edit holds, whatever becomes of that.
+    pub(crate) fn note_changes(&self, before: &RegistryFile, after: &RegistryFile) {
+        let Some(audit) = &self.audit else { return };
+        if let Err(error) = append(audit, &operator(), changes(before, after)) {
+            let place = audit.directory.display();
+            eprintln!("basin: the change is made, and not in the audit log: cannot write to {place}: {error}");
+        }
     }
 
     /// The directory.

@@ -15,6 +15,7 @@ use basin_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::audit::TARGET;
 use crate::registry::{Broken, Loaded, Loader};
 
 /// Time between two looks; a change is in force within a second, compiling included, for the usual sink.
@@ -188,12 +189,14 @@ pub async fn watch(
 pub fn log_change(change: &Change) {
     match change {
         Change::Applied { generation, problems } => {
-            tracing::info!(generation, "registry in force");
+            tracing::info!(target: TARGET, generation, "registry in force");
             // As fields: they quote files, and a field is escaped.
-            problems.iter().for_each(|problem| tracing::error!(generation, problem, "registry has a problem"));
+            problems
+                .iter()
+                .for_each(|problem| tracing::error!(target: TARGET, generation, problem, "registry has a problem"));
         }
         Change::Refused { why } => {
-            tracing::error!(why, "the registry was not taken, the one before it stays in force");
+            tracing::error!(target: TARGET, why, "the registry was not taken, the one before it stays in force");
         }
     }
 }

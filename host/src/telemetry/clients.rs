@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use basin_core::mail::TlsFacts;
 use tracing::{debug, info};
 
+use crate::audit;
 use crate::telemetry::Metrics;
 
 /// A connection was encrypted.
@@ -66,6 +67,6 @@ impl LoginTried<'_> {
         metrics.logins.with_label_values(&[self.result]).inc();
         let Self { session, client, result, .. } = self;
         let user = (self.result == "right").then_some(self.user);
-        info!(session, %client, user, result, "login");
+        info!(target: audit::TARGET, session, %client, user, result, "login");
     }
 }

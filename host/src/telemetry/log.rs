@@ -6,6 +6,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use crate::audit::Audit;
 use crate::config::Log;
 
 /// Changes the level of a running server.
@@ -23,8 +24,9 @@ impl LogLevel {
     }
 }
 
-/// Starts logging; once in each process, before anything is logged.
-pub fn start(log: &Log) -> LogLevel {
+/// Starts logging; once in each process, before anything is logged. What belongs there goes into the audit log as well,
+/// whatever the level.
+pub fn start(log: &Log, audit: &Audit) -> LogLevel {
     let (filter, handle) = reload::Layer::new(written_at(log.level));
     // Escape sequences only where a person watches, never into files and journals.
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -34,7 +36,8 @@ pub fn start(log: &Log) -> LogLevel {
     } else {
         layer.with_ansi(is_terminal).boxed()
     };
-    tracing_subscriber::registry().with(filter).with(layer).init();
+    let audit = audit.layer().map(|layer| layer.with_filter(Audit::filter()));
+    tracing_subscriber::registry().with(layer.with_filter(filter)).with(audit).init();
     LogLevel { handle }
 }
 

@@ -68,6 +68,8 @@ pub struct Metrics {
     pub timers: TimerMetrics,
     /// Lines of the tracking log that were dropped.
     pub tracking_lost: IntCounter,
+    /// Lines of the audit log that were dropped.
+    pub audit_lost: IntCounter,
     /// Calls of sinks, by sink, event and outcome.
     pub sink_invocations: IntCounterVec,
     /// Calls that failed, by sink, event and kind.
@@ -218,6 +220,7 @@ impl Default for Metrics {
             destinations: make.gauges("basin_destinations", "Destinations that mail waits for", &["state"]),
             notices_dropped: make.counter("basin_notices_dropped_total", "Notices dropped, too many waited"),
             timers: TimerMetrics::made(&make),
+            audit_lost: make.counter("basin_audit_lost_total", "Lines of the audit log that were dropped"),
             tracking_lost: make.counter("basin_tracking_lost_total", "Lines of the tracking log that were dropped"),
             sink_invocations: make.counters(
                 "basin_sink_invocations_total",
@@ -231,11 +234,7 @@ impl Default for Metrics {
             sink_memory: make.gauges("basin_sink_memory_high_water_bytes", "Largest memory of a call", &["sink"]),
             sink_host_calls: make.counters("basin_sink_host_calls_total", "Host calls", &["sink"]),
             sink_denied: make.counters("basin_sink_denied_total", "Host calls refused for want of a grant", &["sink"]),
-            sink_shadows: make.counters(
-                "basin_sink_shadows_total",
-                "Calls in the mode shadow, by whether they agreed",
-                &["sink", "event", "result"],
-            ),
+            sink_shadows: make.counters("basin_sink_shadows_total", "Shadow calls", &["sink", "event", "result"]),
             sink_counters: make.counters("basin_sink_custom_total", "Counters that sinks keep", &["sink", "name"]),
             sink_values: make.histograms("basin_sink_custom", "Values that sinks observe", &["sink", "name"], SECONDS),
             registry_generation: make.gauge("basin_registry_generation", "Generation of the registry in force"),

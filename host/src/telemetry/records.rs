@@ -8,6 +8,7 @@ use basin_core::reply::{Class, Reply};
 use basin_core::smtp::command::without_secrets;
 use tracing::{debug, error, info, warn};
 
+use crate::audit;
 use crate::telemetry::Metrics;
 use crate::tracking::{Operation, Step, Tracking};
 
@@ -274,7 +275,7 @@ pub struct Stopping {
 impl Stopping {
     /// Logs it.
     pub fn record(&self) {
-        info!(reason = self.reason, "stopping: no new connections, work in progress is finished");
+        info!(target: audit::TARGET, reason = self.reason, "stopping: no new connections, work in progress is finished");
     }
 }
 
@@ -289,12 +290,14 @@ impl Reloaded<'_> {
     /// Logs it.
     pub fn record(&self) {
         match self.result {
-            Ok([]) => info!("configuration read again"),
+            Ok([]) => info!(target: audit::TARGET, "configuration read again"),
             Ok(keys) => {
                 let keys = keys.join(", ");
-                warn!(keys, "configuration read again; these keys changed and need a restart");
+                warn!(target: audit::TARGET, keys, "configuration read again; these keys changed and need a restart");
             }
-            Err(problem) => error!(problem, "configuration not read again; what was in force stays"),
+            Err(problem) => {
+                error!(target: audit::TARGET, problem, "configuration not read again; what was in force stays")
+            }
         }
     }
 }
@@ -317,6 +320,7 @@ impl OperatorActed<'_> {
     pub fn record(&self, tracking: &Tracking) {
         let (did, by, detail) = (self.did, self.by, self.detail);
         tracking.note(self.message, &Step::Operator { did, by: Some(by.into()), detail: detail.map(Into::into) });
-        info!(message_id = %self.message, action = did.word(), by, detail, "changed by an operator");
+        let action = did.word();
+        info!(target: audit::TARGET, message_id = %self.message, action, by, detail, "changed by an operator");
     }
 }

@@ -7,6 +7,7 @@ use basin_core::event::{Answer, Binding, EventKind, Failure};
 use basin_sinks::{CallReport, LogLevel, LogLine};
 use tracing::{debug, error, info, trace, warn};
 
+use crate::audit;
 use crate::telemetry::Metrics;
 
 /// Most names of metrics that one sink may make over the life of the server; each is a time series for ever.
@@ -68,6 +69,7 @@ impl SinkCalled<'_> {
 
     fn log_failure(&self, failure: &Failure) {
         error!(
+            target: audit::TARGET,
             sink = self.binding.sink.as_str(),
             event = self.event.name(),
             binding = self.binding.name.as_str(),

@@ -1,22 +1,15 @@
 //! The tracking log: one line of JSON for each step of each message, kept for weeks.
 //!
 //! It answers "what became of it?" long after a message has left the spool. [`step`] says what a line has,
-//! `files` how the lines lie on disk, `writer` who writes them, [`search`] how they are found again.
-//!
-//! Mail never waits for it. Lines go into a buffer of bounded size that one thread empties; what does not fit,
-//! or cannot be written because the disk is full, is dropped and counted, and a line `lost` says how many
-//! lines are missing at that place (docs/decisions/0015).
+//! [`crate::journal`] how the lines get on disk, [`search`] how they are found again.
 
-mod files;
 pub mod search;
 pub mod step;
 mod tell;
 #[cfg(test)]
 mod tests;
-mod writer;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use basin_core::mail::{Message, MessageId};
@@ -25,20 +18,12 @@ use basin_core::time::Timestamp;
 pub use step::{By, Line, Notified, Operation, Step};
 pub use tell::Teller;
 
-use writer::Writer;
+use serde::Serialize;
 
-/// Where the lines go, and how many are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrackingOptions {
-    /// The directory of the files; made where it is missing.
-    pub directory: PathBuf,
-    /// Days for which files are kept.
-    pub days_max: u32,
-    /// Octets of all files together; the oldest go first. Never exceeded.
-    pub total_bytes_max: u64,
-    /// Nothing is written while less than this is free on the disk, in octets: what is left is for mail.
-    pub free_bytes_min: u64,
-}
+use crate::journal::writer::Writer;
+use crate::journal::{JournalOptions, Kind};
+
+const KIND: Kind = Kind { name: "tracking", lost: marker };
 
 /// The handle that the rest of the server tells its steps. Cloning is cheap.
 #[derive(Clone, Default)]
@@ -59,8 +44,8 @@ impl Tracking {
     ///
     /// # Errors
     /// The directory cannot be made or read.
-    pub fn start(options: TrackingOptions) -> io::Result<Self> {
-        Ok(Self { writer: Some(Arc::new(Writer::start(options, crate::clock::now)?)), teller: Arc::default() })
+    pub fn start(options: JournalOptions) -> io::Result<Self> {
+        Ok(Self { writer: Some(Arc::new(Writer::start(options, KIND, crate::clock::now)?)), teller: Arc::default() })
     }
 
     /// Has sinks told of each step from now on, whether or not it is written down. Only the first one is taken.
@@ -77,7 +62,7 @@ impl Tracking {
     /// As [`Tracking::note`], for those who have the id as text.
     pub fn note_text(&self, id: &str, step: &Step<'_>) {
         if let Some(writer) = &self.writer {
-            writer.push(id, step);
+            writer.push(&encode(crate::clock::now(), id, step));
         }
         if let Some(teller) = self.teller.get() {
             teller.hear(id, step);
@@ -110,6 +95,29 @@ impl Tracking {
             writer.close();
         }
     }
+}
+
+/// A line on its way out; [`Line`] is the same on its way in.
+#[derive(Serialize)]
+struct Written<'a> {
+    at: String,
+    id: &'a str,
+    #[serde(flatten)]
+    step: &'a Step<'a>,
+}
+
+fn encode(at: Timestamp, id: &str, step: &Step<'_>) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(512);
+    // Writing to memory does not fail, and no key of a line is anything but text.
+    if serde_json::to_writer(&mut octets, &Written { at: show_time(at), id, step }).is_err() {
+        octets.clear();
+    }
+    octets.push(b'\n');
+    octets
+}
+
+fn marker(at: Timestamp, missing: u64, why: &str) -> Vec<u8> {
+    encode(at, "", &Step::Lost { lines: missing, why: why.into() })
 }
 
 /// `2026-11-22T02:56:00.123456Z`: RFC 3339 with microseconds.

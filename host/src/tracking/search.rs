@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use basin_core::time::Timestamp;
 use memchr::memmem::Finder;
 
-use super::files::{self, DayFile, day_of};
 use super::{Line, Step};
+use crate::journal::files::{self, DayFile, day_of};
 
 /// Octets read at a time.
 const CHUNK_BYTES: usize = 1024 * 1024;

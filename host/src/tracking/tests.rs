@@ -6,12 +6,12 @@ use std::path::Path;
 use basin_core::mail::MessageId;
 use basin_core::time::Timestamp;
 
-use super::files::{Files, list};
 use super::search::{Log, Wanted};
 use super::*;
+use crate::journal::files::{Files, list};
 
-fn options(directory: &Path) -> TrackingOptions {
-    TrackingOptions { directory: directory.into(), days_max: 30, total_bytes_max: 1 << 30, free_bytes_min: 0 }
+fn options(directory: &Path) -> JournalOptions {
+    JournalOptions { directory: directory.into(), days_max: 30, total_bytes_max: 1 << 30, free_bytes_min: 0 }
 }
 
 fn id(number: u64) -> MessageId {
@@ -161,8 +161,7 @@ fn a_full_disk_loses_lines_says_how_many_and_never_blocks() {
 fn the_limit_of_all_files_is_kept_and_the_oldest_go() {
     let directory = tempfile::tempdir().expect("a directory");
     let limit = 80_000;
-    let mut files =
-        Files::open(TrackingOptions { total_bytes_max: limit, ..options(directory.path()) }).expect("opens");
+    let mut files = Files::open(JournalOptions { total_bytes_max: limit, ..options(directory.path()) }).expect("opens");
     let line = [[b'x'; 999].as_slice(), b"\n"].concat();
     for number in 0..300 {
         // Three days.
@@ -174,7 +173,7 @@ fn the_limit_of_all_files_is_kept_and_the_oldest_go() {
     let left = list(directory.path()).expect("readable");
     let last_day = left.last().expect("some").day;
     assert!(left.len() > 4 && left.iter().all(|file| file.day == last_day), "{left:?}");
-    let days = TrackingOptions { days_max: 1, ..options(directory.path()) };
+    let days = JournalOptions { days_max: 1, ..options(directory.path()) };
     Files::open(days).expect("opens").append(&line, Timestamp::from_seconds(1_800_500_000)).expect("written");
     assert_eq!(list(directory.path()).expect("readable").len(), 1, "what is older than a day is gone");
 }
@@ -182,7 +181,7 @@ fn the_limit_of_all_files_is_kept_and_the_oldest_go() {
 #[test]
 fn nothing_is_written_into_the_reserve_of_the_disk() {
     let directory = tempfile::tempdir().expect("a directory");
-    let tracking = Tracking::start(TrackingOptions { free_bytes_min: u64::MAX, ..options(directory.path()) });
+    let tracking = Tracking::start(JournalOptions { free_bytes_min: u64::MAX, ..options(directory.path()) });
     let tracking = tracking.expect("starts");
     tracking.note(&id(1), &Step::Submitted);
     tracking.flush();

@@ -182,11 +182,12 @@ impl State {
 
     /// Answers `denied` where the edit breaks a signature and the binding does not grant that.
     pub(super) fn may_break(&mut self, edit: Edit<'_>) -> Result<(), Refused> {
-        if self.has(Grant::BreakSignatures) {
-            return Ok(());
-        }
         match broken_by(&self.message()?.header, edit) {
             None => Ok(()),
+            Some(what) if self.has(Grant::BreakSignatures) => {
+                self.signature_broken(what);
+                Ok(())
+            }
             Some(what) => Err(self.deny(format!(
                 "the message is {what} and the edit would break that; it needs the grant {}",
                 Grant::BreakSignatures

@@ -93,7 +93,9 @@ impl HostSession for State {
             return Err(ErrorValue::ReadOnly.into());
         }
         self.edit(Grant::Authenticate)?;
-        self.overlay.authenticated = Some(identity(user, &mechanism)?);
+        let auth = identity(user, &mechanism)?;
+        self.identified(&auth.user, &auth.mechanism);
+        self.overlay.authenticated = Some(auth);
         Ok(())
     }
 

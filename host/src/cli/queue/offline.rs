@@ -11,6 +11,7 @@ use basin_core::transport::{Destination, RouteTable, State, TransportPolicy};
 use basin_spool::{Options, RealStorage, Spool, SpoolFault};
 use tokio::sync::oneshot;
 
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::control::queue::destinations::DestinationRow;
 use crate::control::{QueueState, Soon};
@@ -24,6 +25,7 @@ pub(super) struct Offline {
     spool: Spool,
     index: LiveIndex,
     policy: Arc<TransportPolicy>,
+    audit: Audit,
     tracking: Tracking,
     holds: Mutex<Holds>,
 }
@@ -41,8 +43,13 @@ impl Offline {
             eprintln!("basin: this will not be in the tracking log: {error}");
             None
         });
+        let audit = Audit::start(config.audit.clone()).unwrap_or_else(|error| {
+            eprintln!("basin: this will not be in the audit log: {error}");
+            Audit::off()
+        });
+        audit.listen();
         let holds = Mutex::new(Holds::open(&config.spool).context("cannot read which destinations are held")?);
-        Ok(Self { spool, index, policy, tracking: tracking.unwrap_or_default(), holds })
+        Ok(Self { spool, index, policy, tracking: tracking.unwrap_or_default(), audit, holds })
     }
 
     async fn applied(&self, id: &MessageId, action: &Action, meant: &Meant, by: &str) -> Done {
@@ -147,6 +154,7 @@ impl Drop for Offline {
     fn drop(&mut self) {
         self.spool.close();
         self.tracking.close();
+        self.audit.close();
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn find(context: &Context) -> anyhow::Result<Self> {
         let config = context.load()?;
-        let (store, client) = (Store::new(&config.registry), Client::new(&config.spool));
+        let (store, client) = (Store::new(&config.registry).audited(config.audit.clone()), Client::new(&config.spool));
         Ok(Self { config, store, client })
     }
 

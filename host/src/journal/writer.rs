@@ -1,18 +1,16 @@
-//! The thread that writes the tracking log, and the buffer before it.
+//! The thread that writes a journal, and the buffer before it.
 
 use core::time::Duration;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use basin_core::time::Timestamp;
-use serde::Serialize;
-
 use super::files::Files;
-use super::{Step, TrackingOptions, show_time};
+use super::{JournalOptions, Kind};
+use basin_core::time::Timestamp;
 
 /// Octets that wait to be written at most: some seconds of a busy server. What comes while it is full is dropped.
-pub(super) const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How long the thread lets lines gather: one write for all of them, and nobody has to wake it meanwhile.
 const GATHER: Duration = Duration::from_millis(20);
@@ -55,23 +53,27 @@ impl Shared {
 }
 
 /// The buffer's end that takes lines.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     shared: Arc<Shared>,
-    clock: fn() -> Timestamp,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
-    pub(super) fn start(options: TrackingOptions, clock: fn() -> Timestamp) -> io::Result<Self> {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The directory cannot be made or read, or there is no thread to be had.
+    pub(crate) fn start(options: JournalOptions, kind: Kind, clock: fn() -> Timestamp) -> io::Result<Self> {
         let files = Files::open(options)?;
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("tracking".into()).spawn(move || run(&theirs, files, clock))?;
-        Ok(Self { shared, clock, thread: Mutex::new(Some(thread)) })
+        let thread =
+            std::thread::Builder::new().name(kind.name.into()).spawn(move || run(&theirs, files, kind, clock))?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    pub(super) fn push(&self, id: &str, step: &Step<'_>) {
-        let octets = encode((self.clock)(), id, step);
+    /// Takes a line, its end included. Never blocks on the disk.
+    pub(crate) fn push(&self, octets: &[u8]) {
         let mut waiting = self.shared.lock();
         if waiting.is_closed {
             return waiting.drop_lines(1, "the log is closed");
@@ -79,7 +81,7 @@ impl Writer {
         if waiting.octets.len() + octets.len() > WAITING_BYTES_MAX {
             return waiting.drop_lines(1, "the disk cannot keep up");
         }
-        waiting.octets.extend_from_slice(&octets);
+        waiting.octets.extend_from_slice(octets);
         waiting.lines += 1;
         if std::mem::take(&mut waiting.is_asleep) {
             drop(waiting);
@@ -87,11 +89,13 @@ impl Writer {
         }
     }
 
-    pub(super) fn lost(&self) -> u64 {
+    /// Lines that were dropped since the start.
+    pub(crate) fn lost(&self) -> u64 {
         self.shared.lock().lost
     }
 
-    pub(super) fn flush(&self) {
+    /// Waits until all that was pushed before is written, or dropped. Blocks.
+    pub(crate) fn flush(&self) {
         let mut waiting = self.shared.lock();
         waiting.is_hurried = true;
         self.shared.changed.notify_one();
@@ -100,7 +104,8 @@ impl Writer {
         }
     }
 
-    pub(super) fn close(&self) {
+    /// Writes what is there, makes it durable and ends the thread. What comes later is dropped. Blocks.
+    pub(crate) fn close(&self) {
         self.shared.lock().is_closed = true;
         self.shared.changed.notify_all();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -115,29 +120,6 @@ impl Drop for Writer {
     }
 }
 
-/// A line on its way out; [`super::Line`] is the same on its way in.
-#[derive(Serialize)]
-struct Written<'a> {
-    at: String,
-    id: &'a str,
-    #[serde(flatten)]
-    step: &'a Step<'a>,
-}
-
-fn encode(at: Timestamp, id: &str, step: &Step<'_>) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(512);
-    // Writing to memory does not fail, and no key of a line is anything but text.
-    if serde_json::to_writer(&mut octets, &Written { at: show_time(at), id, step }).is_err() {
-        octets.clear();
-    }
-    octets.push(b'\n');
-    octets
-}
-
-fn marker(at: Timestamp, missing: u64, why: &str) -> Vec<u8> {
-    encode(at, "", &Step::Lost { lines: missing, why: why.into() })
-}
-
 /// What the thread writes next.
 struct Batch {
     octets: Vec<u8>,
@@ -147,12 +129,12 @@ struct Batch {
     why: String,
 }
 
-fn run(shared: &Shared, mut files: Files, clock: fn() -> Timestamp) {
+fn run(shared: &Shared, mut files: Files, kind: Kind, clock: fn() -> Timestamp) {
     let mut is_failing = false;
     while let Some(batch) = take(shared) {
         let now = clock();
         // Together, so that the line that says what is missing stands where it is missing, or neither is there.
-        let mut octets = if batch.missing > 0 { marker(now, batch.missing, &batch.why) } else { Vec::new() };
+        let mut octets = if batch.missing > 0 { (kind.lost)(now, batch.missing, &batch.why) } else { Vec::new() };
         octets.extend_from_slice(&batch.octets);
         let result = files.append(&octets, now);
         let mut waiting = shared.lock();
@@ -166,7 +148,7 @@ fn run(shared: &Shared, mut files: Files, clock: fn() -> Timestamp) {
         if let Err(error) = &result
             && !is_failing
         {
-            tracing::error!(%error, "the tracking log cannot be written; mail goes on, its steps are not taken down");
+            tracing::error!(%error, "the {} log cannot be written; mail goes on, its lines are lost", kind.name);
         }
         is_failing = result.is_err();
     }
@@ -174,9 +156,9 @@ fn run(shared: &Shared, mut files: Files, clock: fn() -> Timestamp) {
         let waiting = shared.lock();
         (waiting.missing, waiting.why.clone())
     };
-    let marked = if missing > 0 { files.append(&marker(clock(), missing, &why), clock()) } else { Ok(()) };
+    let marked = if missing > 0 { files.append(&(kind.lost)(clock(), missing, &why), clock()) } else { Ok(()) };
     if let Err(error) = marked.and_then(|()| files.sync()) {
-        tracing::error!(%error, "the end of the tracking log is not on disk");
+        tracing::error!(%error, "the end of the {} log is not on disk", kind.name);
     }
     shared.done.notify_all();
 }

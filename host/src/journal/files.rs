@@ -1,13 +1,13 @@
-//! The files of the tracking log: `2026-11-22.0001.jsonl`, a day in parts.
+//! The files of a journal: `2026-11-22.0001.jsonl`, a day in parts.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use basin_core::time::Timestamp;
 
-use super::TrackingOptions;
+use super::JournalOptions;
 
 /// Octets of a file. Large enough that a day of a small server is one file, small enough that the limit of all
 /// files together is kept closely.
@@ -74,16 +74,20 @@ struct Current {
 
 /// The end of the log, and what is kept of the rest.
 pub(crate) struct Files {
-    options: TrackingOptions,
+    options: JournalOptions,
     file_bytes_max: u64,
     current: Option<Current>,
 }
 
 impl Files {
     /// Makes the directory.
-    pub(crate) fn open(options: TrackingOptions) -> io::Result<Self> {
+    pub(crate) fn open(options: JournalOptions) -> io::Result<Self> {
         // Who wrote to whom is nobody's business but the server's and its operator's.
+        let is_new = !options.directory.exists();
         DirBuilder::new().mode(0o700).recursive(true).create(&options.directory)?;
+        if let Some(parent) = options.directory.parent().filter(|_| is_new) {
+            hand_over(&File::open(&options.directory)?, parent)?;
+        }
         let file_bytes_max = FILE_BYTES_MAX.min(options.total_bytes_max / PARTS_MIN);
         let files = Self { options, file_bytes_max, current: None };
         list(&files.options.directory)?;
@@ -105,10 +109,12 @@ impl Files {
             self.current = Some(self.begin(day, more)?);
         }
         let Some(current) = &mut self.current else { return Ok(()) };
+        // Another process may have written as well: `basin sink add` puts its line into the journal of the server.
+        let before = current.file.metadata()?.len();
         let written = current.file.write_all(lines);
         if written.is_err() {
             // Half a line would spoil the next one.
-            if current.file.set_len(current.len).is_err() {
+            if current.file.set_len(before).is_err() {
                 self.current = None;
             }
             return written;
@@ -134,6 +140,7 @@ impl Files {
         let path = self.options.directory.join(name(day, part));
         self.clean(&files, &path, day);
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
+        hand_over(&file, &self.options.directory)?;
         let mut len = file.metadata()?.len();
         // A power cut may have left half a line.
         let mut end = [b'\n'];
@@ -155,8 +162,19 @@ impl Files {
             }
             match fs::remove_file(&file.path) {
                 Ok(()) => total = total.saturating_sub(file.len),
-                Err(error) => tracing::warn!(%error, path = %file.path.display(), "cannot remove a tracking file"),
+                Err(error) => {
+                    tracing::warn!(%error, path = %file.path.display(), "cannot remove an old file of a journal")
+                }
             }
         }
     }
+}
+
+// An operator may be root, and the server goes on with the files as its own user.
+fn hand_over(made: &File, place: &Path) -> io::Result<()> {
+    let (own, above) = (made.metadata()?, fs::metadata(place)?);
+    if own.uid() == 0 && above.uid() != 0 {
+        std::os::unix::fs::fchown(made, Some(above.uid()), Some(above.gid()))?;
+    }
+    Ok(())
 }
