@@ -4,6 +4,7 @@
 //! each other in any order. `make e2e` builds the server and the components that they need.
 
 mod attacks;
+mod audit;
 mod auth;
 mod bearing;
 mod console;
