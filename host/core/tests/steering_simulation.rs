@@ -7,6 +7,9 @@
 
 #![allow(clippy::panic, reason = "a broken invariant is a failed test")]
 
+#[path = "steering_simulation/dice.rs"]
+mod dice;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +23,8 @@ use basin_core::transport::{
     Attempt, Change, Delivering, Directory, End, Hop, HopTarget, HostPort, Relayed, State, Tables, Transport,
     TransportPolicy, Work, about,
 };
+
+use dice::Dice;
 
 /// Worlds of a usual run.
 const SEEDS: u64 = 1_000;
@@ -37,22 +42,6 @@ const EVENTS: [EventKind; 7] = [
     EventKind::OnLocalDelivery,
     EventKind::OnNotification,
 ];
-
-/// Numbers out of a seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-}
 
 /// How often what happened.
 #[derive(Debug, Default)]
