@@ -10,7 +10,7 @@ make_box() {
   if ! { [ -n "$own" ] && mkdir "$BOX" && echo "$((MEMORY_MIB << 20))" >"$BOX/memory.limit_in_bytes"; } 2>/dev/null; then BOX=; fi
 }
 about_box() {
-  if [ -n "$BOX" ]; then echo "server and filter in a control group of $MEMORY_MIB MiB"; else echo "at most $MEMORY_MIB MiB of data for each process"; fi
+  if [ -n "$BOX" ]; then echo "Memory: $MEMORY_MIB MiB for server and filter together, in a control group"; else echo "Memory: $MEMORY_MIB MiB of data for each process"; fi
 }
 
 # tree_of PID...: these processes and all below them.

@@ -49,7 +49,7 @@ case_of() {
   COUNT=(--calls "$CALLS")
   if ! "run_$server" "$how"; then
     bad "$server starts" "$(cat "$LOG" "$HOME_OF_CASE"/*.log 2>/dev/null)"
-    end_of_case
+    end_of_case 2>/dev/null
     return
   fi
   unset LD_LIBRARY_PATH
@@ -57,12 +57,14 @@ case_of() {
     --box "$BOX" --log "$LOG" --log-pattern "$PATTERN" "${COUNT[@]}" "${FILTER[@]}" >"$HOME_OF_CASE/seen.json"; then
     cp "$HOME_OF_CASE/seen.json" "$seen"
     cp "$LOG" "$FOLDER/seen/$server-$how.log"
-    { "about_$server"; about_box; } >"$FOLDER/seen/$server.about"
+    "about_$server" >"$FOLDER/seen/$server.about"
+    about_box >"$FOLDER/seen/box.about"
     ok "$server, $how: seen"
   else
     bad "$server, $how: watched"
   fi
-  end_of_case
+  # Where the shell would tell whom it saw killed.
+  end_of_case 2>/dev/null
 }
 
 # The processes of this case, by their ids: what hangs does not end when it is asked to.
@@ -72,8 +74,7 @@ end_of_case() {
   sleep 1
   for pid in $(tree_of "${PIDS[@]}"); do kill -9 "$pid" 2>/dev/null; done
   empty_box
-  # The shell would tell whom it saw killed.
-  wait 2>/dev/null
+  wait
   PIDS=()
 }
 

@@ -5,6 +5,7 @@ Every cell says what was seen and nothing else; a case that was not run has no r
 """
 
 import json
+import os
 import pathlib
 import re
 import sys
@@ -22,6 +23,8 @@ MISBEHAVIOURS = {
 # Of a log line; the end of a long one is seldom the news.
 LOG_CHARACTERS = 150
 LOG_LINES = 2
+# Of a core; less is what any server does for itself.
+BUSY = 0.1
 COLUMNS = ["the filter", "server", "its client got", "other mail meanwhile", "processes", "memory", "the next messages", "log"]
 
 
@@ -56,14 +59,14 @@ def others(seen):
     beside = seen["beside"]
     counts = {"250": beside["accepted"]}
     for what, count in beside["others"].items():
-        kind = what[:3] if what[:3].isdigit() else what.replace("connection", "connections")
+        kind = what[:3] if what[:3].isdigit() else what if what.startswith("connection") else "no answer"
         counts[kind] = counts.get(kind, 0) + count
-    text = ", ".join(f"{count} {kind if kind.startswith('connection') else f'got {kind}'}" for kind, count in counts.items())
+    text = ", ".join(f"{count} {'x' if kind.startswith('connection') else 'got'} {kind}" for kind, count in counts.items())
     text += f" in {duration(seen['watched'])}"
     if beside["accepted"]:
         text += f"; slowest 250 {after(beside['slowest'])} ({after(seen['quiet']['slowest'])} in the 3 s before)"
     if beside["waiting"]:
-        text += f"; {beside['waiting']} of 4 connections still waited, one for {duration(beside['waited'])}"
+        text += f"; {beside['waiting']} of 4 connections still waited, the longest for {duration(beside['waited'])}"
     return text
 
 
@@ -76,8 +79,8 @@ def processes(seen):
     if seen["killed_for_memory"]:
         processes_killed = "1 process" if seen["killed_for_memory"] == 1 else f"{seen['killed_for_memory']} processes"
         text += f"; the kernel killed {processes_killed} for memory"
-    if seen["busy_after"] >= 0.05:
-        text += f"; {seen['busy_after'] * 100:.0f} % of a core were still burnt when all clients were gone"
+    if seen["busy_after"] >= BUSY:
+        text += f"; {seen['busy_after'] * 100:.0f} % of a core used after all clients had gone"
     return text
 
 
@@ -120,12 +123,12 @@ def rows(folder):
 
 def page(folder):
     dates = sorted({json.loads(path.read_text(encoding="utf-8"))["date"] for path in folder.glob("*.json")})
-    yield f"Seen on {' and '.join(dates)}:"
+    yield f"Seen on {' and '.join(dates)}, on a machine with {os.cpu_count()} cores:"
     yield ""
-    for server in SERVERS:
+    for server in [*SERVERS, "box"]:
         about = folder / f"{server}.about"
         if about.exists():
-            yield "* " + "; ".join(line for line in about.read_text(encoding="utf-8").splitlines() if line)
+            yield f"* {about.read_text(encoding='utf-8').strip()}"
     yield ""
     yield "| " + " | ".join(COLUMNS) + " |"
     yield "|" + "---|" * len(COLUMNS)
