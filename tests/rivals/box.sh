@@ -28,7 +28,6 @@ tree_of() {
 # boxed PID...: them and all below them, from now on.
 boxed() {
   local pid
-  [ -n "$BOX" ] || make_box
   for pid in $(tree_of "$@"); do
     if [ -n "$BOX" ]; then echo "$pid" >"$BOX/cgroup.procs"; else prlimit --pid "$pid" --data="$((MEMORY_MIB << 20))"; fi 2>/dev/null
   done

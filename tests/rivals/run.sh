@@ -37,6 +37,7 @@ mkdir -p "$CACHE" "$FOLDER/seen"
 WORK=$(mktemp -d /tmp/basin-rivals.XXXXXX)
 chmod 755 "$WORK"
 trap 'stop_everything; drop_box' EXIT
+make_box
 
 # case_of SERVER HOW: starts it, watches it and ends it.
 case_of() {
