@@ -9,7 +9,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Filesize, HostDescriptor,
     HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsResult};
 
 use super::allowance::{Allowance, has_room};
 use super::listing::Listing;
@@ -167,7 +167,9 @@ impl HostDescriptor for Files<'_> {
     }
 
     fn drop(&mut self, fd: Fd) -> wasmtime::Result<()> {
-        self.table.delete(fd)?;
+        // Closing waits for the disk too, on some file systems. Nobody waits for it.
+        let closed = self.table.delete(fd)?;
+        drop(self.gate.begin(move || drop(closed)));
         Ok(())
     }
 
@@ -284,38 +286,47 @@ async fn open(dir: Dir, asked: Asked, allowance: &Arc<Allowance>) -> FsResult<De
                 return Err(error);
             }
             allowance.make()?;
-            has_room(&place.dir, 0)?;
+            blocking(move || has_room(&place.dir, 0)).await?;
             true
         }
     };
     let fd = desk.table.push(Descriptor::Dir(dir))?;
     let fd = desk.view().open_at(fd, path_flags, path, open_flags, flags).await?;
     let opened = desk.table.delete(fd)?;
-    if let Descriptor::File(File { file, .. }) = &opened {
+    let Descriptor::File(File { file, .. }) = &opened else { return Ok(opened) };
+    let file = file.clone();
+    blocking(move || {
         // Somebody may have put a pipe in its place meanwhile.
         if !file.metadata().is_ok_and(|facts| facts.is_file()) {
-            return Err(ErrorCode::NotPermitted.into());
+            return Err(ErrorCode::NotPermitted);
         }
-        if is_new {
-            fchmod(file, FILE_MODE).map_err(failed)?;
-        }
-    }
+        if is_new { fchmod(&*file, FILE_MODE).map_err(failed) } else { Ok(()) }
+    })
+    .await?;
     Ok(opened)
 }
 
 async fn make_directory(dir: Dir, path: String) -> FsResult<()> {
     let mut desk = Desk::default();
-    has_room(&dir.dir, 0)?;
+    let place = dir.clone();
+    blocking(move || has_room(&place.dir, 0)).await?;
     let fd = desk.table.push(Descriptor::Dir(dir.clone()))?;
     desk.view().create_directory_at(fd, path.clone()).await?;
     let fd = desk.table.push(Descriptor::Dir(dir))?;
     let made = desk.view().open_at(fd, PathFlags::empty(), path, OpenFlags::DIRECTORY, DescriptorFlags::READ).await?;
     match desk.table.delete(made)? {
-        Descriptor::Dir(made) => Ok(fchmod(&made.dir, DIR_MODE).map_err(failed)?),
+        Descriptor::Dir(made) => Ok(blocking(move || fchmod(&*made.dir, DIR_MODE).map_err(failed)).await?),
         Descriptor::File(_) => Err(ErrorCode::NotDirectory.into()),
     }
 }
 
-fn failed(error: rustix::io::Errno) -> FsError {
+// Inside of work that has its place already: beside the threads that serve clients, which a disk that hangs must not hold.
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, ErrorCode> + Send + 'static,
+) -> Result<R, ErrorCode> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(ErrorCode::Io))
+}
+
+fn failed(error: rustix::io::Errno) -> ErrorCode {
     std::io::Error::from(error).into()
 }
