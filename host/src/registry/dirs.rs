@@ -27,10 +27,17 @@ impl OwnPlaces {
             ("the file of users", config.users_file.clone()),
             ("the pickup directory", config.pickup.as_ref().map(|pickup| pickup.directory.clone())),
             ("the tracking log", config.tracking.as_ref().map(|tracking| tracking.directory.clone())),
+            // Who can write these decides whom the server believes.
+            ("the file of trusted authorities", config.tls.roots.clone()),
+            ("the trust anchor of DNS", config.dns.trust_anchor.clone()),
         ];
+        places.extend(config.certificates.iter().map(|files| ("a certificate", Some(files.chain.clone()))));
         let users = config.listeners.iter().filter_map(|listener| listener.auth.as_ref()?.users.clone());
         places.extend(users.map(|file| ("a file of users", Some(file))));
         places.extend(config.certificates.iter().map(|files| ("a private key", Some(files.key.clone()))));
+        let clients = config.listeners.iter().filter_map(|listener| listener.tls.clients.as_ref());
+        let authorities = clients.map(|clients| clients.authorities.clone());
+        places.extend(authorities.map(|file| ("a file of authorities for clients", Some(file))));
         places.extend(config.dkim.iter().map(|key| ("a signing key", Some(key.file.clone()))));
         places.extend(config.arc.iter().map(|key| ("a signing key", Some(key.file.clone()))));
         places
@@ -100,6 +107,28 @@ mod tests {
 
     fn check(own: &OwnPlaces, dirs: &[String]) -> Result<(), String> {
         own.check(&dirs.iter().map(|dir| dir.parse().expect("a grant")).collect())
+    }
+
+    #[test]
+    fn whom_the_server_believes_no_sink_decides() {
+        let text = "host-name = \"mx.basin.example\"\npostmaster = \"alice@basin.example\"\n\
+            [spool]\ndirectory = \"spool\"\n[maildir]\ndirectory = \"mail\"\n\
+            [[listener]]\nname = \"inbound\"\naddress = \"127.0.0.1:2525\"\n\
+            [[domain]]\nname = \"basin.example\"\nmailboxes = [\"alice\"]\n";
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("it is there");
+        let mut config = Config::parse(&root.join("etc/basin.toml"), text).expect("valid");
+        let what = [("roots", "authorities"), ("dns", "trust anchor"), ("clients", "for clients")];
+        what.iter().for_each(|(dir, _)| fs::create_dir_all(root.join(dir)).expect("made"));
+        config.tls.roots = Some(root.join("roots/ca.pem"));
+        config.dns.trust_anchor = Some(root.join("dns/root.key"));
+        let clients = crate::tls::ClientCertificates { authorities: root.join("clients/ca.pem"), is_required: true };
+        config.listeners[0].tls.clients = Some(clients);
+        let own = OwnPlaces::of(&config);
+        for (dir, why) in what {
+            let said = check(&own, &[format!("dir={}/{dir}::/d", root.display())]).expect_err("refused");
+            assert!(said.contains(why), "{said}");
+        }
     }
 
     #[test]
