@@ -235,6 +235,7 @@ impl Ask {
         let event = question.occasion.event;
         let session = question.occasion.session_id().map(str::to_owned);
         let message = question.overlay.message.as_ref().map(|message| message.id.clone());
+        let tracked = question.occasion.track.as_ref().map(|track| track.message_id.clone()).unwrap_or_default();
         let report = match (loaded.registry.sink(&binding.sink), loaded.component(binding, event)) {
             (Some(sink), Ok(component)) => {
                 Box::pin(self.call_component(sink, component, binding, question, left)).await
@@ -256,7 +257,7 @@ impl Ask {
             binding,
             event,
             session: session.as_deref().unwrap_or_default(),
-            message: message.as_ref().map_or("", MessageId::as_str),
+            message: message.as_ref().map_or(tracked.as_str(), MessageId::as_str),
             report: &report,
         };
         called.record(&self.metrics);

@@ -69,6 +69,13 @@ impl Tracking {
         }
     }
 
+    /// A message leaves the index of the queue, and steps of it are still to be told.
+    pub fn leaves(&self, id: &MessageId) {
+        if let Some(teller) = self.teller.get().filter(|teller| teller.is_heard()) {
+            teller.remember(id.as_str());
+        }
+    }
+
     /// Takes down that a message was accepted: its receipt exists. `parent` is the message that it is about.
     pub fn received(&self, message: &Message, parent: Option<&MessageId>) {
         // Made only where somebody wants it: it costs a look at the header block.

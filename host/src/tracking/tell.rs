@@ -82,6 +82,11 @@ impl Teller {
         }
     }
 
+    /// Keeps what is known of a message that is about to leave the index.
+    pub(super) fn remember(&self, id: &str) {
+        self.known(id, &Step::Submitted, now());
+    }
+
     fn known(&self, id: &str, step: &Step<'_>, at: Timestamp) -> Known {
         // What it holds is whole whoever panicked.
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,6 +224,9 @@ mod tests {
         queue.index().put(&message, &state);
         let known = teller.known(id, &Step::Submitted, now());
         assert_eq!((known.sender.as_str(), known.size), ("alice@basin.example", message.size()));
+        // One of which nothing was told since the start, and which an operator takes away.
+        teller.known.lock().expect("whole").clear();
+        teller.remember(id);
         queue.index().remove(&message.id);
         assert_eq!(teller.known(id, &Step::Removed { end: None }, now()), known);
         assert!(teller.known.lock().expect("whole").is_empty(), "nothing more comes");

@@ -53,6 +53,8 @@ impl Shared {
 
     /// Notes that a message is gone.
     pub(super) fn left(&self, id: &MessageId) {
+        // Its last steps are told when the index has forgotten it.
+        self.parts.tracking.leaves(id);
         self.index.remove(id);
         self.succession.forget(id);
         self.parts.ask.tables().left(id);
