@@ -131,6 +131,32 @@ fn on_submission_defer_raises_the_event_again_later() -> Outcome {
 }
 
 #[test]
+fn what_a_sink_puts_off_is_shown_with_the_sink_the_event_and_the_time() -> Outcome {
+    for (event, steps, reply) in [
+        ("on-submission", "panic on purpose", "451 4.3.0 a filter of this server is out of order"),
+        ("on-pre-categorize", "panic on purpose", "451 4.3.0 a filter of this server is out of order"),
+        ("on-categorize", "defer 451 4.7.1 not before noon", "451 4.7.1 not before noon"),
+    ] {
+        let server = Script::new(event, steps).server()?;
+        server.client()?.deliver(SENDER, &[USER], HELLO)?.require(250)?;
+        let id = queued(&server).expect("the message is in the queue");
+        let show = || server.basin_ok(&["queue", "show", &id]).ok();
+        let wanted = [reply, &format!(" at {event}"), "by sink "];
+        let is_shown = |shown: &String| wanted.iter().all(|word| shown.contains(word));
+        assert!(wait::until(PATIENCE, || show().filter(is_shown)).is_some(), "{event}: {:?}", show());
+        let (shown, list) = (show().unwrap_or_default(), server.basin_ok(&["queue", "list"])?);
+        let tries = shown.lines().find(|line| line.starts_with("tries"));
+        assert!(
+            tries.is_some_and(|line| !line.ends_with(" 0")) && is_shown(&list.replace("(says sink", "by sink ")),
+            "{shown}{list}"
+        );
+        let json = server.basin_ok(&["queue", "show", "--json", &id])?;
+        assert!(json.contains(event) && json.contains(reply), "{json}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_failure_after_acceptance_follows_the_policy() -> Outcome {
     let mut script = Script::new("on-submission", "header X-Gone=1 ; panic on purpose");
     let more = ["--on-failure", "skip"];

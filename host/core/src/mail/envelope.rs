@@ -1,5 +1,6 @@
 //! The envelope: reverse path, recipients and ESMTP parameters.
 
+use core::fmt;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -104,13 +105,30 @@ pub struct Last {
 }
 
 /// That a sink decided, and not the server to which the message was to go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BySink {
     /// Name of the binding.
     pub binding: String,
+    /// The event.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub event: String,
+    /// How it failed, where its failure policy decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// What the server said that the sink judged otherwise; `None` where the sink did not wait for an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<Reply>,
+}
+
+impl fmt::Display for BySink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { binding, event, failure, .. } = self;
+        write!(f, "sink {binding}")?;
+        if !event.is_empty() {
+            write!(f, " at {event}")?;
+        }
+        failure.as_ref().map_or(Ok(()), |failure| write!(f, ", which failed: {failure}"))
+    }
 }
 
 impl Outcome {

@@ -7,7 +7,7 @@ use super::submission::{expired, failure_behind, is_of_the_message};
 use super::telling::About;
 use crate::event::{Decision, EventKind, Later, Occasion, Overlay, Question, Verdict};
 use crate::limits::{SINK_DEFER_MIN, SINK_FAILURES_BEFORE_HOLD};
-use crate::mail::{Message, Outcome, Recipient, RecipientId};
+use crate::mail::{BySink, Last, Message, Outcome, Recipient, RecipientId};
 use crate::time::Timestamp;
 
 /// What a question is about.
@@ -83,7 +83,13 @@ impl Transport {
     }
 
     /// What a `defer` makes of a recipient: later, held where its sink fails again and again, over where its time is.
-    fn put_off(&self, recipient: &Recipient, later: &Later, decision: &Decision, now: Timestamp) -> Outcome {
+    fn put_off(
+        &self,
+        recipient: &Recipient,
+        later: &Later,
+        (event, decision): (EventKind, &Decision),
+        now: Timestamp,
+    ) -> Outcome {
         let attempts = recipient.outcome.attempts().saturating_add(1);
         let end = self.end_of_life();
         if attempts >= SINK_FAILURES_BEFORE_HOLD && failure_behind(decision).is_some_and(is_of_the_message) {
@@ -91,10 +97,11 @@ impl Transport {
             return Outcome::Held { reason: format!("sink of binding {by} failed {attempts} times") };
         }
         if now >= end {
-            return Outcome::failed(expired(&later.reply.shortened()));
+            let last = by_sink(event, decision, now);
+            return Outcome::Failed { reply: expired(&later.reply.shortened()), last };
         }
         let until = now.plus(later.after.max(SINK_DEFER_MIN)).min(end);
-        Outcome::Deferred { until, reply: later.reply.shortened(), attempts, last: None }
+        Outcome::Deferred { until, reply: later.reply.shortened(), attempts, last: by_sink(event, decision, now) }
     }
 
     /// Does what a verdict says that every event about recipients knows, and says whether it was one: they fail, or
@@ -113,9 +120,9 @@ impl Transport {
         for id in ids {
             let Some(recipient) = self.message.envelope.recipient(*id) else { continue };
             let outcome = if let Verdict::Refuse(reply) = verdict {
-                Outcome::failed(reply.shortened())
+                Outcome::Failed { reply: reply.shortened(), last: by_sink(event, decision, now) }
             } else if let Verdict::Defer(later) = verdict {
-                self.put_off(recipient, later, decision, now)
+                self.put_off(recipient, later, (event, decision), now)
             } else {
                 // The chain turns these into failures of the sink (EventKind::allows). Should one come through all the
                 // same, nothing is lost while a person looks at it.
@@ -134,4 +141,16 @@ impl Transport {
             self.has_judged = true;
         }
     }
+}
+
+// Whose word it is what becomes of a recipient.
+fn by_sink(event: EventKind, decision: &Decision, now: Timestamp) -> Option<Last> {
+    sink_behind(event, decision).map(|by| Last { at: now, host: None, by: Some(by) })
+}
+
+/// The sink that decided, at that event, and how it failed where its failure policy did.
+pub(super) fn sink_behind(event: EventKind, decision: &Decision) -> Option<BySink> {
+    let failure = failure_behind(decision).map(|kind| kind.word().to_owned());
+    let (binding, event) = (decision.by.clone()?, event.name().to_owned());
+    Some(BySink { binding, event, failure, said: None })
 }

@@ -236,6 +236,7 @@ impl Transport {
             | Stage::Discarded => stage,
         };
         self.state.not_before = None;
+        self.state.put_off = None;
         self.state.raised = 0;
         for recipient in &mut Arc::make_mut(&mut self.message.envelope).recipients {
             match &mut recipient.outcome {

@@ -32,7 +32,7 @@ pub use route::{
     Destination, DestinationLimits, DomainPattern, HostPort, NextHop, Protocol, Route, RouteTable, TlsDemand,
 };
 pub use sign::Signing;
-pub use stage::{Parent, Stage, State};
+pub use stage::{Parent, PutOff, Stage, State};
 pub use submission::is_expired;
 
 #[cfg(test)]

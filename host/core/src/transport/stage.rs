@@ -1,11 +1,13 @@
 //! How far a stored message has come; written with it, so a restart goes on from there.
 
+use core::fmt;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::EventKind;
-use crate::mail::{MessageId, RecipientId};
+use crate::mail::{BySink, Envelope, MessageId, RecipientId};
+use crate::reply::Reply;
 use crate::time::Timestamp;
 
 /// The next thing that happens to a stored message.
@@ -134,6 +136,25 @@ impl Parent {
     }
 }
 
+/// That a sink put a message off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutOff {
+    /// What it said, or this server in its place where it failed.
+    pub reply: Reply,
+    /// Which sink, and where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<BySink>,
+}
+
+impl fmt::Display for PutOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.by {
+            Some(by) => write!(f, "put off by {by}: {}", self.reply),
+            None => write!(f, "put off: {}", self.reply),
+        }
+    }
+}
+
 /// Where a stored message stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
@@ -149,6 +170,9 @@ pub struct State {
     /// Nothing happens before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// Why nothing does: what the sinks of this stage said of the whole message last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_off: Option<PutOff>,
     /// Recipients of whose end the sender was told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notified: Vec<RecipientId>,
@@ -191,11 +215,18 @@ impl State {
         Self { stage: Stage::Held { reason, then: Box::new(Stage::Submission) }, ..Self::default() }
     }
 
+    /// How often it was tried: by a server, or by sinks that put it off.
+    pub fn tries(&self, envelope: &Envelope) -> u32 {
+        let each = envelope.recipients.iter().map(|recipient| recipient.outcome.attempts());
+        each.max().unwrap_or_default().max(self.attempts).max(self.raised)
+    }
+
     /// Goes to that stage; what belongs to the one before is forgotten.
     pub(super) fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         self.raised = 0;
         self.not_before = None;
+        self.put_off = None;
         self.rest = None;
         self.resumes = None;
         self.expanded.clear();

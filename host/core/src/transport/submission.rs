@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::asking::Concern;
+use super::asking::{Concern, sink_behind};
 use super::children::Then;
 use super::machine::{End, Transport, Work};
 use crate::event::{Decision, EventKind, FailureKind, Later, Occasion, Verdict, beyond_the_session};
 use crate::limits::{SINK_DEFER_MIN, SINK_FAILURES_BEFORE_HOLD};
-use crate::mail::{Message, Outcome};
+use crate::mail::{BySink, Message, Outcome};
 use crate::reply::Reply;
 use crate::time::Timestamp;
-use crate::transport::Stage;
+use crate::transport::{PutOff, Stage};
 
 impl Transport {
     pub(super) fn judge(self, event: EventKind, now: Timestamp) -> Work {
@@ -82,12 +82,13 @@ impl Transport {
         self.settle(now)
     }
 
-    fn defer(mut self, later: &Later, now: Timestamp) -> Work {
+    fn defer(mut self, later: &Later, by: Option<BySink>, now: Timestamp) -> Work {
         let end = self.end_of_life();
         if now >= end {
             return self.refuse(&expired(&later.reply), now);
         }
         self.state.raised = self.state.raised.saturating_add(1);
+        self.state.put_off = Some(PutOff { reply: later.reply.shortened(), by });
         self.state.not_before = Some(now.plus(later.after.max(SINK_DEFER_MIN)).min(end));
         self.save(now)
     }
@@ -123,6 +124,7 @@ impl Transport {
         if keeps_effects {
             self.take_children(&mut decision.overlay);
         }
+        let by = self.state.stage.event().and_then(|event| sink_behind(event, &decision));
         let edited = decision.overlay.message;
         let raised = self.state.raised.saturating_add(1);
         match decision.verdict {
@@ -134,10 +136,10 @@ impl Transport {
             // Whatever makes a sink fail again and again is not tried for ever: it would fill the queue and
             // the processor. Only a failure that is the message's doing counts.
             Verdict::Defer(_) if raised >= SINK_FAILURES_BEFORE_HOLD && failure.is_some_and(is_of_the_message) => {
-                let by = decision.by.unwrap_or_default();
+                let by = by.map(|by| by.binding).unwrap_or_default();
                 self.hold_for_failure(format!("sink of binding {by} failed {raised} times"), now)
             }
-            Verdict::Defer(later) => self.defer(&later, now),
+            Verdict::Defer(later) => self.defer(&later, by, now),
             Verdict::Discard => self.finish(Then::Remove(End::Discarded), now),
             Verdict::Hold(reason) if failure.is_some() => self.hold_for_failure(reason, now),
             Verdict::Hold(reason) => {

@@ -166,6 +166,9 @@ fn a_deferral_drops_edits_waits_and_asks_everybody_again() {
     let verdict = Verdict::Defer(Later { reply: Reply::with(451, 7, 1, "later"), after: Duration::from_secs(60) });
     let (saving, message, state) = saved(decide(from_a(&["a@basin.example"]), State::default(), verdict, None, START));
     assert_eq!((message.priority, state.raised, state.not_before), (0, 1, Some(later(60))));
+    let row = crate::queue::index::Row::of(&message, &state);
+    let why = "put off by sink scanner at on-submission: 451 4.7.1 later";
+    assert_eq!((row.why(), row.attempts, row.next_attempt), (Some(why), 1, Some(later(60))));
     assert!(matches!(saving.saved(START), Work::Wait(until) if until == later(60)));
     assert!(matches!(sinks_listen(message.clone(), state.clone(), later(59)), Work::Wait(_)));
     let Work::Ask(_, question) = sinks_listen(message, state, later(60)) else { panic!("a question") };

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use basin_core::mail::{BySink, Handover, Last, Outcome, Recipient};
+use basin_core::mail::{Handover, Last, Outcome, Recipient};
 use basin_core::time::Timestamp;
 use basin_core::transport::State;
 
@@ -66,7 +66,7 @@ fn show_text(shown: &Shown, now: Timestamp) -> String {
     for destination in &shown.waits_for {
         table.row(["waits".to_owned(), destination.why(now)]);
     }
-    table.row(["tries".to_owned(), shown.state.attempts.to_string()]);
+    table.row(["tries".to_owned(), shown.state.tries(&shown.envelope).to_string()]);
     table.row(["from".to_owned(), format!("<{from}>")]);
     for recipient in &shown.envelope.recipients {
         let via = recipient.route_domain.as_ref().map(|hop| format!(" by way of {hop}")).unwrap_or_default();
@@ -78,7 +78,8 @@ fn show_text(shown: &Shown, now: Timestamp) -> String {
 
 fn stage(state: &State, now: Timestamp) -> String {
     let word = state.stage.word();
-    let stage = state.stage.reason().map_or_else(|| word.to_owned(), |reason| format!("{word}: {reason}"));
+    let reason = state.stage.reason().map(str::to_owned).or_else(|| state.put_off.as_ref().map(ToString::to_string));
+    let stage = reason.map_or_else(|| word.to_owned(), |reason| format!("{word}: {reason}"));
     state
         .not_before
         .filter(|at| *at > now)
@@ -111,7 +112,9 @@ fn by(last: &Last) -> String {
     let host = last.host.as_deref().unwrap_or("the next server");
     match &last.by {
         None => last.host.as_ref().map(|host| format!(" by {host}")).unwrap_or_default(),
-        Some(BySink { binding, said: None }) => format!(" by sink {binding}"),
-        Some(BySink { binding, said: Some(said) }) => format!(" by sink {binding} ({host} said: {said})"),
+        Some(by) => {
+            let said = by.said.as_ref().map(|said| format!(" ({host} said: {said})")).unwrap_or_default();
+            format!(" by {by}{said}")
+        }
     }
 }

@@ -102,8 +102,10 @@ impl Row {
         let is_chosen = |place: usize| recipients.as_ref().is_none_or(|chosen| chosen.contains(&place));
         let chosen = || row.recipients.iter().enumerate().filter(|(place, _)| is_chosen(*place)).map(|(_, one)| one);
         let destinations = destinations(chosen(), routes);
-        let waits_for = closed.among(&destinations);
-        let is_any_open = waits_for.len() < destinations.len();
+        // Where a sink has put it off before its delivery, it waits for no destination.
+        let is_put_off = row.reason.is_some() && row.standing.is_waiting();
+        let waits_for = if is_put_off { Vec::new() } else { closed.among(&destinations) };
+        let is_any_open = is_put_off || waits_for.len() < destinations.len();
         let probe = waits_for.iter().filter_map(|row| row.next_probe).min().filter(|_| !is_any_open);
         let shown = chosen().take(RECIPIENTS_SHOWN).map(|one| RecipientRow {
             address: one.address(),

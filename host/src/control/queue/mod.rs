@@ -71,7 +71,10 @@ pub fn parse_id(text: &str) -> Result<MessageId, LookupError> {
 /// See [`LookupError`].
 pub fn message(queue: &(impl QueueState + ?Sized), id: &str) -> Result<Shown, LookupError> {
     let (message, state) = load(queue.spool(), &parse_id(id)?)?;
-    let destinations = ask::destinations(Row::of(&message, &state).recipients.iter(), &queue.routes());
+    let row = Row::of(&message, &state);
+    // Where a sink has put it off before its delivery, it waits for no destination.
+    let is_put_off = row.reason.is_some() && row.standing.is_waiting();
+    let destinations = ask::destinations(row.recipients.iter().filter(|_| !is_put_off), &queue.routes());
     Ok(Shown {
         waits_for: ClosedRows::of(queue).among(&destinations),
         size: message.size(),

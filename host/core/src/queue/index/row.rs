@@ -151,7 +151,7 @@ pub struct Row {
     pub priority: i32,
     /// `smtp`, `pickup`, `notification` or `sink:NAME`.
     pub origin: String,
-    /// Why the whole message is held, bad or damaged.
+    /// Why the whole message is held, bad, damaged, or put off by a sink before its delivery.
     pub reason: Option<String>,
 }
 
@@ -168,7 +168,7 @@ impl Row {
     pub fn of_parts(id: &MessageId, arrival: &Arrival, envelope: &Envelope, state: &State, size: u64) -> Self {
         let (sender_local, sender_domain) =
             envelope.sender.as_ref().map_or_else(Default::default, |sender| parts(sender.local(), sender.domain()));
-        let reason = state.stage.reason().map(str::to_owned);
+        let reason = state.stage.reason().map(str::to_owned).or_else(|| put_off(envelope, state));
         Self {
             id: id.clone(),
             sender_local,
@@ -178,7 +178,7 @@ impl Row {
             size,
             arrived: whole(arrival.at),
             standing: Standing::of(envelope, state),
-            attempts: state.attempts,
+            attempts: state.tries(envelope),
             next_attempt: state.not_before.or_else(|| earliest(envelope)).map(whole),
             priority: 0,
             origin: arrival.origin.to_string(),
@@ -228,11 +228,24 @@ impl Row {
     }
 }
 
+// Before its delivery nothing is due at any destination, whatever is known of that.
+fn put_off(envelope: &Envelope, state: &State) -> Option<String> {
+    if let Some(put_off) = &state.put_off {
+        return Some(put_off.to_string());
+    }
+    let reply = |recipient: &RowRecipient| recipient.reply.clone().filter(|_| recipient.waits == Waits::Deferred);
+    state.stage.is_before_delivery().then(|| recipients(envelope).iter().find_map(reply)).flatten()
+}
+
 fn recipients(envelope: &Envelope) -> Vec<RowRecipient> {
     let rows = envelope.recipients.iter().filter_map(|recipient| {
         let (waits, reply) = match &recipient.outcome {
             Outcome::Pending => (Waits::Pending, None),
-            Outcome::Deferred { reply, .. } => (Waits::Deferred, Some(reply.to_string())),
+            Outcome::Deferred { reply, last, .. } => {
+                let by = last.as_ref().and_then(|last| last.by.as_ref());
+                let by = by.map(|by| format!(" (says {by})")).unwrap_or_default();
+                (Waits::Deferred, Some(format!("{reply}{by}")))
+            }
             Outcome::Held { reason } => (Waits::Held, Some(reason.clone())),
             Outcome::Delivered { .. } | Outcome::Failed { .. } => return None,
         };

@@ -269,7 +269,7 @@ impl Envelope {
     /// Leaves the transaction for another state, as soon as everything that was said has its reply.
     pub(super) fn leave(mut self: Box<Self>, mut live: Box<Live>, state: OutState) -> ClientStep {
         if state != OutState::SessionStart {
-            self.refuse_all(&Refusal::of_sink(&live.judge, &left_for_later()));
+            self.refuse_all(&Refusal::of_sink(&live.judge, EventKind::OnServerResponse, &left_for_later()));
         }
         self.leave_for(state);
         self.cancel(&mut live);

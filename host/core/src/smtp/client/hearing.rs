@@ -43,7 +43,8 @@ impl Heard {
     /// What a refusal comes to, and whose word it is.
     pub(super) fn refusal(&self) -> Refusal {
         let by = self.by.as_ref().filter(|by| !by.is_empty());
-        let by = by.map(|by| BySink { binding: by.clone(), said: Some(self.real.shortened()) });
+        let event = EventKind::OnServerResponse.name().to_owned();
+        let by = by.map(|by| BySink { binding: by.clone(), event, failure: None, said: Some(self.real.shortened()) });
         Refusal { reply: self.judged.shortened(), by }
     }
 }
@@ -58,8 +59,9 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// The word of a sink that did not wait for an answer.
-    pub(super) fn of_sink(binding: &str, reply: &Reply) -> Self {
-        let by = (!binding.is_empty()).then(|| BySink { binding: binding.to_owned(), said: None });
+    pub(super) fn of_sink(binding: &str, event: EventKind, reply: &Reply) -> Self {
+        let sink = || BySink { binding: binding.to_owned(), event: event.name().to_owned(), ..BySink::default() };
+        let by = (!binding.is_empty()).then(sink);
         Self { reply: reply.shortened(), by }
     }
 

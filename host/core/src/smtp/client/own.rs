@@ -64,14 +64,7 @@ pub(super) fn ask(mut live: Box<Live>, owner: Owner, now: Timestamp) -> ClientSt
     let (event, outgoing, recipient) = match &owner {
         Owner::Hello => (EventKind::OnSessionStart, None, None),
         Owner::Goodbye | Owner::Farewell(_) => (EventKind::OnSessionEnd, None, None),
-        Owner::Envelope(envelope, cue) => {
-            let event = match cue {
-                Expected::Rset | Expected::Mail => EventKind::OnMessageStart,
-                Expected::Rcpt(_) => EventKind::OnPerRecipient,
-                Expected::Data => EventKind::OnBeforeData,
-            };
-            (event, Some(envelope.outgoing()), envelope.recipient(*cue))
-        }
+        Owner::Envelope(envelope, cue) => (event_before(*cue), Some(envelope.outgoing()), envelope.recipient(*cue)),
     };
     let accepted = match &owner {
         Owner::Envelope(envelope, Expected::Data) => Some(envelope.accepted_ids()),
@@ -80,6 +73,14 @@ pub(super) fn ask(mut live: Box<Live>, owner: Owner, now: Timestamp) -> ClientSt
     let topic = Topic { event, outgoing, recipient, accepted, line: Some(&line), response: None };
     let question = live.question(topic, now);
     Asking::about(live, About::Command(owner), question)
+}
+
+fn event_before(cue: Expected) -> EventKind {
+    match cue {
+        Expected::Rset | Expected::Mail => EventKind::OnMessageStart,
+        Expected::Rcpt(_) => EventKind::OnPerRecipient,
+        Expected::Data => EventKind::OnBeforeData,
+    }
 }
 
 impl Owner {
@@ -130,11 +131,10 @@ impl Owner {
             return self.go_ahead(live, line, now, wire);
         }
         match (self, verdict) {
-            (Self::Envelope(envelope, Expected::Rcpt(place)), Verdict::SkipRecipient(reply)) => {
-                envelope.skip_recipient(live, place, Refusal::of_sink(&by, &reply), now, wire)
-            }
-            (Self::Envelope(envelope, _), Verdict::SkipMessage(reply)) => {
-                envelope.skip_message(live, &Refusal::of_sink(&by, &reply))
+            (Self::Envelope(envelope, Expected::Rcpt(place)), Verdict::SkipRecipient(reply)) => envelope
+                .skip_recipient(live, place, Refusal::of_sink(&by, EventKind::OnPerRecipient, &reply), now, wire),
+            (Self::Envelope(envelope, cue), Verdict::SkipMessage(reply)) => {
+                envelope.skip_message(live, &Refusal::of_sink(&by, event_before(cue), &reply))
             }
             (owner, _) => owner.break_off(live, Why::Dropped, &out_of_step()),
         }

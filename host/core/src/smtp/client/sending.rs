@@ -416,7 +416,7 @@ impl Ending {
         }
         let is_open = !self.takers.is_empty();
         let by = by.as_deref().unwrap_or_default();
-        self.envelope.refuse_accepted(&Refusal::of_sink(by, &interrupted(why)));
+        self.envelope.refuse_accepted(&Refusal::of_sink(by, EventKind::OnServerResponse, &interrupted(why)));
         self.envelope.end(Why::Dropped, why, is_open)
     }
 

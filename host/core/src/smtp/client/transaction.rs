@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::event::OutState;
+use crate::event::{EventKind, OutState};
 use crate::limits::TRANSACTIONS_PER_MESSAGE_MAX;
 use crate::mail::{BySink, RecipientId};
 use crate::reply::{Class, Enhanced, Reply};
@@ -409,7 +409,7 @@ impl Envelope {
             )));
         }
         if self.leaving == Some(OutState::SessionEnd) {
-            self.refuse_all(&Refusal::of_sink(&live.judge, &left_for_later()));
+            self.refuse_all(&Refusal::of_sink(&live.judge, EventKind::OnServerResponse, &left_for_later()));
         }
         let number = self.number.saturating_add(1);
         let (sent, rest) = self.settle(false);

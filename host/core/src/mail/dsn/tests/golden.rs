@@ -118,7 +118,7 @@ Will-Retry-Until: Sun, 19 Nov 2023 13:20:00 +0000\r
 #[test]
 fn what_a_sink_decided_is_nobody_elses_word() {
     let by = |said: Option<Reply>| {
-        let by = Some(BySink { binding: "secret/on-before-data".into(), said });
+        let by = Some(BySink { binding: "secret".into(), event: "on-before-data".into(), failure: None, said });
         Some(Last { at: hour(1), host: Some("mx.other.example".into()), by })
     };
     let reply = Reply::with(550, 7, 1, "not there");
