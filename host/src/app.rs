@@ -29,6 +29,7 @@ use crate::net::Guard;
 use crate::net::listen;
 use crate::pickup::{self, Pickup};
 use crate::privileges::Plan;
+use crate::registry::compiler::compiler;
 use crate::registry::watch::log_change;
 use crate::registry::{Change, Loaded, Loader, OwnPlaces, Prompt, Prompts, Store, Watcher, watch};
 use crate::services::Services;
@@ -80,14 +81,19 @@ pub fn serve(config: Config, allows_root: bool, hang_ups: HangUps) -> anyhow::Re
     let (user, group) = (config.user.as_deref(), config.group.as_deref());
     let plan = Plan::make(user, group, allows_root || !is_exposed, config.file.clone())?;
     let sockets = bind(&config)?;
-    let directories = [("spool", &config.spool), ("registry", &config.registry), ("maildir", &config.maildir)];
-    let tracking = config.tracking.as_ref().map(|tracking| ("tracking", &tracking.directory));
-    let audit = config.audit.as_ref().map(|audit| ("audit", &audit.directory));
-    let pickup = config.pickup.as_ref().map(|pickup| ("pickup", &pickup.directory));
-    for (table, directory) in directories.into_iter().chain(tracking).chain(audit).chain(pickup) {
+    let directories = [
+        ("spool.directory", &config.spool),
+        ("registry.directory", &config.registry),
+        ("registry.cache", &config.cache),
+        ("maildir.directory", &config.maildir),
+    ];
+    let tracking = config.tracking.as_ref().map(|tracking| ("tracking.directory", &tracking.directory));
+    let audit = config.audit.as_ref().map(|audit| ("audit.directory", &audit.directory));
+    let pickup = config.pickup.as_ref().map(|pickup| ("pickup.directory", &pickup.directory));
+    for (key, directory) in directories.into_iter().chain(tracking).chain(audit).chain(pickup) {
         let advice = || {
             let (path, file) = (directory.display(), config.file.display());
-            format!("cannot make {path}; make it, or change `directory` in [{table}] of {file}")
+            format!("cannot make {path}; make it, or change `{key}` in {file}")
         };
         make_directory(directory, &plan).with_context(advice)?;
     }
@@ -383,7 +389,8 @@ async fn load_registry(config: &Config) -> anyhow::Result<(Engine, Arc<ArcSwap<L
     let store = Store::new(&config.registry);
     store.create()?;
     let calls_max = u32::try_from(config.limits.sink_calls).unwrap_or(u32::MAX);
-    let engine = Engine::new(EngineOptions { calls_max, code_cache: Some(config.registry.join("cache")) })?;
+    let (code_cache, compiler) = (Some(config.cache.clone()), Some(compiler(Some(config))));
+    let engine = Engine::new(EngineOptions { calls_max, code_cache, compiler, keeps_other_code: false })?;
     let loaded = Arc::new(ArcSwap::from_pointee(Loaded::empty(now())));
     let mut watcher = Watcher::new(Loader::new(store, engine.clone()).guarding(OwnPlaces::of(config)), loaded.clone());
     let looked = tokio::task::spawn_blocking(move || {

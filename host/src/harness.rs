@@ -67,7 +67,7 @@ impl Harness {
             ways: Ways { outbound: outbound.clone(), transport: policy.clone() },
         };
         let ask = Ask::start(ask::Parts {
-            engine: Engine::new(EngineOptions { calls_max: 4, code_cache: None }).expect("an engine"),
+            engine: Engine::new(EngineOptions { calls_max: 4, ..EngineOptions::default() }).expect("an engine"),
             loaded: Arc::new(ArcSwap::from_pointee(Loaded::empty(now()))),
             host: Arc::new(view),
             metrics: metrics.clone(),

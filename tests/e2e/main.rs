@@ -7,6 +7,7 @@ mod attacks;
 mod audit;
 mod auth;
 mod bearing;
+mod compiling;
 mod console;
 mod delivery;
 mod dialogue;

@@ -223,7 +223,8 @@ pub fn guest(name: &str) -> PathBuf {
     folder.join(format!("{}.wasm", name.replace('-', "_")))
 }
 
-fn target() -> PathBuf {
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
     from_environment("CARGO_TARGET_DIR").unwrap_or_else(|| tree().join("target"))
 }
 

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crate::server;
+
 /// Domain that test servers take mail for.
 pub const DOMAIN: &str = "basin.example";
 
@@ -41,6 +43,9 @@ pub struct Settings {
     pub tables: String,
     /// Where the spool lies when not below the server's home.
     pub spool: Option<String>,
+    /// Where compiled code lies when not in the place that all tests share. Most of a test's time would go into compiling the
+    /// same components again; what is taken from the cache is verified there as everywhere.
+    pub cache: Option<String>,
 }
 
 impl Settings {
@@ -58,6 +63,7 @@ impl Settings {
             relay_clients: "[]".to_owned(),
             tables: String::new(),
             spool: None,
+            cache: None,
         }
     }
 
@@ -65,12 +71,13 @@ impl Settings {
     pub fn text(&self, home: &Path) -> String {
         let home = home.display();
         let spool = self.spool.clone().unwrap_or_else(|| format!("{home}/spool"));
+        let cache = self.cache.clone().unwrap_or_else(|| server::target().join("test-cache").display().to_string());
         let mailboxes: Vec<String> = MAILBOXES.iter().map(|name| format!("{name:?}")).collect();
         let Self { host_name, smtp, admin, top, listener, domain, aliases, limits, tables, relay_clients, .. } = self;
         format!(
             "host-name = \"{host_name}\"\n{top}\n\
              [spool]\ndirectory = \"{spool}\"\n\
-             [registry]\ndirectory = \"{home}/registry\"\n\
+             [registry]\ndirectory = \"{home}/registry\"\ncache = \"{cache}\"\n\
              [maildir]\ndirectory = \"{home}/mail\"\n\
              [admin]\naddress = \"{admin}\"\n\
              [[listener]]\nname = \"inbound\"\naddress = \"{smtp}\"\n{listener}\n\

@@ -1,8 +1,8 @@
 //! Compiled code on disk.
 //!
-//! Compiled code runs outside the sandbox, so nothing is executed that this host did not write itself: the directory
-//! belongs to the user of the server and to nobody else, and each file carries a seal made with a key that lies in
-//! the directory. What does not match its seal is thrown away and compiled again.
+//! Compiled code runs outside the sandbox, so nothing is executed that this host or a child of it did not write itself: the
+//! directory belongs to the user of the server and to nobody else, and each file carries a seal made with a key that lies
+//! in the directory. What does not match its seal is thrown away and compiled again.
 #![allow(unsafe_code, reason = "Component::deserialize takes what only a check like the one here can promise")]
 
 use core::hash::{Hash, Hasher};
@@ -16,6 +16,7 @@ use tracing::warn;
 use wasmtime::component::Component;
 
 use crate::EngineError;
+use crate::compile::Artefact;
 
 /// First octets of a file; a change of the layout changes them.
 const MAGIC: &[u8; 8] = b"basinco1";
@@ -24,7 +25,7 @@ const MAGIC: &[u8; 8] = b"basinco1";
 const SEAL_BYTES: usize = 32;
 
 /// Largest compiled code that is read back, in octets; machine code is a few times larger than a component.
-const CODE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+pub(crate) const CODE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// The directory for compiled code of one engine.
 pub(crate) struct CodeCache {
@@ -34,19 +35,19 @@ pub(crate) struct CodeCache {
 }
 
 impl CodeCache {
-    /// Opens the directory, making it where there is none, and forgets the code of other engines.
-    pub(crate) fn open(path: PathBuf, engine: &wasmtime::Engine) -> Result<Self, EngineError> {
+    /// Opens the directory, making it where there is none, and forgets the code of other engines unless it is somebody
+    /// else's directory.
+    pub(crate) fn open(path: PathBuf, engine: [u8; SEAL_BYTES], keeps_other_code: bool) -> Result<Self, EngineError> {
         let fail = |why: String| EngineError::Cache { path: path.clone(), why };
         make_private(&path).map_err(|why| fail(why.to_string()))?;
         check_private(&path).map_err(fail)?;
         let key = key(&path).map_err(|why| fail(format!("its key cannot be read or made: {why}")))?;
-        let mut hasher = Sha256Hasher(Sha256::new());
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let engine: [u8; SEAL_BYTES] = hasher.0.finalize().into();
         let name = format!("engine-{}", hex(&engine));
         let directory = path.join(&name);
         make_private(&directory).map_err(|why| fail(why.to_string()))?;
-        forget_others(&path, &name);
+        if !keeps_other_code {
+            forget_others(&path, &name);
+        }
         Ok(Self { directory, key, engine })
     }
 
@@ -81,13 +82,10 @@ impl CodeCache {
     }
 
     /// Keeps the code of a component. A cache that cannot be written costs time at the next start and nothing else.
-    pub(crate) fn store(&self, component: &Component, digest: &[u8; 32]) {
+    pub(crate) fn store(&self, code: &[u8], digest: &[u8; 32]) {
         let path = self.path(digest);
-        let kept = component.serialize().map_err(io::Error::other).and_then(|code| {
-            let seal = self.seal(digest, &code);
-            replace(&self.directory, &path, &[MAGIC, &seal, &code])
-        });
-        if let Err(error) = kept {
+        let seal = self.seal(digest, code);
+        if let Err(error) = replace(&self.directory, &path, &[MAGIC, &seal, code]) {
             warn!(path = %path.display(), %error, "cannot keep compiled code");
         }
     }
@@ -107,6 +105,21 @@ impl CodeCache {
         let inner = inner.chain_update(code).finalize();
         Sha256::new().chain_update(self.key).chain_update(inner).finalize().into()
     }
+}
+
+/// What tells engines apart whose code does not fit the other.
+pub(crate) fn fingerprint(engine: &wasmtime::Engine) -> [u8; SEAL_BYTES] {
+    let mut hasher = Sha256Hasher(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.0.finalize().into()
+}
+
+/// Makes a component of what a child compiled.
+pub(crate) fn open(engine: &wasmtime::Engine, artefact: &Artefact) -> wasmtime::Result<Component> {
+    // SAFETY: an `Artefact` came over a pipe from a process that this one started out of its own program, which writes
+    // the output of `precompile_component` and nothing else. It names an engine of the same compatibility hash, and its
+    // own hash says that it is whole.
+    unsafe { Component::deserialize(engine, artefact.code()) }
 }
 
 /// SHA-256 in hexadecimal.

@@ -10,10 +10,11 @@ use tracing::warn;
 use wasmtime::EngineWeak;
 use wasmtime::component::Linker;
 
-use crate::cache::CodeCache;
+use crate::cache::{self, CodeCache};
+use crate::compile::Compiler;
 use crate::host_api;
 use crate::keep::Keep;
-use crate::pool::{self, Plan};
+use crate::pool::{self, Code, Plan};
 use crate::state::State;
 
 /// How often the epoch moves on: how long a sink computes before others get their turn.
@@ -29,11 +30,15 @@ pub struct EngineOptions {
     pub calls_max: u32,
     /// Directory for compiled code; `None` compiles at every start.
     pub code_cache: Option<PathBuf>,
+    /// Leaves code of other engines in that directory; for whoever uses that of a server.
+    pub keeps_other_code: bool,
+    /// Who compiles; `None` compiles in this process, which is for components that somebody answers for.
+    pub compiler: Option<Compiler>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { calls_max: CALLS_MAX_DEFAULT, code_cache: None }
+        Self { calls_max: CALLS_MAX_DEFAULT, code_cache: None, keeps_other_code: false, compiler: None }
     }
 }
 
@@ -70,6 +75,9 @@ pub(crate) struct Shared {
     pub(crate) linker: Linker<State>,
     pub(crate) permits: Semaphore,
     pub(crate) cache: Option<CodeCache>,
+    pub(crate) compiler: Option<Compiler>,
+    /// The kind of code that fits, and what tells its engine from others.
+    pub(crate) code: (Code, [u8; 32]),
     pub(crate) calls_max: u32,
     pub(crate) keep: Arc<Keep>,
 }
@@ -106,12 +114,15 @@ impl Engine {
             );
         }
         let linker = host_api::linker(&wasmtime).map_err(|why| EngineError::Setup { why: format!("{why:#}") })?;
-        let cache = options.code_cache.map(|path| CodeCache::open(path, &wasmtime)).transpose()?;
+        let fingerprint = cache::fingerprint(&wasmtime);
+        let open = |path| CodeCache::open(path, fingerprint, options.keeps_other_code);
+        let cache = options.code_cache.map(open).transpose()?;
         start_ticker(wasmtime.weak()).map_err(EngineError::Ticker)?;
         let permits = usize::try_from(plan.calls()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let permits = Semaphore::new(permits);
         let keep = Arc::new(Keep::new(plan.kept()));
-        let shared = Shared { wasmtime, linker, permits, cache, calls_max: plan.calls(), keep };
+        let (compiler, code) = (options.compiler, (plan.code(), fingerprint));
+        let shared = Shared { wasmtime, linker, permits, cache, compiler, code, calls_max: plan.calls(), keep };
         Ok(Self { shared: Arc::new(shared) })
     }
 

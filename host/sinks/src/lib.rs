@@ -11,6 +11,7 @@ mod bindings;
 mod cache;
 mod call;
 mod clock;
+mod compile;
 mod convert;
 mod convert_verdict;
 mod ended;
@@ -39,6 +40,8 @@ mod trial;
 mod verdict;
 mod wasi;
 
+pub use compile::child::{Arguments as CompileArguments, run as compile_as_child};
+pub use compile::{COMPILE_MEMORY_DEFAULT, COMPILE_TIME_DEFAULT, Compiler};
 pub use engine::{CALLS_MAX_DEFAULT, Engine, EngineError, EngineOptions, PoolUse};
 pub use host::{LogLevel, LogLine, Named, ServiceError, SinkHost, Waiting};
 pub use http::{Duplex, HttpStream};

@@ -66,13 +66,7 @@ impl Engine {
         let is_from_cache = cached.is_some();
         let component = match cached {
             Some(component) => component,
-            None => {
-                let component = wasmtime::component::Component::new(engine, octets).map_err(compile_error)?;
-                if let Some(cache) = &self.shared.cache {
-                    cache.store(&component, &digest);
-                }
-                component
-            }
+            None => self.compile(octets, &digest)?,
         };
         let compile_time = start.elapsed();
         let ty = component.component_type();
@@ -96,6 +90,21 @@ impl Engine {
             permits: Semaphore::new(permits),
             gate: Gate::default(),
         }))
+    }
+
+    fn compile(&self, octets: &[u8], digest: &[u8; 32]) -> Result<wasmtime::component::Component, LoadError> {
+        let engine = &self.shared.wasmtime;
+        let keep = |code: &[u8]| self.shared.cache.iter().for_each(|cache| cache.store(code, digest));
+        let Some(compiler) = &self.shared.compiler else {
+            let component = wasmtime::component::Component::new(engine, octets).map_err(compile_error)?;
+            keep(&component.serialize().map_err(compile_error)?);
+            return Ok(component);
+        };
+        let (kind, fingerprint) = &self.shared.code;
+        let artefact = compiler.compile(octets, (fingerprint, digest), *kind)?;
+        let component = cache::open(engine, &artefact).map_err(compile_error)?;
+        keep(artefact.code());
+        Ok(component)
     }
 
     fn check_imports(&self, ty: &types::Component) -> Result<Vec<String>, LoadError> {

@@ -1,5 +1,7 @@
 //! Why a component was refused; every text says what to do.
 
+use core::time::Duration;
+
 use thiserror::Error;
 
 /// Largest component, in octets. The largest known useful ones (Python) have some 20 MiB.
@@ -85,6 +87,31 @@ pub enum LoadError {
     #[error("cannot compile the component: {why}")]
     Compile {
         /// What the compiler said.
+        why: String,
+    },
+    /// Compiling it takes longer than anybody waits.
+    #[error(
+        "the component is not compiled after {} s; build it smaller, or raise limits.compile-time if you trust it",
+        .limit.as_secs()
+    )]
+    CompileTime {
+        /// What it had.
+        limit: Duration,
+    },
+    /// Compiling it takes more memory than there is for it.
+    #[error(
+        "compiling the component takes more than {} MiB of memory; build it smaller, or raise limits.compile-memory if you \
+         trust it",
+        .limit >> 20
+    )]
+    CompileMemory {
+        /// What it had, in octets.
+        limit: u64,
+    },
+    /// The process that compiles does not work.
+    #[error("cannot have the component compiled in a process of its own: {why}")]
+    Compiler {
+        /// What happened.
         why: String,
     },
     /// It cannot even be instantiated.

@@ -63,6 +63,14 @@ impl Plan {
         }
     }
 
+    /// The code that such instances run.
+    pub(crate) fn code(self) -> Code {
+        match self {
+            Self::Pool { .. } => Code::Reserved,
+            Self::OnDemand { .. } => Code::Checked,
+        }
+    }
+
     /// How many instances there is room for beside those of the calls that run: a quarter of them. Each takes its
     /// place of the pool as long as it is kept.
     pub(crate) fn kept(self) -> u32 {
@@ -92,11 +100,47 @@ impl Plan {
     }
 }
 
+/// What compiled code takes linear memories to be. Code of the one kind does not run in an engine of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// 4 GiB of address space lie behind each memory, so accesses need no check.
+    Reserved,
+    /// The address space is limited: accesses are checked.
+    Checked,
+}
+
+impl Code {
+    /// Its name on a command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::Checked => "checked",
+        }
+    }
+
+    /// Reads the name.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        [Self::Reserved, Self::Checked].into_iter().find(|code| code.word() == word)
+    }
+}
+
 /// The configuration of the one engine of the process.
+pub(crate) fn config(plan: Plan) -> wasmtime::Result<Config> {
+    let mut config = code(plan.code())?;
+    match plan {
+        Plan::Pool { calls } => {
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(calls.saturating_add(plan.kept()))));
+        }
+        Plan::OnDemand { .. } => {}
+    }
+    Ok(config)
+}
+
+/// All that compiled code depends on, for an engine that reserves nothing by itself.
 ///
 /// Proposals that no sink of the supported toolchains needs are compiled in and switched off: builds of wasmtime 48
 /// without the `gc` and `threads` features let a guest abort the host, and what is off cannot be attacked.
-pub(crate) fn config(plan: Plan) -> wasmtime::Result<Config> {
+pub(crate) fn code(code: Code) -> wasmtime::Result<Config> {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -125,15 +169,13 @@ pub(crate) fn config(plan: Plan) -> wasmtime::Result<Config> {
             "wasmtime-48.0.8/basin-{}",
             env!("CARGO_PKG_VERSION")
         )))?;
-    match plan {
-        Plan::Pool { calls } => {
-            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(calls.saturating_add(plan.kept()))))
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    match code {
+        Code::Reserved => {}
+        Code::Checked => {
+            config.memory_reservation(SMALL_RESERVATION).memory_guard_size(SMALL_GUARD);
         }
-        Plan::OnDemand { .. } => config
-            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
-            .memory_reservation(SMALL_RESERVATION)
-            .memory_guard_size(SMALL_GUARD),
-    };
+    }
     Ok(config)
 }
 

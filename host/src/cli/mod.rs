@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, ConfigErrors};
 
 pub mod check;
+pub mod compile;
 pub mod demo;
 pub mod dkim;
 pub mod queue;
@@ -76,6 +77,9 @@ enum Command {
     User(user::User),
     /// Say which version this is.
     Version(version::Version),
+    /// Compile a component for the server that started this.
+    #[command(name = crate::registry::compiler::SUBCOMMAND, hide = true)]
+    CompileComponent(compile::CompileComponent),
 }
 
 /// Runs the program and says how it ended: 0 done, 1 failed, 2 a mistake on the command line.
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Tls(tls) => tls.run(&context),
         Command::User(user) => user.run(&context),
         Command::Version(version) => version.run(),
+        Command::CompileComponent(compile) => compile.run(),
     };
     match result {
         Ok(code) => code,

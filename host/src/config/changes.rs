@@ -15,6 +15,7 @@ impl Config {
             ("group", self.group != other.group),
             ("spool.directory", self.spool != other.spool),
             ("registry.directory", self.registry != other.registry),
+            ("registry.cache", self.cache != other.cache),
             ("maildir.directory", self.maildir != other.maildir),
             ("admin.address", self.admin != other.admin),
             ("outbound.connections", self.outbound.connections != other.outbound.connections),
@@ -22,6 +23,8 @@ impl Config {
             ("pickup", pickup(self) != pickup(other)),
             ("limits.sink-calls", limits.sink_calls != others.sink_calls),
             ("limits.sink-time-per-transaction", limits.sink_time != others.sink_time),
+            ("limits.compile-time", limits.compile_time != others.compile_time),
+            ("limits.compile-memory", limits.compile_memory != others.compile_memory),
             ("limits.waiting-notices", limits.waiting_notices != others.waiting_notices),
             ("limits.deliveries", limits.deliveries != others.deliveries),
             ("limits.drain-time", limits.drain_time != others.drain_time),
@@ -75,14 +78,15 @@ mod tests {
     fn every_name_is_that_of_a_key_or_a_table() {
         let all = parse(
             "host-name = \"other.example\"\npostmaster = \"alice@basin.example\"\nuser = \"mail\"\ngroup = \"mail\"\n",
-            "[spool]\ndirectory = \"/x\"\n[registry]\ndirectory = \"/x\"\n[maildir]\ndirectory = \"/x\"\n\
+            "[spool]\ndirectory = \"/x\"\n[registry]\ndirectory = \"/x\"\ncache = \"/y\"\n[maildir]\ndirectory = \"/x\"\n\
              [admin]\naddress = \"off\"\n[outbound]\nconnections = 3\n[pickup]\ndirectory = \"in\"\n[limits]\n\
              sink-calls = 3\nsink-time-per-transaction = \"9s\"\nwaiting-notices = 3\ndeliveries = 3\n\
+             compile-time = \"9s\"\ncompile-memory = \"1GiB\"\n\
              drain-time = \"9s\"\n[tracking]\ndays = 3\n[audit]\ndays = 3\n[log]\nformat = \"json\"\n[tls]\n\
              reports-from = \"tls@basin.example\"\n",
         );
         let names = parse(HEAD, "").needs_restart(&all);
-        assert_eq!(names.len(), 18, "{names:?}");
+        assert_eq!(names.len(), 21, "{names:?}");
         for name in names {
             let (table, key) = name.rsplit_once('.').unwrap_or(("", name));
             let is_key = KEYS.iter().any(|known| known.table == table && known.name == key);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use basin_core::addr::{Address, check_domain};
 use basin_core::transport::directory::{Directory, DirectoryError, Tables, address_key, is_mailbox_letter};
+use basin_sinks::{COMPILE_MEMORY_DEFAULT, COMPILE_TIME_DEFAULT};
 
 use super::checked::{Config, Domain, Limits, Log};
 use super::raw;
@@ -18,6 +19,15 @@ const SPOOL: &str = "/var/lib/basin/spool";
 
 /// The registry's directory where none is written.
 const REGISTRY: &str = "/var/lib/basin/registry";
+
+/// Least time to compile a component; a second is enough for small ones.
+const COMPILE_TIME_MIN: Duration = Duration::from_secs(1);
+
+/// Most time: the registry is loaded before mail is taken, and service managers lose their patience.
+const COMPILE_TIME_MAX: Duration = Duration::from_mins(10);
+
+/// Least memory to compile a component, in octets: the program itself and a small component.
+const COMPILE_MEMORY_MIN: u64 = 256 * 1024 * 1024;
 
 /// Days for which the tracking log is kept: "what became of the mail of last month?" is asked, later is rare.
 const TRACKING_DAYS: u32 = 30;
@@ -96,6 +106,10 @@ impl Check<'_> {
             user: written.user,
             group: written.group,
             spool: path(written.spool.directory, SPOOL),
+            cache: match written.registry.cache {
+                Some(cache) => self.folder.join(cache),
+                None => path(written.registry.directory.clone(), REGISTRY).join("cache"),
+            },
             registry: path(written.registry.directory, REGISTRY),
             maildir: path(written.maildir.directory, "/var/lib/basin/mail"),
             admin: admin?,
@@ -306,8 +320,18 @@ impl Check<'_> {
                 "0 delivers nothing: mail is taken and stays in the spool until this is changed",
             );
         }
+        let compile_time = raw.compile_time.map_or(COMPILE_TIME_DEFAULT, |time| time.0);
+        if !(COMPILE_TIME_MIN..=COMPILE_TIME_MAX).contains(&compile_time) {
+            self.wrong("limits.compile-time", "expected 1s to 10m: longer, and a start of the server seems to hang");
+        }
+        let compile_memory = raw.compile_memory.map_or(COMPILE_MEMORY_DEFAULT, |size| size.0);
+        if compile_memory < COMPILE_MEMORY_MIN {
+            self.wrong("limits.compile-memory", "expected 256MiB or more: less, and not even the compiler starts");
+        }
         Limits {
             sink_calls,
+            compile_time,
+            compile_memory,
             sink_time: raw.sink_time_per_transaction.map_or(Duration::from_secs(60), |time| time.0),
             waiting_notices: raw.waiting_notices.unwrap_or(4_096).max(1),
             deliveries,

@@ -35,6 +35,8 @@ pub struct Config {
     pub spool: PathBuf,
     /// The registry directory.
     pub registry: PathBuf,
+    /// The directory of compiled code.
+    pub cache: PathBuf,
     /// The directory of all mailboxes.
     pub maildir: PathBuf,
     /// The admin port; `None` where it is off.
@@ -107,6 +109,10 @@ pub struct Limits {
     pub sink_calls: usize,
     /// Time of all sinks of one transaction.
     pub sink_time: Duration,
+    /// Time to compile one component.
+    pub compile_time: Duration,
+    /// Memory to compile one component, in octets.
+    pub compile_memory: u64,
     /// Most notices that wait.
     pub waiting_notices: usize,
     /// Most stored messages worked on at once.

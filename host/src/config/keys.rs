@@ -120,7 +120,9 @@ keys! {
     "spool", "directory", "path", Some("\"/var/lib/basin/spool\""), "\"/var/lib/basin/spool\"",
         "The spool directory. It is made if it is missing, must belong to the server's user, and needs a file system that honours fsync. The control socket lies in it.";
     "registry", "directory", "path", Some("\"/var/lib/basin/registry\""), "\"/var/lib/basin/registry\"",
-        "The registry directory: `registry.toml`, the components under their digests, and the cache of compiled code. Changed by `basin sink`; a running server applies a change within a second.";
+        "The registry directory: `registry.toml`, and the components under their digests. Changed by `basin sink`; a running server applies a change within a second.";
+    "registry", "cache", "path", None, "\"/var/cache/basin\"",
+        "The directory of compiled code; by default `cache` in the registry directory. It is made if it is missing, and must belong to the server's user and to nobody else: what lies in it runs outside of the sandbox.";
     "maildir", "directory", "path", Some("\"/var/lib/basin/mail\""), "\"/var/lib/basin/mail\"",
         "Each mailbox is a Maildir below this directory, named `DOMAIN/LOCAL-PART`.";
     "admin", "address", "IP:PORT, or \"off\"", Some("\"127.0.0.1:9525\""), "\"127.0.0.1:9525\"",
@@ -351,6 +353,10 @@ keys! {
         "Most calls of sinks at once. Each takes up to 64 MiB of address space at the default memory limit, and 6 memory maps of the kernel's `vm.max_map_count`.";
     "limits", "sink-time-per-transaction", "time", Some("\"60s\""), "\"60s\"",
         "What all sinks of one message together may take before it is accepted. Clients wait 10 minutes after the final dot at most (RFC 5321 §4.5.3.2.6) and send again when they give up.";
+    "limits", "compile-time", "time, 1s to 10m", Some("\"60s\""), "\"60s\"",
+        "How long a component may take to be compiled, in a process of its own.";
+    "limits", "compile-memory", "size, 256MiB or more", Some("\"2GiB\""), "\"2GiB\"",
+        "How much address space that process may take.";
     "limits", "waiting-notices", "number", Some("4096"), "4096",
         "Most notices (`on-reject`, `on-disconnect`, bindings that observe) that wait for their sinks. More are dropped and counted in `basin_notices_dropped_total`.";
     "limits", "deliveries", "number, 0 to 256", Some("32"), "32",

@@ -55,6 +55,7 @@ pub(super) struct Spool {
 #[serde(default, rename_all = "kebab-case")]
 pub(super) struct Registry {
     pub(super) directory: Option<String>,
+    pub(super) cache: Option<String>,
 }
 
 /// `[maildir]`.
@@ -247,6 +248,8 @@ pub(super) struct Tls {
 pub(super) struct Limits {
     pub(super) sink_calls: Option<usize>,
     pub(super) sink_time_per_transaction: Option<Span>,
+    pub(super) compile_time: Option<Span>,
+    pub(super) compile_memory: Option<Octets>,
     pub(super) waiting_notices: Option<usize>,
     pub(super) deliveries: Option<usize>,
     pub(super) drain_time: Option<Span>,

@@ -24,6 +24,7 @@ impl OwnPlaces {
             ("the configuration", Some(config.file.clone())),
             ("the spool", Some(config.spool.clone())),
             ("the registry", Some(config.registry.clone())),
+            ("the cache of compiled code", Some(config.cache.clone())),
             ("the file of users", config.users_file.clone()),
             ("the pickup directory", config.pickup.as_ref().map(|pickup| pickup.directory.clone())),
             ("the tracking log", config.tracking.as_ref().map(|tracking| tracking.directory.clone())),

@@ -4,6 +4,7 @@
 //! nobody edits. Every change goes through [`edit`] under a lock; the server notices it through [`watch`]
 //! and puts it in force whole, or keeps the old one.
 
+pub mod compiler;
 pub mod digest;
 pub mod dirs;
 pub mod edit;

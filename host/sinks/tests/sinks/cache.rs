@@ -9,7 +9,7 @@ use basin_sinks::{Engine, EngineError, EngineOptions};
 use crate::stage::guest;
 
 fn engine(path: &Path) -> Result<Engine, EngineError> {
-    Engine::new(EngineOptions { calls_max: 1, code_cache: Some(path.to_owned()) })
+    Engine::new(EngineOptions { calls_max: 1, code_cache: Some(path.to_owned()), ..EngineOptions::default() })
 }
 
 fn code(path: &Path) -> PathBuf {

@@ -55,7 +55,7 @@ fn a_transaction_ends_with_its_message() {
 
 // An engine of its own, so that nobody else keeps instances in it, and what it runs.
 fn engine(calls_max: u32) -> (Engine, Arc<Component>) {
-    let engine = Engine::new(EngineOptions { calls_max, code_cache: None }).expect("an engine");
+    let engine = Engine::new(EngineOptions { calls_max, ..EngineOptions::default() }).expect("an engine");
     let component = engine.load(&guest("probe")).expect("a component");
     (engine, component)
 }

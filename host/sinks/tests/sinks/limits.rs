@@ -170,7 +170,7 @@ fn a_panic_of_host_code_fails_the_call_and_nothing_else() {
 
 #[test]
 fn a_full_engine_is_busy_and_no_fault_of_the_sink() {
-    let engine = Engine::new(EngineOptions { calls_max: 1, code_cache: None }).expect("an engine");
+    let engine = Engine::new(EngineOptions { calls_max: 1, ..EngineOptions::default() }).expect("an engine");
     let component = engine.load(&guest("probe")).expect("loads");
     let sleeper = probe("sleep|60000").component(&component);
     let waiter = probe("").component(&component);
@@ -190,7 +190,7 @@ fn a_full_engine_is_busy_and_no_fault_of_the_sink() {
 
 #[test]
 fn a_thousand_calls_leave_nothing_behind() {
-    let engine = Engine::new(EngineOptions { calls_max: 8, code_cache: None }).expect("an engine");
+    let engine = Engine::new(EngineOptions { calls_max: 8, ..EngineOptions::default() }).expect("an engine");
     let names = ["noop", "trap", "eat_memory"];
     let components = names.map(|name| engine.load(&guest(name)).expect("loads"));
     for turn in 0..1_000 {

@@ -27,8 +27,9 @@ pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 });
 
-pub(crate) static ENGINE: LazyLock<Engine> =
-    LazyLock::new(|| Engine::new(EngineOptions { calls_max: 32, code_cache: None }).expect("an engine starts here"));
+pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    Engine::new(EngineOptions { calls_max: 32, ..EngineOptions::default() }).expect("an engine starts here")
+});
 
 /// The octets of a guest.
 pub(crate) fn guest(name: &str) -> Vec<u8> {

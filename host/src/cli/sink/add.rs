@@ -96,7 +96,7 @@ impl Add {
         places.check_dirs(&grants, own_secrets)?;
         let octets = read_component(&self.file)?;
         // Compiled before the lock is taken: it may last seconds, and nobody should wait for it.
-        let (_, component) = compile(&self.file, &octets)?;
+        let (_, component) = compile(&self.file, &octets, Some(&places.config))?;
         check_events(&component, &events)?;
 
         let mut edit = Edit::begin(&places.store)?;

@@ -33,7 +33,7 @@ impl Bind {
         let names = file.sinks.iter().map(|sink| sink.name.as_str());
         let sink = file.sink(&self.sink).ok_or_else(|| missing("sink", &self.sink, names))?;
         let octets = places.store.component(&sink.digest)?;
-        let (_, component) = compile(Path::new(&sink.source), &octets)?;
+        let (_, component) = compile(Path::new(&sink.source), &octets, Some(&places.config))?;
         check_events(&component, &events)?;
         let wanted = BindingArgs::reading(&events);
         let ungranted: Vec<_> = wanted.iter().filter(|grant| !sink.grants.has(*grant)).map(|g| g.name()).collect();

@@ -60,7 +60,7 @@ impl Inspect {
 
     fn component(&self, file: &std::path::Path) -> anyhow::Result<()> {
         let octets = read_component(file)?;
-        let (_, component) = compile(file, &octets)?;
+        let (_, component) = compile(file, &octets, None)?;
         let (needs, world) = (needs::of(&octets), needs::world(&octets));
         let events: Vec<_> = component.events().iter().map(|event| event.name().to_owned()).collect();
         if self.json {

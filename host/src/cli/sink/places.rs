@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use basin_core::event::Grants;
-use basin_sinks::{Component, Engine, EngineOptions};
+use basin_sinks::{Component, Engine, EngineError, EngineOptions};
 
 use crate::cli::Context;
 use crate::config::Config;
 use crate::control::report::RegistryState;
 use crate::control::{Client, ClientError};
+use crate::registry::compiler::compiler;
 use crate::registry::store::COMPONENT_BYTES_MAX;
 use crate::registry::{OwnPlaces, Store};
 
@@ -75,9 +76,20 @@ pub(super) fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("cannot read the component {}", file.display()))
 }
 
-/// Compiles a component, in an engine of its own that is as small as this one process needs.
-pub(super) fn compile(file: &Path, octets: &[u8]) -> anyhow::Result<(Engine, Arc<Component>)> {
-    let engine = Engine::new(EngineOptions { calls_max: 1, code_cache: None })?;
+/// Compiles a component, in an engine of its own that is as small as this one process needs. Where there is a configuration,
+/// its limits hold, and what its server has compiled need not be compiled again, nor the other way round.
+pub(super) fn compile(file: &Path, octets: &[u8], config: Option<&Config>) -> anyhow::Result<(Engine, Arc<Component>)> {
+    // A directory that is missing is left to the server to make: whoever types this may be root, and the server is not.
+    let cache = config.map(|config| config.cache.clone()).filter(|cache| cache.is_dir());
+    let engine = |code_cache| {
+        let compiler = Some(compiler(config));
+        Engine::new(EngineOptions { calls_max: 1, code_cache, keeps_other_code: true, compiler })
+    };
+    let engine = match engine(cache) {
+        // It is the server's user's, and this is another one.
+        Err(EngineError::Cache { .. }) => engine(None)?,
+        made => made?,
+    };
     let component = engine.load(octets).with_context(|| format!("cannot use {} as a sink", file.display()))?;
     Ok((engine, component))
 }

@@ -83,7 +83,7 @@ impl Test {
             bail!("--repeat {} is out of range; write 0 to {REPEAT_MAX}", self.repeat);
         }
         let octets = read_component(&self.file)?;
-        let (engine, component) = compile(&self.file, &octets)?;
+        let (engine, component) = compile(&self.file, &octets, None)?;
         let event = self.event(&component)?;
         let scene = self.scene.clone().with_defaults();
         let now = parse_moment(&self.at).map_err(|error| anyhow!("--at: {error}"))?;

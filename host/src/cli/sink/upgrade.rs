@@ -62,7 +62,7 @@ impl Upgrade {
         sink_of(&file, &self.sink)?;
         let octets = read_component(&self.file)?;
         // Before the lock is taken: it may last seconds, and nobody should wait for it.
-        let (_, component) = compile(&self.file, &octets)?;
+        let (_, component) = compile(&self.file, &octets, Some(&places.config))?;
         check_bindings(&component, &file, &self.sink)?;
 
         let mut edit = Edit::begin(&places.store)?;
@@ -89,7 +89,8 @@ impl Rollback {
         let (version, _) = self.target(&file)?;
         // It was right when it was put in force, but the server, the bindings and the disk may have changed since.
         let octets = places.store.component(&version.digest).context("cannot go back")?;
-        let (_, component) = compile(&places.store.component_path(&version.digest), &octets)?;
+        let path = places.store.component_path(&version.digest);
+        let (_, component) = compile(&path, &octets, Some(&places.config))?;
 
         let mut edit = Edit::begin(&places.store)?;
         let file = edit.before().clone();

@@ -19,7 +19,7 @@ fn setup() -> Setup {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = Store::new(dir.path());
     store.create().expect("the directory is new");
-    let engine = Engine::new(EngineOptions { calls_max: 2, code_cache: None }).expect("wasmtime starts");
+    let engine = Engine::new(EngineOptions { calls_max: 2, ..EngineOptions::default() }).expect("wasmtime starts");
     let current = Arc::new(ArcSwap::from_pointee(Loaded::empty(NOW)));
     let watcher = Watcher::new(Loader::new(store.clone(), engine), current.clone());
     Setup { _dir: dir, store, current, watcher }
