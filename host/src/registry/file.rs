@@ -34,18 +34,18 @@ use std::path::Path;
 use basin_core::event::binding::PRIORITY_DEFAULT;
 use basin_core::event::registry::RegistryError;
 use basin_core::event::{
-    Binding, BudgetOverride, EventKind, Grants, InstanceMode, Mode, Registry, Rule, SinkEntry, SinkSecret,
+    Binding, BudgetOverride, EventKind, InstanceMode, Mode, Registry, Rule, SinkEntry, SinkSecret,
 };
 use basin_core::secret::Secret;
 use toml_edit::{Document, TableLike};
 
 use crate::registry::fields::{Fields, FileError, Found, Source};
 use crate::registry::suggest;
-use crate::registry::versions::{Versions, check_digest};
+use crate::registry::versions::{Versions, check_digest, read_grants};
 use crate::registry::words::{
     check_binding_name, check_config, check_firings, check_fuel, check_place, check_priority, check_sink_name,
-    default_policy, parse_deadline, parse_event, parse_grant, parse_instance, parse_memory, parse_mode, parse_moment,
-    parse_policy, parse_schedule,
+    default_policy, parse_deadline, parse_event, parse_instance, parse_memory, parse_mode, parse_moment, parse_policy,
+    parse_schedule,
 };
 
 /// The version of the format that this program reads and writes.
@@ -53,7 +53,7 @@ pub const VERSION: i64 = 1;
 
 const FILE_KEYS: &[&str] = &["version", "sink", "binding"];
 const SINK_KEYS: &[&str] =
-    &["name", "digest", "source", "grants", "limits", "config", "secrets", "enabled", "since", "former"];
+    &["name", "digest", "source", "grants", "limits", "config", "secrets", "enabled", "since", "former", "asked"];
 const LIMIT_KEYS: &[&str] = &["fuel", "memory", "deadline"];
 const BINDING_KEYS: &[&str] = &[
     "name",
@@ -188,10 +188,7 @@ fn read_sink(source: Source<'_>, table: &toml_edit::Table) -> Result<(SinkEntry,
     fields.what = format!("sink {:?}", name.value);
     let digest = fields.required("digest")?;
     check_digest(&fields, &digest)?;
-    let mut grants = Grants::default();
-    for grant in fields.strings("grants")? {
-        grants.insert(parse_grant(grant.value).map_err(|problem| fields.error_at(&grant, problem))?);
-    }
+    let grants = read_grants(&fields, "grants")?;
     let mut config = BTreeMap::new();
     for (key, value) in fields.texts("config")? {
         check_config(key, value.value).map_err(|problem| fields.error_at(&value, problem))?;

@@ -11,6 +11,7 @@ pub mod edit;
 pub mod fields;
 pub mod file;
 pub mod load;
+pub mod manifest;
 pub mod quantity;
 pub mod secret;
 pub mod store;

@@ -1,13 +1,13 @@
 //! The components that a sink had before the one in force, so that an upgrade can be taken back.
 
-use basin_core::event::SinkEntry;
+use basin_core::event::{Grants, SinkEntry};
 use basin_core::time::Timestamp;
 use thiserror::Error;
-use toml_edit::{ArrayOfTables, Item, Table, Value};
+use toml_edit::{Array, ArrayOfTables, Item, Table, Value};
 
 use crate::registry::digest;
 use crate::registry::fields::{Fields, FileError, Found, Source};
-use crate::registry::words::parse_moment;
+use crate::registry::words::{parse_grant, parse_moment};
 
 /// Most former components that are kept for a sink. Each may have 32 MiB, and nobody goes back further than that
 /// without the file at hand.
@@ -37,6 +37,8 @@ pub struct Versions {
     pub since: Option<Timestamp>,
     /// Those before it, the last first.
     pub former: Vec<Version>,
+    /// What manifests of its components asked for and the operator was asked about, whatever the answer was.
+    pub asked: Grants,
 }
 
 /// Why there is nothing to go back to.
@@ -104,7 +106,7 @@ impl Versions {
         };
         let others = self.former.iter().filter(|version| version.digest != digest && version.digest != sink.digest);
         let former = std::iter::once(left).chain(others.cloned()).take(FORMER_MAX).collect();
-        Self { since: Some(at), former }
+        Self { since: Some(at), former, asked: self.asked.clone() }
     }
 
     /// Reads what a sink's table says of them.
@@ -122,12 +124,17 @@ impl Versions {
                 is_undone: fields.switch_or("undone", false)?,
             })
         });
-        Ok(Self { since: moment(fields, "since")?, former: former.collect::<Result<_, FileError>>()? })
+        let former = former.collect::<Result<_, FileError>>()?;
+        Ok(Self { since: moment(fields, "since")?, former, asked: read_grants(fields, "asked")? })
     }
 
     /// Writes them into a sink's table.
     pub(super) fn write(&self, table: &mut Table) {
         put_moment(table, "since", self.since);
+        if !self.asked.is_empty() {
+            let asked: Array = self.asked.iter().map(|grant| grant.name()).collect();
+            table.insert("asked", toml_edit::value(asked));
+        }
         table.remove("former");
         if self.former.is_empty() {
             return;
@@ -148,6 +155,12 @@ impl Versions {
         }
         table.insert("former", Item::ArrayOfTables(rows));
     }
+}
+
+/// Reads a list of grants.
+pub(super) fn read_grants(fields: &Fields<'_>, key: &str) -> Result<Grants, FileError> {
+    let parse = |found: Found<&str>| parse_grant(found.value).map_err(|problem| fields.error_at(&found, problem));
+    fields.strings(key)?.into_iter().map(parse).collect()
 }
 
 /// Refuses what does not have the form of a digest: it becomes part of a path.
@@ -180,7 +193,7 @@ fn put_moment(table: &mut Table, key: &str, moment: Option<Timestamp>) {
 
 #[cfg(test)]
 mod tests {
-    use basin_core::event::{BudgetOverride, Grants};
+    use basin_core::event::BudgetOverride;
 
     use super::*;
 
@@ -207,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_rollback_goes_to_what_was_before_and_past_what_was_rolled_back() {
-        let one = Versions { since: Some(at(1)), former: Vec::new() };
+        let one = Versions { since: Some(at(1)), ..Versions::default() };
         assert!(matches!(one.rolled_back(&sink("1"), None, at(9)), Err(RollbackError::Nothing { .. })));
         let three = one.upgraded(&sink("1"), "2", at(2)).upgraded(&sink("2"), "3", at(3));
         assert_eq!(digests(&three), ["2", "1"]);

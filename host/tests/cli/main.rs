@@ -6,6 +6,7 @@
 mod add;
 mod folder;
 mod keeps;
+mod manifest;
 mod page;
 mod queue;
 mod registry;

@@ -27,7 +27,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "an unknown key of a sink",
         "version = 1\n[[sink]]\nname = \"a\"\ndigst = \"x\"\n",
         "registry.toml:4: sink has no key \"digst\", did you mean \"digest\"? (keys: name, digest, source, grants, \
-         limits, config, secrets, enabled, since, former)",
+         limits, config, secrets, enabled, since, former, asked)",
     ),
     (
         "an unknown key of a binding",

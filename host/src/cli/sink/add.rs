@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
-use basin_core::event::{BudgetOverride, Grants, SinkEntry, SinkSecret};
+use basin_core::event::{BudgetOverride, EventKind, Grants, Rule, SinkEntry, SinkSecret};
 
 use super::binding_args::{BindingArgs, check_events};
+use super::consent::{Consent, ConsentArgs, request};
 use super::needs;
 use super::places::{Places, compile, read_component};
 use crate::cli::Context;
 use crate::cli::table::print;
 use crate::clock::now;
+use crate::registry::manifest::Manifest;
 use crate::registry::secret::read_secret;
 use crate::registry::words::{
     check_config, check_fuel, check_sink_name, parse_deadline, parse_grant, parse_memory, parse_setting,
@@ -53,13 +55,17 @@ impl LimitArgs {
 Examples:
   basin sink add stamp.wasm --name stamp --event on-end-of-data \\
       --grant read-headers --grant edit-headers
+  basin sink add packed.wasm --name stamp --yes
   basin sink add filter.wasm --name filter \\
       --event 'on-inbound-command:verb=RCPT;client!=192.0.2.0/24' \\
       --priority 100 --on-failure skip --set list=blocked
 Rules: field=pattern, field!=pattern or size>octets, joined by \";\"; \"|\" between
 alternatives, \"*\" for any text, <> for the null sender. `basin sink explain` says whether
 a rule holds.
-Without --grant a sink may read what its events have to read, and nothing else.")]
+Without --grant a sink may read what its events have to read, and nothing else.
+Where the component has a manifest, what it asks for is shown, and nothing is granted that
+you did not name with --grant or confirm with --yes; without --event it is bound where the
+manifest says.")]
 pub(super) struct Add {
     /// The component, a .wasm file.
     file: PathBuf,
@@ -68,9 +74,8 @@ pub(super) struct Add {
     name: String,
     #[command(flatten)]
     bindings: BindingArgs,
-    /// Something that the sink may do; `basin sink inspect FILE` shows what its imports suggest.
-    #[arg(long = "grant", value_name = "GRANT")]
-    grants: Vec<String>,
+    #[command(flatten)]
+    consent: ConsentArgs,
     /// A value of the sink's configuration.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -85,16 +90,18 @@ impl Add {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let places = Places::find(context)?;
         check_sink_name(&self.name).map_err(|error| anyhow!("--name: {error}"))?;
-        let events = self.bindings.events()?;
-        let named = parse_grants(&self.grants)?;
-        let grants = if self.grants.is_empty() { BindingArgs::reading(&events) } else { named };
+        let octets = read_component(&self.file)?;
+        let manifest = Manifest::of(&octets, &self.file)?;
+        let events = self.bindings.events(manifest.as_ref().map_or(&[], |manifest| &manifest.events))?;
+        let is_default = manifest.is_none() && self.consent.grants.is_empty();
+        let Consent { grants, is_whole } = self.grants(manifest.as_ref(), &events)?;
         let config = parse_settings(&self.settings)?;
         let secrets = parse_secrets(&self.secrets)?;
-        let budget = self.limits.over(BudgetOverride::default())?;
+        let asked = manifest.as_ref().filter(|_| is_whole).map(|manifest| manifest.limits);
+        let budget = self.limits.over(asked.unwrap_or_default())?;
         refuse_taken_name(&places.store.read()?, &self.name)?;
         let own_secrets = secrets.iter().map(|(_, secret)| secret.file.as_str());
         places.check_dirs(&grants, own_secrets)?;
-        let octets = read_component(&self.file)?;
         // Compiled before the lock is taken: it may last seconds, and nobody should wait for it.
         let (_, component) = compile(&self.file, &octets, Some(&places.config))?;
         check_events(&component, &events)?;
@@ -112,21 +119,42 @@ impl Add {
             is_enabled: true,
         };
         edit.add_sink(&sink);
-        let versions = Versions { since: Some(now()), ..Versions::default() };
+        let asked = manifest.as_ref().map(|manifest| manifest.grants.clone()).unwrap_or_default();
+        let versions = Versions { since: Some(now()), asked, former: Vec::new() };
         edit.set_component(&sink.name, (&sink.digest, &sink.source), &versions)?;
         let names = self.bindings.add_to(&mut edit, &self.name, &events, &places)?;
         // Last, so that a refusal leaves nothing behind; before the file names it.
         places.store.put_component(&octets)?;
         edit.commit()?;
-        print(self.report(&sink, &names, &octets, &places))?;
+        let request = manifest.map(|manifest| request(&manifest, &manifest.grants)).unwrap_or_default();
+        print(request + &self.report(&sink, &names, &octets, (&places, is_default)))?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn report(&self, sink: &SinkEntry, bindings: &[String], octets: &[u8], places: &Places) -> String {
+    // Without a manifest: what was named, or what the events have to read.
+    fn grants(&self, manifest: Option<&Manifest>, events: &[(EventKind, Rule)]) -> anyhow::Result<Consent> {
+        if let Some(manifest) = manifest {
+            return self.consent.ask(manifest, &Grants::default(), "registered");
+        }
+        if self.consent.yes {
+            bail!("--yes: the component has no manifest, so it asks for nothing; name what you grant with --grant");
+        }
+        let named = parse_grants(&self.consent.grants)?;
+        let grants = if self.consent.grants.is_empty() { BindingArgs::reading(events) } else { named };
+        Ok(Consent { grants, is_whole: false })
+    }
+
+    fn report(
+        &self,
+        sink: &SinkEntry,
+        bindings: &[String],
+        octets: &[u8],
+        (places, is_default): (&Places, bool),
+    ) -> String {
         let mut text = format!("sink {} added (sha256 {})\n", sink.name, digest::short(&sink.digest));
         let state = if self.bindings.disabled { ", switched off" } else { "" };
         bindings.iter().for_each(|name| text.push_str(&format!("bound as {name}{state}\n")));
-        text.push_str(&grants_line(&sink.grants, self.grants.is_empty()));
+        text.push_str(&grants_line(&sink.grants, is_default));
         text.push_str(&beyond_lines(octets, &sink.grants, &sink.name));
         text.push_str(&format!("{}\n", places.aftermath()));
         text

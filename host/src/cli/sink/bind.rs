@@ -28,7 +28,7 @@ pub(super) struct Bind {
 impl Bind {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let places = Places::find(context)?;
-        let events = self.bindings.events()?;
+        let events = self.bindings.events(&[])?;
         let file = places.store.read()?;
         let names = file.sinks.iter().map(|sink| sink.name.as_str());
         let sink = file.sink(&self.sink).ok_or_else(|| missing("sink", &self.sink, names))?;

@@ -16,7 +16,7 @@ use crate::registry::{Edit, suggest};
 #[derive(Debug, clap::Args)]
 pub(super) struct BindingArgs {
     /// An event, and after a colon the rule under which the binding fires: field=pattern joined by ";".
-    #[arg(long = "event", value_name = "EVENT[:RULE]", required = true)]
+    #[arg(long = "event", value_name = "EVENT[:RULE]")]
     pub(super) events: Vec<String>,
     /// Place in the order: 0 is asked first, 32767 last; 24575 where nothing is said.
     #[arg(long, value_name = "NUMBER")]
@@ -50,9 +50,15 @@ pub(super) struct BindingArgs {
 }
 
 impl BindingArgs {
-    /// The events with their rules, checked.
-    pub(super) fn events(&self) -> anyhow::Result<Vec<(EventKind, Rule)>> {
-        let events: Vec<_> = self.events.iter().map(|text| parse_bound(text)).collect::<anyhow::Result<_>>()?;
+    /// The events with their rules, checked; `own` where none was named.
+    pub(super) fn events(&self, own: &[EventKind]) -> anyhow::Result<Vec<(EventKind, Rule)>> {
+        let mut events: Vec<_> = self.events.iter().map(|text| parse_bound(text)).collect::<anyhow::Result<_>>()?;
+        if events.is_empty() {
+            events = own.iter().map(|event| (*event, Rule::default())).collect();
+        }
+        if events.is_empty() {
+            bail!("name an event with --event; `basin sink inspect FILE` shows which the component answers");
+        }
         if self.schedule.is_some() && !events.iter().any(|(event, _)| *event == EventKind::OnTimer) {
             bail!("--schedule: none of the events is on-timer, and no other has a schedule");
         }

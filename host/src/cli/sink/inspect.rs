@@ -7,10 +7,12 @@ use anyhow::bail;
 use basin_core::event::{EventKind, Grants};
 use serde_json::json;
 
+use super::consent::request;
 use super::list::or_none;
 use super::needs;
 use super::places::{compile, read_component};
 use crate::cli::table::{Table, print, print_json};
+use crate::registry::manifest::Manifest;
 
 /// Arguments of `basin sink inspect`.
 #[derive(Debug, clap::Args)]
@@ -60,6 +62,7 @@ impl Inspect {
 
     fn component(&self, file: &std::path::Path) -> anyhow::Result<()> {
         let octets = read_component(file)?;
+        let manifest = Manifest::of(&octets, file)?;
         let (_, component) = compile(file, &octets, None)?;
         let (needs, world) = (needs::of(&octets), needs::world(&octets));
         let events: Vec<_> = component.events().iter().map(|event| event.name().to_owned()).collect();
@@ -74,6 +77,7 @@ impl Inspect {
                 "events": events,
                 "imports": component.imports(),
                 "suggested-grants": grants,
+                "manifest": manifest.as_ref().map(manifest_json),
                 "compile-ms": u64::try_from(component.compile_time().as_millis()).unwrap_or(u64::MAX),
             }));
         }
@@ -94,8 +98,18 @@ impl Inspect {
         if needs.is_empty() && world.is_empty() {
             table.row(["may need", "no grant, as far as its imports tell"]);
         }
-        print(table.text() + &add_command(file, component.events(), &needs.keys().copied().collect()))
+        let asks = manifest.as_ref().map(|manifest| request(manifest, &manifest.grants)).unwrap_or_default();
+        print(table.text() + &asks + &add_command(file, component.events(), &needs.keys().copied().collect()))
     }
+}
+
+fn manifest_json(manifest: &Manifest) -> serde_json::Value {
+    json!({
+        "description": manifest.description,
+        "events": manifest.events.iter().map(|event| event.name()).collect::<Vec<_>>(),
+        "grants": manifest.grants.iter().map(|grant| grant.name()).collect::<Vec<_>>(),
+        "limits": manifest.limits,
+    })
 }
 
 fn kind(event: EventKind) -> &'static str {

@@ -10,11 +10,13 @@ mod add;
 mod bind;
 mod binding_args;
 mod change;
+mod consent;
 mod explain;
 mod inspect;
 mod list;
 mod needs;
 mod new;
+mod pack;
 mod places;
 mod run;
 mod scene;
@@ -72,6 +74,8 @@ enum Command {
     Test(Box<trial::Test>),
     /// Make a project for a new sink.
     New(new::New),
+    /// Put a manifest into a component: what it asks for.
+    Pack(pack::Pack),
 }
 
 impl Sink {
@@ -101,6 +105,7 @@ impl Sink {
             Command::Explain(command) => command.run(context),
             Command::Test(command) => command.run(),
             Command::New(command) => command.run(),
+            Command::Pack(command) => command.run(),
         }
     }
 }

@@ -4,17 +4,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use basin_core::event::{EventKind, SinkEntry};
+use basin_core::event::{EventKind, Grants, SinkEntry};
 use basin_sinks::Component;
 use serde_json::json;
 
 use super::add::{beyond_lines, source_of};
+use super::consent::ConsentArgs;
 use super::places::{Places, compile, read_component};
 use crate::cli::Context;
 use crate::cli::table::{print, print_json};
 use crate::clock::now;
 use crate::registry::edit::missing;
-use crate::registry::{Edit, EditError, RegistryFile, Version, digest};
+use crate::registry::manifest::Manifest;
+use crate::registry::{Edit, EditError, RegistryFile, Version, Versions, digest};
 
 /// Arguments of `basin sink upgrade`.
 #[derive(Debug, clap::Args)]
@@ -22,6 +24,8 @@ use crate::registry::{Edit, EditError, RegistryFile, Version, digest};
 Configuration, grants, limits, bindings and what the sink keeps in its table stay. The new
 component is compiled and started before anything is changed; where that fails, or where it
 does not answer an event that the sink is bound to, the old one stays in force.
+Where its manifest asks for more than the sink has and was asked about before, that needs
+an answer: --yes, --grant for what you give, or --deny.
 Sessions go on. A chain that has begun finishes with the old component.
 Examples:
   basin sink upgrade stamp stamp-2.wasm
@@ -31,6 +35,11 @@ pub(super) struct Upgrade {
     sink: String,
     /// The new component, a .wasm file.
     file: PathBuf,
+    #[command(flatten)]
+    consent: ConsentArgs,
+    /// Grant nothing that it did not have, whatever it asks for.
+    #[arg(long, conflicts_with_all = ["grants", "yes"])]
+    deny: bool,
     /// For scripts.
     #[arg(long)]
     json: bool,
@@ -59,8 +68,10 @@ impl Upgrade {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let places = Places::find(context)?;
         let file = places.store.read()?;
-        sink_of(&file, &self.sink)?;
+        let sink = sink_of(&file, &self.sink)?;
         let octets = read_component(&self.file)?;
+        let manifest = Manifest::of(&octets, &self.file)?.unwrap_or_default();
+        let given = self.given(&manifest, sink, &file.versions_of(&self.sink))?;
         // Before the lock is taken: it may last seconds, and nobody should wait for it.
         let (_, component) = compile(&self.file, &octets, Some(&places.config))?;
         check_bindings(&component, &file, &self.sink)?;
@@ -73,12 +84,28 @@ impl Upgrade {
         if before.digest == component.digest() {
             bail!("sink {} has this component already (sha256 {})", self.sink, digest::short(&before.digest));
         }
-        let versions = file.versions_of(&self.sink).upgraded(before, component.digest(), now());
+        let mut versions = file.versions_of(&self.sink).upgraded(before, component.digest(), now());
+        versions.asked = versions.asked.iter().chain(manifest.grants.iter()).collect();
+        let grants: Grants = before.grants.iter().chain(given.iter()).collect();
+        if grants != before.grants {
+            places.check_dirs(&grants, std::iter::empty())?;
+            edit.set_grants(&self.sink, &grants)?;
+        }
         edit.set_component(&self.sink, (component.digest(), &source_of(&self.file)), &versions)?;
         places.store.put_component(&octets)?;
         edit.commit()?;
-        let done = Done { verb: "upgraded", sink: before, digest: component.digest() };
-        done.tell(&places, self.json, &beyond_lines(&octets, &before.grants, &self.sink))
+        let done = Done { verb: "upgraded", sink: before, digest: component.digest(), given: &given };
+        done.tell(&places, self.json, &beyond_lines(&octets, &grants, &self.sink))
+    }
+
+    // What is granted beyond what the sink has. What was asked for before is no news, whatever the answer was.
+    fn given(&self, manifest: &Manifest, sink: &SinkEntry, versions: &Versions) -> anyhow::Result<Grants> {
+        if self.deny {
+            return Ok(Grants::default());
+        }
+        let known: Grants = sink.grants.iter().chain(versions.asked.iter()).collect();
+        let given = self.consent.ask(manifest, &known, "changed")?.grants;
+        Ok(given.iter().filter(|grant| !sink.grants.has(*grant)).collect())
     }
 }
 
@@ -102,11 +129,12 @@ impl Rollback {
         check_bindings(&component, &file, &self.sink)?;
         edit.set_component(&self.sink, (&version.digest, &version.source), &versions)?;
         edit.commit()?;
-        let done = Done { verb: "rolled back", sink: before, digest: &version.digest };
+        let given = &Grants::default();
+        let done = Done { verb: "rolled back", sink: before, digest: &version.digest, given };
         done.tell(&places, self.json, &beyond_lines(&octets, &before.grants, &self.sink))
     }
 
-    fn target(&self, file: &RegistryFile) -> anyhow::Result<(Version, crate::registry::Versions)> {
+    fn target(&self, file: &RegistryFile) -> anyhow::Result<(Version, Versions)> {
         let sink = sink_of(file, &self.sink)?;
         Ok(file.versions_of(&self.sink).rolled_back(sink, self.to.as_deref(), now())?)
     }
@@ -118,16 +146,24 @@ struct Done<'a> {
     /// As it was before.
     sink: &'a SinkEntry,
     digest: &'a str,
+    /// What the sink may do from now on and could not before.
+    given: &'a Grants,
 }
 
 impl Done<'_> {
     fn tell(&self, places: &Places, is_json: bool, beyond: &str) -> anyhow::Result<ExitCode> {
         let (name, former, server) = (&self.sink.name, &self.sink.digest, places.aftermath());
+        let given: Vec<_> = self.given.iter().map(|grant| grant.name()).collect();
         if is_json {
-            print_json(&json!({ "sink": name, "digest": self.digest, "former": former, "server": server }))?;
+            let (digest, granted) = (self.digest, given);
+            print_json(
+                &json!({ "sink": name, "digest": digest, "former": former, "granted": granted, "server": server }),
+            )?;
         } else {
             let (new, old) = (digest::short(self.digest), digest::short(former));
-            print(format!("sink {name} {} from {old} to {new}\n{beyond}{server}\n", self.verb))?;
+            let given =
+                if given.is_empty() { String::new() } else { format!("now granted too: {}\n", given.join(", ")) };
+            print(format!("sink {name} {} from {old} to {new}\n{given}{beyond}{server}\n", self.verb))?;
         }
         Ok(ExitCode::SUCCESS)
     }
