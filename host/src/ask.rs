@@ -1,6 +1,5 @@
 //! The loop that drives a chain of sinks: the one place where something waits for a sink's answer.
 
-mod heard;
 mod later;
 mod tables;
 mod timed;
@@ -10,13 +9,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use basin_core::event::{
-    Answer, Binding, ChainStep, Decision, EventKind, EventSet, Failure, FailureKind, Overlay, Question, SinkEntry,
+    Answer, Binding, ChainStep, Decision, EventKind, EventSet, Failure, FailureKind, Heard, Overlay, Question,
+    SinkEntry, Told,
 };
 use basin_core::mail::{Message, MessageId};
 use basin_sinks::{CallReport, CallRequest, Component, Engine, Instances, Scopes, SinkHost, Usage};
 use tokio::time::{Instant, timeout};
 
-use crate::ask::heard::{Heard, Told};
 use crate::ask::later::{Decided, Later, Notice};
 use crate::clock::now;
 use crate::control::{Activity, Call};
@@ -165,7 +164,8 @@ impl Ask {
         // One generation for the whole chain: a reload meets the next one.
         let loaded = self.loaded.load_full();
         let event = question.occasion.event;
-        let heard = match Heard::of(&loaded, &question, &self.activity) {
+        let firings = |binding: &str| self.activity.firings(binding);
+        let heard = match Heard::of(&loaded.registry, &question, &firings) {
             Ok(heard) => heard,
             Err(binding) => return Decision::without(binding, question.overlay, question.can_fail),
         };

@@ -39,7 +39,6 @@ mod story;
 mod successors;
 mod waiting;
 
-pub(crate) use births::Born;
 pub use holds::Holds;
 pub use live::LiveIndex;
 pub use operator::{Action, Applied, Done, Meant};
@@ -140,6 +139,7 @@ impl Queue {
             tasks.spawn(wake(self.shared.clone(), stop.clone()));
             tasks.spawn(successors::give_way(self.shared.clone(), stop.clone()));
             let shared = self.shared.clone();
+            shared.lock().is_judging = true;
             // Mail is taken and delivered meanwhile; a stopping server does not wait for what it has not read.
             drop(tokio::task::spawn_blocking(move || shared.enter_all()));
         } else {
@@ -261,7 +261,7 @@ impl Shared {
     /// Puts a message where it waits now, and wakes who waits for that.
     fn rested(&self, id: &MessageId, after: After) {
         let is_timed = match &after {
-            After::Nothing => false,
+            After::Nothing | After::Broken => false,
             After::Queue(queued) => queued.again.is_some(),
             After::Wait(_) | After::Again(..) => true,
         };
@@ -289,7 +289,7 @@ impl Shared {
             let polled = catch_unwind(AssertUnwindSafe(|| driving.as_mut().poll(context)));
             polled.unwrap_or_else(|_| {
                 tracing::error!(message_id = %id, "a mistake in Basin stopped the work on this message; it stays in the spool until the next start");
-                Poll::Ready(After::Nothing)
+                Poll::Ready(After::Broken)
             })
         };
         poll_fn(poll).await

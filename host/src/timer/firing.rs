@@ -1,17 +1,12 @@
-//! One call of a timer, and what it came to.
-//!
-//! What the sink sets and what it sends are in two places, so their order matters: its messages are written first and
-//! wait; then what it set is written with the mark of the timer, which knows of the batch; then they set out. A crash
-//! before the mark takes them away at the next start and the call is made up for, a crash after it loses nothing.
+//! One call of a timer, as the machine in `basin_core::event::timers::firing` wants it done.
 
 use std::sync::Arc;
 
-use basin_core::event::timers::timer_id;
-use basin_core::event::{Answer, Binding, EventKind, Mark, Occasion, Overlay, TableEdits};
-use basin_core::limits::TABLE_CONFLICTS_MAX;
-use basin_core::mail::MessageId;
+use basin_core::event::timers::{Fired, Firing as Machine, FiringStep, Unwritten, timer_id};
+use basin_core::event::{Binding, Occasion, Overlay, TableEdits};
+use basin_core::mail::{Message, MessageId};
 use basin_core::time::Timestamp;
-use basin_core::transport::Parent;
+use basin_core::transport::State;
 use basin_spool::SpoolFault;
 use basin_state::{Committed, StateError};
 use thiserror::Error;
@@ -68,6 +63,25 @@ impl Drop for Running<'_> {
     }
 }
 
+/// What the storage said last, for whoever is told why nothing of a call holds.
+#[derive(Default)]
+struct Faults {
+    spool: Option<SpoolFault>,
+    tables: Option<StateError>,
+}
+
+impl Faults {
+    fn error(self, why: Unwritten) -> FiringError {
+        let unknown = || StateError::Unavailable("the reason is not known".to_owned());
+        match why {
+            Unwritten::Messages => self.spool.unwrap_or(SpoolFault::Closed).into(),
+            Unwritten::Tables => self.tables.unwrap_or_else(unknown).into(),
+            Unwritten::Conflict => FiringError::Conflict,
+            Unwritten::Unborn => FiringError::Unborn,
+        }
+    }
+}
+
 impl Firing {
     /// Makes the call in its turn.
     pub(super) async fn run_in_turn(self, places: Arc<Semaphore>) {
@@ -91,80 +105,60 @@ impl Firing {
     }
 
     async fn attempt(&self) -> Result<Outcome, FiringError> {
-        let (tables, binding) = (&self.services.tables, &*self.binding);
-        let timer = timer_id(&binding.name);
-        let before = match marks::find(tables, &timer)? {
-            Some(mark) => mark,
-            None => marks::make(tables, binding, self.at).await?,
-        };
-        self.bury().await?;
-        let parent = Parent { id: timer, batch: before.batches.saturating_add(1) };
-        let mark = Mark { at: self.at, batches: parent.batch, schedule: marks::schedule(binding) };
-        for raised in 0..=TABLE_CONFLICTS_MAX {
-            let (overlay, failure) = self.call(&mark, &parent, raised).await;
-            let Overlay { tables: edits, submissions, .. } = overlay;
-            let messages = submissions.into_iter().map(|submission| submission.message).collect();
-            let born = match self.services.queue.bear(messages, &parent).await {
-                Ok(born) => born,
-                Err((fault, ids)) => {
-                    self.give_up(ids).await?;
-                    return Err(fault.into());
+        let (tables, name) = (&self.services.tables, &self.binding.name);
+        let mark = marks::find(tables, &timer_id(name))?;
+        let left = self.services.timers.lock().unborn(name);
+        let mut faults = Faults::default();
+        let mut step = Machine::begin(&self.binding, (self.due, self.at), mark.as_ref(), left);
+        let fired = loop {
+            step = match step {
+                FiringStep::Remove(removing, ids) => removing.removed(self.services.queue.withdraw(ids).await),
+                FiringStep::Write(writing, edits) => match self.write(&edits, &mut faults).await {
+                    Some(Committed::Written) => writing.written(),
+                    Some(Committed::Conflict { .. }) => writing.conflict(),
+                    None => writing.failed(),
+                },
+                FiringStep::Call(calling, occasion, overlay) => {
+                    calling.answered(self.call(Arc::new(*occasion), *overlay).await)
                 }
+                FiringStep::Bear(bearing, born) => match self.bear(&born).await {
+                    Ok(()) => bearing.born(),
+                    Err(fault) => {
+                        faults.spool = Some(fault);
+                        bearing.not_born()
+                    }
+                },
+                FiringStep::Over(fired) => break fired,
             };
-            match tables.commit(&edits, None).await {
-                Ok(Committed::Written) => {
-                    let messages = born.len();
-                    self.services.queue.set_out(born);
-                    return Ok(Outcome { messages, failure });
-                }
-                // Another call changed what this one had read: it is made again.
-                Ok(Committed::Conflict { .. }) => self.give_up(ids_of(&born)).await?,
-                Err(error) => {
-                    self.give_up(ids_of(&born)).await?;
-                    return Err(error.into());
-                }
-            }
-        }
-        Err(FiringError::Conflict)
-    }
-
-    // What the call wants; after a failure that is the mark alone.
-    async fn call(&self, mark: &Mark, parent: &Parent, raised: u32) -> (Overlay, Option<String>) {
-        let mut edits = TableEdits::default();
-        mark.join(&parent.id, &mut edits);
-        let event = EventKind::OnTimer;
-        let occasion = Occasion {
-            raised,
-            idempotency_key: format!("{}/{}/{event}", parent.id, self.due.to_rfc3339()),
-            ..Occasion::of(event, self.at)
         };
-        let overlay = Overlay { tables: edits.clone(), ..Overlay::default() };
-        match self.services.ask.call_timer(&self.loaded, &self.binding, &Arc::new(occasion), overlay).await {
-            Answer::Verdict(_, overlay) => (*overlay, None),
-            Answer::Failed(failure) => {
-                let why = format!("{}: {}", failure.kind.word(), failure.detail);
-                (Overlay { tables: edits, ..Overlay::default() }, Some(why))
+        match fired {
+            Fired::Written { born, failure } => {
+                self.services.timers.lock().keep_unborn(name, Vec::new());
+                let messages = born.len();
+                self.services.queue.set_out(born);
+                Ok(Outcome { messages, failure })
+            }
+            Fired::Unwritten { why, left } => {
+                self.services.timers.lock().keep_unborn(name, left);
+                Err(faults.error(why))
             }
         }
     }
 
-    // A batch that came to nothing has the number of the next one, so what is left of it must not be there any more
-    // when that is let go.
-    async fn give_up(&self, ids: Vec<MessageId>) -> Result<(), FiringError> {
-        let left = self.services.queue.withdraw(ids).await;
-        if left.is_empty() {
-            return Ok(());
-        }
-        self.services.timers.unborn().entry(self.binding.name.clone()).or_default().extend(left);
-        Err(FiringError::Unborn)
+    async fn call(&self, occasion: Arc<Occasion>, overlay: Overlay) -> basin_core::event::Answer {
+        self.services.ask.call_timer(&self.loaded, &self.binding, &occasion, overlay).await
     }
 
-    async fn bury(&self) -> Result<(), FiringError> {
-        let ids = self.services.timers.unborn().remove(&self.binding.name).unwrap_or_default();
-        self.give_up(ids).await
+    async fn write(&self, edits: &TableEdits, faults: &mut Faults) -> Option<Committed> {
+        let committed = self.services.tables.commit(edits, None).await;
+        committed.map_err(|error| faults.tables = Some(error)).ok()
     }
-}
 
-fn ids_of(born: &crate::transport::Born) -> Vec<MessageId> {
-    born.iter().map(|(message, _)| message.id.clone()).collect()
+    // Noted before the first of them is written: whatever interrupts the call from here on, the next one begins with
+    // removing them.
+    async fn bear(&self, born: &[(Message, State)]) -> Result<(), SpoolFault> {
+        let ids: Vec<MessageId> = born.iter().map(|(message, _)| message.id.clone()).collect();
+        self.services.timers.lock().keep_unborn(&self.binding.name, ids);
+        self.services.queue.bear(born).await
+    }
 }

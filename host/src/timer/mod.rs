@@ -7,11 +7,10 @@ pub(crate) mod marks;
 mod run_now;
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use basin_core::event::{EventKind, Occasion, Overlay, Question, TimerFacts, Timers};
-use basin_core::mail::MessageId;
 use basin_core::time::Timestamp;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -36,8 +35,6 @@ const AT_ONCE_MAX: usize = 4;
 pub struct Desk {
     timers: Mutex<Timers>,
     changed: Notify,
-    /// By binding, messages that could not be removed when their batch was given up.
-    unborn: Mutex<BTreeMap<String, Vec<MessageId>>>,
 }
 
 impl Desk {
@@ -54,10 +51,6 @@ impl Desk {
     // No method of the machine panics, so what it holds is whole.
     fn lock(&self) -> MutexGuard<'_, Timers> {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn unborn(&self) -> MutexGuard<'_, BTreeMap<String, Vec<MessageId>>> {
-        self.unborn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

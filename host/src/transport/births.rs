@@ -1,15 +1,12 @@
 //! Messages that come out of the one that a worker has: what its sender is told, and what its sinks made.
 
 use basin_core::mail::{Message, MessageId};
-use basin_core::transport::{Bearing, End, Notifying, Parent, State, Work};
+use basin_core::transport::{Bearing, End, Notifying, State, Work};
 use basin_spool::SpoolFault;
 
 use super::{Queue, Shared, removed, story};
 use crate::clock::now;
 use crate::tracking::Step;
-
-/// Messages of a timer that are on disk and have not set out.
-pub(crate) type Born = Vec<(Message, State)>;
 
 impl Queue {
     /// Waits until everything that the spool had at the start was read: what came out of something then has set out, or
@@ -23,25 +20,16 @@ impl Queue {
     /// takes it away at the next start.
     ///
     /// # Errors
-    /// One of them is not on disk; what is, is named.
-    pub(crate) async fn bear(
-        &self,
-        messages: Vec<Message>,
-        parent: &Parent,
-    ) -> Result<Born, (SpoolFault, Vec<MessageId>)> {
-        let mut born = Born::new();
-        for message in messages {
-            let state = State { parent: Some(parent.clone()), ..State::default() };
-            if let Err(fault) = self.shared.commit(&message, &state, None).await {
-                return Err((fault, born.into_iter().map(|(message, _)| message.id).collect()));
-            }
-            born.push((message, state));
+    /// One of them is not on disk; others may be.
+    pub(crate) async fn bear(&self, born: &[(Message, State)]) -> Result<(), SpoolFault> {
+        for (message, state) in born {
+            self.shared.commit(message, state, None).await?;
         }
-        Ok(born)
+        Ok(())
     }
 
     /// What a timer made goes its way.
-    pub(crate) fn set_out(&self, born: Born) {
+    pub(crate) fn set_out(&self, born: Vec<(Message, State)>) {
         born.into_iter().for_each(|(message, state)| self.stored(message, state));
     }
 
@@ -99,16 +87,21 @@ impl Shared {
 
     /// Writes what came out of a message; it sets out when that message rests.
     pub(super) async fn bear(&self, parent: &MessageId, bearing: Bearing, children: &[(Message, State)]) -> Work {
+        // Before they are written: whoever reads the spool at the start does not take them for those of a run that a crash
+        // cut off.
+        self.announce_all(parent, children);
         for (child, state) in children {
             if let Err(fault) = self.bear_one(parent, child, state).await {
                 self.failed(&child.id, &fault);
                 return bearing.not_born(now());
             }
         }
+        bearing.born(now())
+    }
+
+    fn announce_all(&self, parent: &MessageId, children: &[(Message, State)]) {
         let mut waiting = self.lock();
         children.iter().for_each(|(child, _)| waiting.announce(parent.clone(), child.id.clone()));
-        drop(waiting);
-        bearing.born(now())
     }
 
     async fn bear_one(&self, parent: &MessageId, child: &Message, state: &State) -> Result<(), SpoolFault> {

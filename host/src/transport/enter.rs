@@ -1,6 +1,5 @@
 //! How the messages of the spool enter the lists at the start: in one pass over the log, beside the work.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, mpsc};
 
@@ -9,11 +8,10 @@ use basin_core::event::timers::is_timer;
 use basin_core::mail::{Message, MessageId};
 use basin_core::queue::index::Row;
 use basin_core::time::Timestamp;
-use basin_core::transport::{End, Parent, Transport, TransportPolicy, Work, about};
+use basin_core::transport::{Crib, End, Fate, Known, Transport, TransportPolicy, Work, about};
 use basin_spool::{Scanned, SpoolFault};
 
 use super::Shared;
-use super::successors::takes_a_place;
 use super::waiting::Queued;
 use crate::clock::now;
 use crate::telemetry::relay::SpoolEntered;
@@ -29,31 +27,6 @@ enum Entry {
     Nobody,
 }
 
-/// What is not taken up before everything was read.
-#[derive(Default)]
-struct Crib {
-    /// Messages that came out of others, with those.
-    children: Vec<(MessageId, Parent)>,
-    /// How many batches of children the records of messages know of, where it is any.
-    batches: HashMap<MessageId, u32>,
-    /// Messages that a worker takes up: their sinks may make again what is among the children.
-    workers: Vec<MessageId>,
-    /// Messages whose record is damaged.
-    unreadable: HashSet<MessageId>,
-}
-
-impl Crib {
-    fn is_child(&mut self, scanned: &Scanned) -> bool {
-        if scanned.state.batches > 0 {
-            self.batches.insert(scanned.id.clone(), scanned.state.batches);
-        }
-        if let Some(parent) = &scanned.state.parent {
-            self.children.push((scanned.id.clone(), parent.clone()));
-        }
-        scanned.state.parent.is_some()
-    }
-}
-
 impl Shared {
     /// Puts everything that the spool has where it waits. Blocks for as long as reading it takes.
     ///
@@ -66,7 +39,7 @@ impl Shared {
         let (entered, unreadable) = (AtomicU64::new(0), AtomicU64::new(0));
         let (policy, interest) = (self.parts.policy.load_full(), self.parts.ask.interest());
         let mut filling = self.index.filling();
-        let mut crib = Crib::default();
+        let (mut crib, mut workers) = (Crib::default(), Vec::new());
         self.parts.spool.scan(|scanned| match scanned {
             Ok(scanned) => {
                 filling.put(
@@ -74,28 +47,28 @@ impl Shared {
                         .with(scanned.priority, scanned.deliver_after),
                 );
                 entered.fetch_add(1, Ordering::Relaxed);
-                if let Some(key) = scanned.supersedes.as_ref().filter(|_| takes_a_place(&scanned.state)) {
+                if let Some(key) = scanned.supersedes.as_ref().filter(|_| scanned.state.takes_a_place()) {
                     self.succession.note(&scanned.id, key, scanned.arrival.at);
                 }
                 let id = scanned.id.clone();
-                if crib.is_child(&scanned) {
+                if crib.takes(&scanned.id, &scanned.state) {
                     return;
                 }
                 match entry(policy.clone(), scanned, interest, now()) {
-                    Entry::Worker => crib.workers.push(id),
+                    Entry::Worker => workers.push(id),
                     entry @ (Entry::Wait(_) | Entry::Nobody) => self.enter(id, entry),
                 }
             }
             // It stays where it is for a person to look at, as one that cannot be loaded.
             Err(damaged) => {
                 unreadable.fetch_add(1, Ordering::Relaxed);
-                crib.unreadable.insert(damaged.id.clone());
+                crib.takes_unreadable(damaged.id.clone());
                 filling.put(Row::damaged(damaged.id.clone(), 0, damaged.fault.to_string()));
                 self.failed(&damaged.id, &damaged.fault);
             }
         });
         filling.end();
-        self.let_out(crib);
+        self.let_out(crib, workers);
         self.parts.ask.tables().forget_gone(|id| self.parts.spool.contains(id));
         self.lock().all_read();
         self.ready.notify_one();
@@ -104,38 +77,42 @@ impl Shared {
         SpoolEntered { messages: entered.into_inner(), unreadable: unreadable.into_inner(), took }.record();
     }
 
-    // What came out of another message sets out where the record of that one says so. Where it does not, a crash cut
-    // off the run that made it: it goes before its parent comes to that point again.
-    fn let_out(&self, crib: Crib) {
-        let Crib { children, batches, workers, unreadable } = crib;
-        for (id, parent) in children {
-            // What a record says that cannot be read nobody knows: they stay where they are until it is mended.
-            if unreadable.contains(&parent.id) {
-                continue;
-            }
-            let of_parent = if is_timer(&parent.id) {
-                match marks::find(self.parts.ask.tables(), &parent.id) {
-                    Ok(mark) => mark.map(|mark| mark.batches),
-                    // Nobody can tell whether it may go; it is looked at again after the next start.
-                    Err(error) => {
-                        tracing::error!(message_id = %id, %error, "a message of a timer stays where it is");
-                        continue;
-                    }
+    // What the records say of messages that came out of others is carried out; then those that may make such again are
+    // taken up.
+    fn let_out(&self, crib: Crib, workers: Vec<MessageId>) {
+        for (id, fate) in crib.judge(|parent| self.known(parent)) {
+            match fate {
+                Fate::SetsOut => self.enter(id, Entry::Worker),
+                Fate::Unborn => self.drop_unborn(&id),
+                Fate::Stays => {
+                    tracing::warn!(message_id = %id, "it is not known whether this message may go its way; it stays until the next start")
                 }
-            } else {
-                let is_there = self.parts.spool.contains(&parent.id);
-                is_there.then(|| batches.get(&parent.id).copied().unwrap_or_default())
-            };
-            if parent.lets_go(of_parent) {
-                self.enter(id, Entry::Worker);
-            } else if !self.lock().is_touched(&id) {
-                self.drop_unborn(&id);
             }
         }
         workers.into_iter().for_each(|id| self.enter(id, Entry::Worker));
     }
 
+    fn known(&self, parent: &MessageId) -> Known {
+        if is_timer(parent) {
+            let mark = marks::find(self.parts.ask.tables(), parent);
+            return match mark {
+                Ok(mark) => mark.map_or(Known::Gone, |mark| Known::Batches(mark.batches)),
+                Err(_) => Known::Nothing,
+            };
+        }
+        // Its record may have been written anew while the others were read, behind the place that was read.
+        match self.parts.spool.load(parent) {
+            Ok(Some((_, state))) => Known::Batches(state.batches),
+            Ok(None) => Known::Gone,
+            Err(_) => Known::Nothing,
+        }
+    }
+
     fn drop_unborn(&self, id: &MessageId) {
+        // Its parent has just made it again.
+        if self.lock().is_spoken_for(id) {
+            return;
+        }
         let (done, removed) = mpsc::channel();
         self.parts.spool.remove(id.clone(), move |result| drop(done.send(result)));
         match removed.recv().unwrap_or(Err(SpoolFault::Closed)) {

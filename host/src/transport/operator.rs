@@ -194,6 +194,10 @@ impl Queue {
         if !self.shared.parts.spool.contains(&id) {
             return Done::Gone;
         }
+        // What came out of it is judged by the record that the last process left.
+        if self.shared.lock().is_judging {
+            self.entered().await;
+        }
         {
             let mut waiting = self.shared.lock();
             // A server may be taking it at this moment: nobody is to be told that it failed.

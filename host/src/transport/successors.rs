@@ -46,7 +46,7 @@ impl Shared {
     /// Notes a message as it is on disk now.
     pub(super) fn noted(&self, message: &Message, state: &State) {
         self.index.put(message, state);
-        if let Some(key) = message.supersedes.as_ref().filter(|_| takes_a_place(state)) {
+        if let Some(key) = message.supersedes.as_ref().filter(|_| state.takes_a_place()) {
             self.succession.note(&message.id, key, message.arrival.at);
         }
     }
@@ -71,12 +71,6 @@ impl Shared {
         let after = self.drive_safely(Due { id: id.clone(), start: Start::Change(Change::Supersede) }).await;
         self.rested(&id, after);
     }
-}
-
-/// Whether a message takes the place of others: not while it waits for the record of its parent, without which it goes
-/// again.
-pub(super) fn takes_a_place(state: &State) -> bool {
-    state.stage.is_under_way() && state.parent.is_none()
 }
 
 /// Removes what has to give way, each message when nobody works on it. The record that has the key is on disk before

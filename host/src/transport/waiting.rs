@@ -55,6 +55,8 @@ impl Again {
 pub(super) enum After {
     /// Nothing, or nothing before an operator acts.
     Nothing,
+    /// Nothing before the next start: a mistake stopped the work, and nobody knows how far it had come.
+    Broken,
     /// The same again at that time, from the spool.
     Wait(Timestamp),
     /// It goes to other servers, and is taken up again at that time, if one is given.
@@ -99,6 +101,8 @@ pub(super) struct Waiting {
     announced: HashMap<MessageId, Vec<MessageId>>,
     /// What was worked on while the spool is read at the start: its record may be older. `None` afterwards.
     touched: Option<HashSet<MessageId>>,
+    /// Whether it is not known yet what of the spool came out of runs that a crash cut off.
+    pub(super) is_judging: bool,
 }
 
 impl Default for Waiting {
@@ -127,7 +131,13 @@ impl Waiting {
             claims: HashMap::new(),
             announced: HashMap::new(),
             touched: Some(HashSet::new()),
+            is_judging: false,
         }
+    }
+
+    /// Whether a message waits for another one to rest, or somebody has it or had it since the spool is read.
+    pub(super) fn is_spoken_for(&self, id: &MessageId) -> bool {
+        self.is_touched(id) || self.announced.values().flatten().any(|announced| announced == id)
     }
 
     /// Puts a message that was just stored at the end of the line. One that is known already stays where it is.
@@ -171,6 +181,7 @@ impl Waiting {
     /// Everything that the spool had was read: what nobody works on rests.
     pub(super) fn all_read(&mut self) {
         self.touched = None;
+        self.is_judging = false;
         let about: Vec<MessageId> = self.announced.keys().filter(|id| !self.is_known(id)).cloned().collect();
         about.iter().for_each(|id| self.set_out(id));
     }
@@ -195,6 +206,11 @@ impl Waiting {
     pub(super) fn done(&mut self, id: &MessageId, after: After, now: Timestamp) {
         let (jobs, again) = match after {
             After::Nothing => (Vec::new(), None),
+            After::Broken => {
+                // No record says that what came out of it may set out. The next start, which reads the records, judges it.
+                self.announced.remove(id);
+                (Vec::new(), None)
+            }
             After::Wait(until) => (Vec::new(), Some(until)),
             After::Queue(queued) => {
                 self.recent.replace(id, queued.kept);

@@ -1,5 +1,6 @@
 //! What was promised and what came of it.
 
+mod counts;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +9,8 @@ use basin_core::mail::{Message, RecipientId};
 use basin_core::transport::{End, Notifying};
 
 use crate::sinks::{CHILD, EDIT};
+use crate::tables::SinkTables;
+pub use counts::Counts;
 use values::Values;
 
 /// The name of a message in this world: the number in its `X-Uid` field, or the id of a notification.
@@ -69,62 +72,6 @@ pub(crate) struct Ledger {
     is_told: bool,
     /// For the report.
     pub(crate) counts: Counts,
-}
-
-/// How often what happened, so that a run that tests nothing is seen.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages that were acknowledged.
-    pub acknowledged: u64,
-    /// Copies that arrived.
-    pub delivered: u64,
-    /// Copies that arrived again because an acknowledgement was lost.
-    pub duplicates: u64,
-    /// Notifications of failure that arrived.
-    pub failures_told: u64,
-    /// Notifications of delay that arrived.
-    pub delays_told: u64,
-    /// Restarts after a power cut.
-    pub power_cuts: u64,
-    /// Storage operations that failed.
-    pub disk_faults: u64,
-    /// Connections to other servers.
-    pub visits: u64,
-    /// Connections that broke.
-    pub broken: u64,
-    /// What operators did.
-    pub operations: u64,
-    /// Calls of sinks.
-    pub calls: u64,
-    /// Those that failed.
-    pub failed_calls: u64,
-    /// Messages that sinks split off.
-    pub forks: u64,
-    /// Messages that sinks submitted and that came to their end.
-    pub children: u64,
-    /// Addresses that sinks expanded.
-    pub expansions: u64,
-}
-
-impl Counts {
-    /// Adds another run's.
-    pub fn add(&mut self, other: &Self) {
-        self.acknowledged += other.acknowledged;
-        self.delivered += other.delivered;
-        self.duplicates += other.duplicates;
-        self.failures_told += other.failures_told;
-        self.delays_told += other.delays_told;
-        self.power_cuts += other.power_cuts;
-        self.disk_faults += other.disk_faults;
-        self.visits += other.visits;
-        self.broken += other.broken;
-        self.operations += other.operations;
-        self.calls += other.calls;
-        self.failed_calls += other.failed_calls;
-        self.forks += other.forks;
-        self.children += other.children;
-        self.expansions += other.expansions;
-    }
 }
 
 /// The name of a message.
@@ -247,7 +194,14 @@ impl Ledger {
                 self.dead_notifications.insert(uid.to_owned());
             }
             End::FailedUntold => drop(self.dead_notifications.insert(uid.to_owned())),
-            End::Deleted | End::Moved | End::Superseded => drop(self.deleted.insert(uid.to_owned())),
+            End::Superseded => {
+                self.counts.superseded += 1;
+                self.deleted.insert(uid.to_owned());
+                if message.supersedes.is_none() {
+                    self.findings.push(format!("{uid} ({id}) gave way, and no sink gave it a key"));
+                }
+            }
+            End::Deleted | End::Moved => drop(self.deleted.insert(uid.to_owned())),
             End::NoRecipients | End::Discarded => {
                 self.findings.push(format!("{uid} ({id}) ended as {end:?}, which nobody asked for"));
             }
@@ -346,6 +300,11 @@ impl Ledger {
             .is_some_and(|ids| ids.iter().any(|id| self.dead_notifications.contains(id) || self.deleted.contains(id)));
         let is_delivered = self.deliveries.get(&key).is_some_and(|delivery| delivery.count > 0);
         is_delivered || is_dead || self.failed.contains_key(&key) || self.excused.contains(&key)
+    }
+
+    /// What is wrong with what sinks keep, after the end.
+    pub(crate) fn close_tables(&self, tables: &SinkTables) -> Option<String> {
+        self.values.close(tables).or_else(|| values::close_timers(tables, &self.ended))
     }
 
     /// The first thing that is wrong.

@@ -7,7 +7,8 @@ use basin_core::mail::{Content, Message, MessageId};
 use basin_core::reply::Reply;
 use basin_core::smtp::client::{self, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reported, Sent};
 use basin_core::smtp::{
-    Connection, Disposition, ListenerPolicy, Outbox, ProofOfStorage, Receiving, Session, Step, Verified, Wants,
+    Awaiting, Connection, Disposition, ListenerPolicy, Outbox, ProofOfStorage, Receiving, Session, Step, Verified,
+    Wanted, Wants,
 };
 use basin_core::time::Timestamp;
 use basin_spool::Receipt;
@@ -24,6 +25,10 @@ pub(crate) trait Acceptor {
     fn interest(&self) -> EventSet;
     /// Decides a question.
     fn decide(&mut self, question: Question, dice: &mut Dice) -> Decision;
+    /// Hears a notice.
+    fn tell(&mut self, notice: Question);
+    /// A client logged in.
+    fn logged_in(&mut self) {}
     /// Stores a message; the error is the reply to the client.
     fn store(&mut self, message: Message, disposition: Disposition) -> Result<Proof, Reply>;
 }
@@ -294,10 +299,20 @@ impl Link {
                 }
             }
             Step::Receive(receiving) => self.receive(receiving, now, dice),
-            // Nobody in these worlds encrypts, logs in or is asked for more.
+            // Nobody in these worlds encrypts.
             Step::StartTls(securing) => (securing.failed(now), true),
-            Step::Verify(verifying, _) => (verifying.verified(Verified::Unavailable, now, outbox), true),
-            Step::Input(awaiting, _) => (awaiting.timed_out(now, outbox), true),
+            Step::Verify(verifying, _) => {
+                let verified = match dice.below(20) {
+                    0 => Verified::Wrong,
+                    1 => Verified::Unavailable,
+                    _ => Verified::Right,
+                };
+                if verified == Verified::Right {
+                    acceptor.logged_in();
+                }
+                (verifying.verified(verified, now, outbox), true)
+            }
+            Step::Input(awaiting, wanted) => self.input(awaiting, wanted, acceptor, now),
             Step::Ask(paused, question) => (paused.resume(acceptor.decide(*question, dice), now, outbox), true),
             Step::Examine(examining) => (examining.examined(&[]), true),
             Step::Store(storing, message, disposition) => {
@@ -307,13 +322,14 @@ impl Link {
                 };
                 (step, true)
             }
-            Step::Close(_) => {
-                self.flush();
+            Step::Close(ended) => {
+                self.flush(acceptor);
+                ended.notice().into_iter().for_each(|notice| acceptor.tell(notice));
                 return true;
             }
         };
         self.server = Some(step);
-        self.flush();
+        self.flush(acceptor);
         has_moved
     }
 
@@ -340,12 +356,31 @@ impl Link {
         (receiving.finish(content, now, &mut self.outbox), true)
     }
 
-    fn flush(&mut self) {
+    // What a command waits for besides its line.
+    fn input(&mut self, awaiting: Awaiting, wanted: Wanted, acceptor: &dyn Acceptor, now: Timestamp) -> (Step, bool) {
+        let (len, behind) = match wanted {
+            Wanted::Line { .. } => (self.to_server.windows(2).position(|pair| pair == b"\r\n"), 2),
+            Wanted::Octets(octets) => {
+                (usize::try_from(octets).ok().filter(|octets| *octets <= self.to_server.len()), 0)
+            }
+        };
+        let Some(len) = len else {
+            return if self.is_cut {
+                (awaiting.peer_closed(now), true)
+            } else {
+                (Step::Input(awaiting, wanted), false)
+            };
+        };
+        let input: Vec<u8> = self.to_server.drain(..len + behind).take(len).collect();
+        (awaiting.input(&input, now, acceptor.interest(), &mut self.outbox), true)
+    }
+
+    fn flush(&mut self, acceptor: &mut dyn Acceptor) {
         let octets = self.outbox.take_bytes();
         if !self.is_cut {
             self.to_client.extend_from_slice(&octets);
         }
-        self.outbox.notices.clear();
+        self.outbox.notices.drain(..).for_each(|notice| acceptor.tell(notice));
         self.outbox.refusals.clear();
     }
 }

@@ -1,6 +1,7 @@
 //! The server under test: spool, transport, schedule and client as the shell puts them together.
 
 mod births;
+mod timers;
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -8,9 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use basin_core::event::receipt::receipts_of;
-use basin_core::event::{Decision, DestinationFacts, EventKind, EventSet, Occasion, Overlay, Question, Verdict};
+use basin_core::event::{Decision, EventKind, EventSet, Overlay, Question, Timers, Verdict};
 use basin_core::mail::{Message, MessageId};
-use basin_core::queue::{Lease, Schedule, SchedulePolicy, Timetable};
+use basin_core::queue::{Lease, Schedule, SchedulePolicy, Successors, Timetable};
 use basin_core::reply::Reply;
 use basin_core::smtp::Disposition;
 use basin_core::time::Timestamp;
@@ -60,6 +61,11 @@ pub(crate) struct Node {
     announced: Vec<(MessageId, MessageId)>,
     /// Messages that wait for an operator.
     pub(crate) parked: Vec<MessageId>,
+    /// Which messages take the place of others, and those that have to give way.
+    successors: Successors,
+    pub(crate) giving_way: Vec<MessageId>,
+    /// When the sinks of timers are called.
+    pub(crate) timers: Timers,
     /// The sinks of this world.
     pub(crate) sinks: Sinks,
     /// The operation of the storage at which it fails, and whether that is the power.
@@ -72,6 +78,7 @@ impl Node {
         policy: Arc<TransportPolicy>,
         schedule: SchedulePolicy,
         sinks: Sinks,
+        now: Timestamp,
     ) -> Result<Self, String> {
         let options = Options {
             segment_bytes: 16 * 1024,
@@ -85,7 +92,7 @@ impl Node {
         if let Some(damage) = recovery.damaged.iter().find(|damage| damage.message.is_some()) {
             return Err(format!("a message is damaged after a power cut: {damage}"));
         }
-        births::drop_unborn(&spool)?;
+        births::drop_unborn(&spool, &sinks.tables)?;
         // A notification waits until the message that it is about is looked at, and saved as told.
         let ids = spool.ids();
         let ids_text: BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
@@ -94,7 +101,7 @@ impl Node {
         let fresh = ids.into_iter().filter(|id| !announced.iter().any(|(_, kept)| kept == id)).collect();
         let mut sinks = sinks;
         sinks.tables.forget_gone(|id| ids_text.contains(id));
-        Ok(Self {
+        let mut node = Self {
             storage,
             spool,
             policy,
@@ -106,9 +113,19 @@ impl Node {
             late: Vec::new(),
             announced,
             parked: Vec::new(),
+            successors: Successors::default(),
+            giving_way: Vec::new(),
+            timers: Timers::default(),
             sinks,
             fault: None,
-        })
+        };
+        for id in node.spool.ids() {
+            if let Ok(Some((message, state))) = node.spool.load(&id) {
+                node.noted(&message, &state);
+            }
+        }
+        node.arrange_timers(now);
+        Ok(node)
     }
 
     /// Whether the power is gone.
@@ -197,17 +214,10 @@ impl Node {
 
     /// Asks the sinks for the hosts of a domain; the reply says why there are none.
     pub(crate) fn asked_for_hosts(&mut self, domain: &str, now: Timestamp, dice: &mut Dice) -> Option<Reply> {
-        let event = EventKind::OnDnsResolve;
-        if !self.sinks.interest().has(event) {
+        if !self.sinks.interest().has(EventKind::OnDnsResolve) {
             return None;
         }
-        let facts = DestinationFacts { domain: domain.to_owned(), ..DestinationFacts::default() };
-        let key = format!("{domain}/{}/{event}", now.to_rfc3339());
-        let destination = Some(Arc::new(facts));
-        let occasion = Occasion { idempotency_key: key, destination, ..Occasion::of(event, now) };
-        let (occasion, overlay) = (Arc::new(occasion), Overlay::default());
-        let question = Question { occasion, overlay, can_fail: true, only: None, rest: None };
-        self.sinks.decide(question, dice).verdict.reply().cloned()
+        self.sinks.decide(Question::of_hosts(domain, now), dice).into_hosts().err()
     }
 
     /// Takes a message up where its state says.
@@ -309,6 +319,7 @@ impl Node {
                     self.schedule.put(id, &[], now);
                     ledger.end(uid, &removed, end, self.sinks.interest() != EventSet::default());
                     ledger.values.leave(&removed);
+                    self.sinks.track("removed", &removed, now);
                     let own = receipts_of(&removed.id);
                     let cut_off = self.sinks.tables.receipts().filter(|key| key.starts_with(&own));
                     cut_off.for_each(|key| ledger.values.abandon(key));
@@ -396,6 +407,14 @@ impl Acceptor for Listening<'_> {
 
     fn decide(&mut self, question: Question, dice: &mut Dice) -> Decision {
         self.node.sinks.decide(question, dice)
+    }
+
+    fn tell(&mut self, notice: Question) {
+        self.node.sinks.tell(&notice);
+    }
+
+    fn logged_in(&mut self) {
+        self.node.sinks.logins += 1;
     }
 
     fn store(&mut self, message: Message, disposition: Disposition) -> Result<Proof, Reply> {

@@ -14,7 +14,7 @@ use basin_core::transport::{Directory, Tables};
 use crate::dice::Dice;
 use crate::ledger::Ledger;
 use crate::link::{Acceptor, Proof};
-use crate::sinks::expanded;
+use crate::sinks::{BLOB, VERB, expanded};
 
 /// A server that is played.
 #[derive(Debug, Clone)]
@@ -85,11 +85,24 @@ pub(crate) struct Played<'a> {
 
 impl Acceptor for Played<'_> {
     fn interest(&self) -> EventSet {
-        [EventKind::OnInboundCommand, EventKind::OnEndOfData].into_iter().collect()
+        [EventKind::OnInboundCommand, EventKind::OnInboundInput, EventKind::OnEndOfData].into_iter().collect()
     }
+
+    fn tell(&mut self, _: Question) {}
 
     fn decide(&mut self, question: Question, dice: &mut Dice) -> Decision {
         let (later, never) = self.peer.refuses;
+        let is_own = question.overlay.command.as_ref().is_some_and(|command| command.keyword == VERB);
+        if question.occasion.event == EventKind::OnInboundInput {
+            if question.occasion.input.reveal() != BLOB {
+                self.ledger.find(format!("a peer got {:?} in place of a blob", question.occasion.input.reveal()));
+            }
+            self.ledger.counts.blobs += 1;
+            return decided(Verdict::Consume(Reply::new(250, None, "thanks")), question);
+        }
+        if is_own && dice.strikes(700) {
+            return decided(Verdict::AwaitOctets(Reply::new(334, None, "go on"), BLOB.len() as u64), question);
+        }
         let verdict = if dice.strikes(later) {
             let reply = if dice.strikes(300) {
                 Reply::with(421, 3, 2, "closing")
@@ -102,7 +115,7 @@ impl Acceptor for Played<'_> {
         } else {
             Verdict::Next
         };
-        Decision { verdict, by: Some("whim".into()), overlay: question.overlay, failures: Vec::new(), is_heard: true }
+        decided(verdict, question)
     }
 
     fn store(&mut self, message: Message, _: Disposition) -> Result<Proof, Reply> {
@@ -120,4 +133,8 @@ impl Acceptor for Played<'_> {
         }
         Ok(Proof::Played(message.id))
     }
+}
+
+fn decided(verdict: Verdict, question: Question) -> Decision {
+    Decision { verdict, by: Some("whim".into()), overlay: question.overlay, failures: Vec::new(), is_heard: true }
 }

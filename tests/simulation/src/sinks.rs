@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use basin_core::event::receipt::receipts_of;
 use basin_core::event::{
-    Asked, Binding, Chain, ChainStep, Decision, EventKind, EventSet, FailurePolicy, Mode, OutSession, Question,
-    Registry, Rule, SinkEntry, outbound::STANDARD_VERBS,
+    Binding, ChainStep, Decision, EventKind, EventSet, FailurePolicy, Heard, Mode, Occasion, OutSession, Overlay,
+    Question, Registry, Rule, SinkEntry, TrackFacts,
 };
 use basin_core::mail::{Message, MessageId};
 use basin_core::smtp::client::Hearing;
+use basin_core::time::Timestamp;
 
 use crate::dice::Dice;
 use crate::ledger::{Ledger, Promise, uid};
 use crate::tables::SinkTables;
-pub(crate) use script::expanded;
+pub(crate) use script::{MESSAGE_BYTES_HARD_MAX, expanded};
 
 /// The sink that is asked first, and ends no chain of a stored message but by a refusal.
 const FIRST: &str = "one";
@@ -32,30 +33,22 @@ pub(crate) const EDIT: &str = "X-Edit";
 /// Field that names a message which the same call has submitted: where the one is, the other is or was.
 pub(crate) const CHILD: &str = "X-Child";
 
-/// Events at which the scripted sinks can be bound.
-const EVENTS: [EventKind; 17] = [
-    EventKind::OnInboundCommand,
-    EventKind::OnEndOfHeaders,
-    EventKind::OnEndOfData,
-    EventKind::OnSubmission,
-    EventKind::OnPreCategorize,
-    EventKind::OnCategorize,
-    EventKind::OnPostCategorize,
-    EventKind::OnRoute,
-    EventKind::OnDnsResolve,
-    EventKind::OnLocalDelivery,
-    EventKind::OnNotification,
-    EventKind::OnSessionStart,
-    EventKind::OnMessageStart,
-    EventKind::OnPerRecipient,
-    EventKind::OnBeforeData,
-    EventKind::OnSessionEnd,
-    EventKind::OnServerResponse,
-];
-
 /// Where the scripted sinks count what they set, and how the marks of the events begin at which they did.
 pub(crate) const COUNT: &str = "count";
 pub(crate) const SEEN: &str = "seen ";
+
+/// Where they count the calls of timers, and how the marks of those begin.
+pub(crate) const TIMES: &str = "times";
+pub(crate) const FIRED: &str = "fired ";
+
+/// The own verb of the sinks on both sides of a dialogue, and the blob that follows it.
+pub(crate) const VERB: &str = "XBLOB";
+pub(crate) const BLOB: &[u8] = b"a\r\n.\r\nb\0c";
+
+/// The name of the message that a timer sends at the call of that key.
+pub(crate) fn timer_uid(sink: &str, key: &str) -> String {
+    format!("t.{sink}.{}", key.replace('/', "."))
+}
 
 /// What a sink did outside of the chain, for the books.
 enum Note {
@@ -75,6 +68,8 @@ pub(crate) struct Sinks {
     pub(crate) tables: SinkTables,
     /// What nobody who is scripted so could have seen.
     pub(crate) findings: Vec<String>,
+    /// Sessions whose end was told.
+    ended: BTreeSet<String>,
     /// No sink fails or objects any more, so that the world comes to its end.
     pub(crate) is_calm: bool,
     /// The power is gone: nothing is written any more.
@@ -82,8 +77,18 @@ pub(crate) struct Sinks {
     /// Calls, and those that failed.
     pub(crate) calls: u64,
     pub(crate) failures: u64,
+    /// Calls that nobody waited for.
+    pub(crate) notices: u64,
     /// Messages that came out of others.
     pub(crate) forks: u64,
+    /// Events that are counted in tables.
+    pub(crate) remembered: u64,
+    /// Clients that logged in.
+    pub(crate) logins: u64,
+    /// Calls of timers that are written.
+    pub(crate) timers_fired: u64,
+    /// Messages that were let through though they are too large.
+    pub(crate) waived: u64,
 }
 
 impl Sinks {
@@ -100,7 +105,7 @@ impl Sinks {
             is_enabled: true,
         };
         let mut bindings = Vec::new();
-        for event in EVENTS {
+        for event in EventKind::ALL.iter().copied() {
             for (name, priority) in [(FIRST, 10), (SECOND, 20)] {
                 if dice.strikes(550) {
                     bindings.push(binding(event, name, priority, dice)?);
@@ -118,15 +123,8 @@ impl Sinks {
 
     /// What sinks hear of a session with another server; `None` where nobody is bound to any of it.
     pub(crate) fn hearing(&self, number: u64) -> Option<Arc<Hearing>> {
-        let interest = self.interest();
-        let events = EVENTS.into_iter().filter(|event| event.is_outbound() && interest.has(*event));
-        let events: EventSet = events.collect();
-        if events == EventSet::default() {
-            return None;
-        }
-        let judged = STANDARD_VERBS.iter().filter(|verb| self.registry.judges(verb));
+        let (events, judged) = self.registry.outbound_interest()?;
         let session = Arc::new(OutSession { id: format!("o{number:016x}"), ..OutSession::default() });
-        let judged = judged.map(|verb| (*verb).to_owned()).collect();
         Some(Arc::new(Hearing { session, attempt: 1, events, judged }))
     }
 
@@ -158,20 +156,18 @@ impl Sinks {
             if may_fail && dice.strikes(10) {
                 return Decision { failures: decision.failures, ..Decision::unwritten(&question) };
             }
+            self.remembered += u64::from(raising.is_some());
             self.tables.commit(&edits, raising.as_deref());
             return decision;
         }
     }
 
     fn ask_all(&mut self, question: Question, dice: &mut Dice) -> Decision {
-        let mut plan = self.registry.plan(question.occasion.event, &question.facts(), question.occasion.now, &|_| 0);
-        let Question { occasion, overlay, can_fail, only, rest } = question;
-        let is_meant = |asked: &Asked| {
-            rest.as_ref().is_none_or(|rest| rest.contains(&asked.binding.name))
-                && only.as_ref().is_none_or(|only| *only == asked.binding.name)
+        let heard = match Heard::of(&self.registry, &question, &|_| 0) {
+            Ok(heard) => heard,
+            Err(binding) => return Decision::without(binding, question.overlay, question.can_fail),
         };
-        plan.retain(is_meant);
-        let mut step = Chain::start(occasion, plan, overlay, can_fail);
+        let (mut step, _) = heard.begin(question);
         loop {
             step = match step {
                 ChainStep::Decided(decision, _) => return *decision,
@@ -181,6 +177,44 @@ impl Sinks {
                 }
             };
         }
+    }
+
+    /// Tells the sinks of a notice: whatever they do, nothing comes of it.
+    pub(crate) fn tell(&mut self, question: &Question) {
+        let (event, session) = (question.occasion.event, question.occasion.session_id());
+        if event == EventKind::OnDisconnect && !session.is_some_and(|id| self.ended.insert(id.to_owned())) {
+            self.findings.push(format!("the end of {session:?} is told twice"));
+        }
+        if event == EventKind::OnReject && session.is_some_and(|id| self.ended.contains(id)) {
+            self.findings.push(format!("{session:?} goes on after its end"));
+        }
+        let told = self.registry.observers(event, &question.facts(), question.occasion.now, &|_| 0);
+        self.notices += told.len() as u64;
+    }
+
+    /// Tells the sinks that something became of a message.
+    pub(crate) fn track(&mut self, kind: &str, message: &Message, now: Timestamp) {
+        let event = EventKind::OnTrack;
+        let facts = TrackFacts {
+            kind: kind.to_owned(),
+            at: now,
+            message_id: message.id.to_string(),
+            sender: message.envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default(),
+            recipient: None,
+            remote: None,
+            reply: None,
+            size: message.size(),
+            elapsed: now.since(message.arrival.at),
+        };
+        let key = format!("{}/{kind}//{event}", message.id);
+        let occasion = Occasion { idempotency_key: key, track: Some(Arc::new(facts)), ..Occasion::of(event, now) };
+        let (occasion, overlay) = (Arc::new(occasion), Overlay::default());
+        self.tell(&Question { occasion, overlay, can_fail: true, only: None, rest: None });
+    }
+
+    /// The bindings that have a schedule.
+    pub(crate) fn timers(&self) -> Vec<Arc<Binding>> {
+        self.registry.bindings_of(EventKind::OnTimer).to_vec()
     }
 
     /// A record of a message is written that knows what its events came to, but for these.
@@ -230,6 +264,6 @@ fn binding(event: EventKind, sink: &str, priority: u16, dice: &mut Dice) -> Resu
         is_enabled: true,
         expires: None,
         max_firings: None,
-        schedule: None,
+        schedule: (event == EventKind::OnTimer).then(|| "*/20 * * * *".parse().ok()).flatten(),
     })
 }

@@ -28,6 +28,8 @@ pub(crate) struct SinkTables {
     content: Content,
     /// What a power cut may leave, where that is not everything.
     synced: Option<Content>,
+    /// How often something was taken back.
+    pub(crate) taken_back: u64,
     /// Receipts that outlived a power cut and whose events have not been raised again.
     cut_off: BTreeSet<String>,
     /// How the keys of receipts begin whose messages were removed, and when they are forgotten.
@@ -69,6 +71,7 @@ impl SinkTables {
     pub(crate) fn take_back(&mut self, raising: &str) {
         self.cut_off.remove(raising);
         let Some(mut receipt) = self.content.receipts.get(raising).cloned() else { return };
+        self.taken_back += 1;
         self.unsynced();
         let content = &mut self.content;
         let live = |sink: &str, key: &str| Ok::<_, core::convert::Infallible>(content.entry(sink, key));

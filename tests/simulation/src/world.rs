@@ -9,8 +9,8 @@ use std::sync::Arc;
 use basin_core::mail::MessageId;
 use basin_core::network::Network;
 use basin_core::queue::{Lease, Next, RetryPolicy, SchedulePolicy, Visit};
-use basin_core::smtp::ListenerPolicy;
 use basin_core::smtp::client::{Chunking, ClientPolicy, Outgoing};
+use basin_core::smtp::{Accounts, AuthPolicy, ListenerPolicy, Mechanism};
 use basin_core::time::Timestamp;
 use basin_core::transport::{Change, Directory, RouteTable, Tables, TransportPolicy, Whom};
 use basin_spool::fault::{Fault, FaultyStorage};
@@ -20,7 +20,7 @@ use crate::ledger::{Counts, Ledger};
 use crate::link::{Link, Weather};
 use crate::node::{Deliveries, Node};
 use crate::peer::{DOMAINS, Peer, Played, USERS, mailboxes};
-use crate::sinks::Sinks;
+use crate::sinks::{MESSAGE_BYTES_HARD_MAX, Sinks};
 
 /// Steps in which every world comes to its end.
 const STEPS_MAX: u64 = 400_000;
@@ -109,6 +109,16 @@ impl World {
         };
         let mut listener = ListenerPolicy::new("mx", format!("mx.{NODE}"), directory);
         listener.relay_clients.extend(Network::parse("127.0.0.1"));
+        if dice.strikes(400) {
+            listener.message_bytes_max = 3_000;
+            listener.message_bytes_hard_max = Some(MESSAGE_BYTES_HARD_MAX);
+        }
+        if dice.strikes(500) {
+            let accounts = Accounts::parse("", [0; 32]).map_err(|error| error.to_string())?;
+            let mut auth = AuthPolicy::new(Arc::new(accounts));
+            (auth.mechanisms, auth.needs_tls) = (vec![Mechanism::Plain], false);
+            listener.auth = Some(auth);
+        }
         let mut client_policy = ClientPolicy::new(format!("mx.{NODE}"));
         client_policy.chunking = if dice.strikes(300) { Chunking::Preferred } else { Chunking::ForBinary };
         let weather = if dice.strikes(300) { CALM } else { Weather { breaks: dice.below(20), stalls: dice.below(4) } };
@@ -116,7 +126,7 @@ impl World {
         let sinks = if seed % 2 == 1 { Sinks::of(&mut dice)? } else { Sinks::default() };
         let mut ledger = Ledger::new(is_told);
         ledger.owed_edits = sinks.owed_edits();
-        let node = Node::open(storage, Arc::new(policy), schedule_policy.clone(), sinks)?;
+        let node = Node::open(storage, Arc::new(policy), schedule_policy.clone(), sinks, START)?;
         Ok(Self {
             now: START,
             node,
@@ -149,14 +159,19 @@ impl World {
             self.misfortune();
             self.node.sinks.is_calm = self.is_calm();
             if !self.act() && !self.pass_time()? {
-                let Sinks { calls, failures, forks, .. } = &self.node.sinks;
-                let counts = &mut self.ledger.counts;
-                (counts.calls, counts.failed_calls, counts.forks) = (*calls, *failures, *forks);
-                let values = self.ledger.values.close(&self.node.sinks.tables);
-                return self.ledger.close().or(values).map_or(Ok(self.ledger.counts), Err);
+                self.count();
+                let tables = self.ledger.close_tables(&self.node.sinks.tables);
+                return self.ledger.close().or(tables).map_or(Ok(self.ledger.counts), Err);
             }
         }
         Err(format!("the world did not come to its end in {STEPS_MAX} steps"))
+    }
+
+    fn count(&mut self) {
+        let (sinks, counts) = (&self.node.sinks, &mut self.ledger.counts);
+        (counts.calls, counts.failed_calls, counts.notices) = (sinks.calls, sinks.failures, sinks.notices);
+        (counts.forks, counts.remembered, counts.timers) = (sinks.forks, sinks.remembered, sinks.timers_fired);
+        (counts.logins, counts.waived, counts.taken_back) = (sinks.logins, sinks.waived, sinks.tables.taken_back);
     }
 
     fn is_calm(&self) -> bool {
@@ -192,12 +207,12 @@ impl World {
         storage.restart(self.dice.next());
         let mut sinks = core::mem::take(&mut self.node.sinks);
         sinks.tables.power_cut(self.dice.strikes(500));
-        self.node = Node::open(storage, policy, self.schedule_policy.clone(), sinks)?;
+        self.now = self.now.plus(at(1 + self.dice.below(120)));
+        self.node = Node::open(storage, policy, self.schedule_policy.clone(), sinks, self.now)?;
         for id in self.node.spool.ids() {
             let loaded = self.node.spool.load(&id).ok().flatten();
             loaded.iter().for_each(|(message, _)| self.ledger.values.record(message));
         }
-        self.now = self.now.plus(at(1 + self.dice.below(120)));
         Ok(())
     }
 
@@ -224,6 +239,8 @@ impl World {
     fn pass_time(&mut self) -> Result<bool, String> {
         let mut times: Vec<Timestamp> = self.node.kept.iter().map(|(at, _)| *at).collect();
         times.extend(self.node.timetable.next_due());
+        // They would go on for ever.
+        times.extend(self.node.timers.next().filter(|_| !self.is_calm()));
         times.extend((self.sent < self.to_send).then_some(self.client_at));
         if let Next::Wait(at) = self.node.schedule.next(self.now) {
             times.push(at);
@@ -244,6 +261,19 @@ impl World {
     }
 
     fn step_fresh(&mut self) -> bool {
+        if !self.is_calm() && self.node.fire_due(&mut self.ledger, self.now, &mut self.dice) {
+            return true;
+        }
+        if let Some(id) = self.node.giving_way.pop() {
+            if self.is_in_hand(&id) {
+                self.node.giving_way.insert(0, id);
+            } else {
+                self.node.fresh.retain(|fresh| *fresh != id);
+                let (ledger, dice) = (&mut self.ledger, &mut self.dice);
+                self.node.change(&id, Change::Supersede, Vec::new(), ledger, self.now, dice);
+                return true;
+            }
+        }
         if let Some(place) = self.node.kept.iter().position(|(at, _)| *at <= self.now) {
             let (_, kept) = self.node.kept.swap_remove(place);
             self.node.repeat(kept, &mut self.ledger, self.now, &mut self.dice);
@@ -286,11 +316,7 @@ impl World {
             return false;
         }
         let ids = self.node.spool.ids();
-        let in_hand = |id: &MessageId| {
-            self.visits.iter().any(|visiting| visiting.lease.as_ref().is_some_and(|lease| lease.message() == id))
-                || self.node.is_kept(id)
-        };
-        let Some(id) = self.dice.pick(&ids).filter(|id| !in_hand(id)).cloned() else { return false };
+        let Some(id) = self.dice.pick(&ids).filter(|id| !self.is_in_hand(id)).cloned() else { return false };
         let change = match self.dice.below(5) {
             0 => Change::Hold("an operator looks at it".into()),
             1 => Change::Release,
@@ -303,6 +329,12 @@ impl World {
         };
         self.operate(&id, change);
         true
+    }
+
+    // Whether a visit has the message, or the storage has not taken what is known of it.
+    fn is_in_hand(&self, id: &MessageId) -> bool {
+        self.visits.iter().any(|visiting| visiting.lease.as_ref().is_some_and(|lease| lease.message() == id))
+            || self.node.is_kept(id)
     }
 
     fn operate(&mut self, id: &MessageId, change: Change) {

@@ -9,6 +9,7 @@ use crate::event::{
 };
 use crate::limits::RESPONSE_DELAY_MAX;
 use crate::reply::Reply;
+use crate::transport::HostAddress;
 
 /// When to raise the event again after a failed sink deferred a stored message.
 const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(300);
@@ -72,6 +73,18 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// What sinks answered in place of DNS; `None` where DNS is asked.
+    ///
+    /// # Errors
+    /// A sink failed, or has reasons to wait. What is not to be had now is not to be had from DNS either: the sink is
+    /// there because DNS is wrong.
+    pub fn into_hosts(self) -> Result<Option<Vec<HostAddress>>, Reply> {
+        if let Verdict::Hosts(hosts) = self.verdict {
+            return Ok(Some(hosts));
+        }
+        self.verdict.reply().map_or(Ok(None), |reply| Err(reply.clone()))
+    }
+
     /// What comes of asking a binding that is gone: of a command that its sink began to handle nobody else knows
     /// what to make.
     pub fn without(binding: String, overlay: Overlay, can_fail: bool) -> Self {

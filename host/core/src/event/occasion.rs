@@ -132,8 +132,12 @@ impl Occasion {
     }
 
     /// At `on-inbound-input`, the occasion of the command that the input belongs to: those behind the sink that
-    /// asked for it are asked about the command, and nobody but that sink is shown the input.
+    /// asked for it are asked about the command, and nobody but that sink is shown the input. At any other event there is
+    /// no input.
     pub fn without_input(&self) -> Self {
+        if self.event != EventKind::OnInboundInput {
+            return self.clone();
+        }
         let event = EventKind::OnInboundCommand;
         let key = self.idempotency_key.strip_suffix(self.event.name()).unwrap_or(&self.idempotency_key);
         Self { event, idempotency_key: format!("{key}{event}"), input: Secret::default(), ..self.clone() }
@@ -264,6 +268,18 @@ pub struct Question {
 }
 
 impl Question {
+    /// Asks for the hosts of a domain, at `on-dns-resolve`.
+    pub fn of_hosts(domain: &str, now: Timestamp) -> Self {
+        let event = EventKind::OnDnsResolve;
+        let facts = DestinationFacts { domain: domain.to_owned(), ..DestinationFacts::default() };
+        let occasion = Occasion {
+            idempotency_key: format!("{domain}/{}/{event}", now.to_rfc3339()),
+            destination: Some(Arc::new(facts)),
+            ..Occasion::of(event, now)
+        };
+        Self { occasion: Arc::new(occasion), overlay: Overlay::default(), can_fail: true, only: None, rest: None }
+    }
+
     // Those that the event is about: a rule that names another one of the message does not hold here.
     fn recipients<'a>(&self, message: &'a Message) -> Cow<'a, [Recipient]> {
         let all = message.envelope.recipients.as_slice();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::event::binding::PRIORITY_MAX;
+use crate::event::outbound::STANDARD_VERBS;
 use crate::event::{
     Asked, Binding, BudgetOverride, EventKind, EventSet, Facts, FailurePolicy, Grants, InstanceMode, Matched, Mode,
 };
@@ -259,6 +260,15 @@ impl Registry {
             let is_on = binding.is_enabled && self.sinks.get(&binding.sink).is_some_and(|sink| sink.is_enabled);
             is_on && binding.mode == Mode::Decide && binding.rule.may_concern(verb)
         })
+    }
+
+    /// The events of a dialogue with another server that somebody is bound to, and the verbs whose replies somebody may
+    /// judge; `None` where nobody is bound to any.
+    pub fn outbound_interest(&self) -> Option<(EventSet, Vec<String>)> {
+        let is_heard = |event: &EventKind| event.is_outbound() && self.interest.has(*event);
+        let events: EventSet = EventKind::ALL.iter().copied().filter(is_heard).collect();
+        let judged = || STANDARD_VERBS.iter().filter(|verb| self.judges(verb)).map(|verb| (*verb).to_owned()).collect();
+        (events != EventSet::default()).then(|| (events, judged()))
     }
 
     /// The sinks to ask at a question and those in their shadow, in order. A notice has none: see [`Registry::observers`].

@@ -1,14 +1,19 @@
 //! Which timers are due: one call for each, whatever the clock did meanwhile.
 
+mod firing;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{Cron, TableEdits, TableValue};
+use crate::event::{Binding, Cron, TableEdits, TableValue};
 use crate::mail::MessageId;
 use crate::time::Timestamp;
+
+pub use firing::{Bearing, Calling, Fired, Firing, FiringStep, Removing, Unwritten, Writing};
 
 /// How far a clock may be set back without what was done being done again. Corrections of a clock are smaller; one that
 /// goes back further was wrong before, and what is due is reckoned anew.
@@ -53,10 +58,20 @@ pub fn is_timer(id: &MessageId) -> bool {
 impl Mark {
     /// Joins the mark to what is written for that timer. It counts against the same bound, so it goes first.
     pub fn join(&self, timer: &MessageId, edits: &mut TableEdits) {
+        self.join_after(timer, None, edits);
+    }
+
+    /// The same, where what is stored is still what was read: `None` is no condition, the inner `None` is nothing.
+    pub fn join_after(&self, timer: &MessageId, read: Option<Option<Arc<[u8]>>>, edits: &mut TableEdits) {
         let text = format!("{} {} {}", self.at.seconds, self.batches, self.schedule);
         let value = TableValue { octets: text.into_bytes().into(), life: MARK_LIFE_SECONDS };
         // What is set first always fits: a schedule is a line of a file.
-        edits.set(MARKS, timer.as_str(), Some(value), None).ok();
+        edits.set(MARKS, timer.as_str(), Some(value), read).ok();
+    }
+
+    /// The schedule of a binding as its mark has it.
+    pub fn schedule_of(binding: &Binding) -> String {
+        binding.schedule.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
     /// Reads what was written; `None` where it is something else.
@@ -95,6 +110,8 @@ pub struct Timers {
     rows: BTreeMap<String, Row>,
     /// By name, beside the rows: who goes and comes again while it runs still runs.
     running: BTreeSet<String>,
+    /// By name, messages of a call that may be there and may not set out.
+    unborn: BTreeMap<String, Vec<MessageId>>,
     looked: Option<Timestamp>,
 }
 
@@ -171,6 +188,20 @@ impl Timers {
     /// A call has ended.
     pub fn ended(&mut self, name: &str) {
         self.running.remove(name);
+    }
+
+    /// Messages of an earlier call that may be there and may not set out.
+    pub fn unborn(&self, name: &str) -> Vec<MessageId> {
+        self.unborn.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Keeps in mind which messages of a timer may be there and may not set out; none is that all is well.
+    pub fn keep_unborn(&mut self, name: &str, ids: Vec<MessageId>) {
+        if ids.is_empty() {
+            self.unborn.remove(name);
+        } else {
+            self.unborn.insert(name.to_owned(), ids);
+        }
     }
 
     /// When to look again; `None` where nothing will ever be due.

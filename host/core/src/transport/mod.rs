@@ -7,6 +7,7 @@
 mod asking;
 pub mod change;
 mod children;
+mod crib;
 pub mod delivery;
 pub mod directory;
 pub mod hop;
@@ -24,6 +25,7 @@ mod telling;
 pub use asking::Waiting;
 pub use change::{Attempt, Change, Relayed, Whom};
 pub use children::Bearing;
+pub use crib::{Crib, Fate, Known};
 pub use delivery::{Delivering, Job};
 pub use directory::{Directory, DirectoryError, Lookup, Tables};
 pub use hop::{Hop, HopTarget, HostAddress, Way};

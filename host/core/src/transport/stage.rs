@@ -221,6 +221,12 @@ impl State {
         each.max().unwrap_or_default().max(self.attempts).max(self.raised)
     }
 
+    /// Whether the message takes the place of earlier ones with its key: not while it waits for the record of its parent,
+    /// without which it goes again.
+    pub fn takes_a_place(&self) -> bool {
+        self.stage.is_under_way() && self.parent.is_none()
+    }
+
     /// Goes to that stage; what belongs to the one before is forgotten.
     pub(super) fn enter(&mut self, stage: Stage) {
         self.stage = stage;

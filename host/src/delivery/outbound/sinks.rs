@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use basin_core::event::{
-    Decision, DestinationFacts, EventKind, EventSet, Occasion, Overlay, Question, Verdict, outbound::STANDARD_VERBS,
-};
+use basin_core::event::{Decision, EventKind, EventSet, Question};
 use basin_core::reply::Reply;
 use basin_core::transport::HostAddress;
 
@@ -27,15 +25,7 @@ impl Sinks {
     /// The events of a dialogue that somebody is bound to now, and the verbs whose replies somebody may judge; `None`
     /// where nobody is bound to any. A connection keeps what it began with.
     pub(super) fn interest(&self) -> Option<(EventSet, Vec<String>)> {
-        let interest = self.ask.interest();
-        let is_heard = |event: &EventKind| event.is_outbound() && interest.has(*event);
-        let events: EventSet = EventKind::ALL.iter().copied().filter(is_heard).collect();
-        if events == EventSet::default() {
-            return None;
-        }
-        let loaded = self.ask.loaded();
-        let judged = STANDARD_VERBS.iter().filter(|verb| loaded.registry.judges(verb));
-        Some((events, judged.map(|verb| (*verb).to_owned()).collect()))
+        self.ask.loaded().registry.outbound_interest()
     }
 
     /// Asks the sinks of a question.
@@ -48,24 +38,9 @@ impl Sinks {
     /// # Errors
     /// A sink failed, or has reasons to wait.
     pub(super) async fn hosts(&mut self, domain: &str) -> Result<Option<Vec<HostAddress>>, Reply> {
-        let event = EventKind::OnDnsResolve;
-        if !self.ask.interest().has(event) {
+        if !self.ask.interest().has(EventKind::OnDnsResolve) {
             return Ok(None);
         }
-        let facts = DestinationFacts { domain: domain.to_owned(), ..DestinationFacts::default() };
-        let at = now();
-        let occasion = Occasion {
-            idempotency_key: format!("{domain}/{}/{event}", at.to_rfc3339()),
-            destination: Some(Arc::new(facts)),
-            ..Occasion::of(event, at)
-        };
-        let overlay = Overlay::default();
-        let question = Question { occasion: Arc::new(occasion), overlay, can_fail: true, only: None, rest: None };
-        let verdict = self.decide(question).await.verdict;
-        if let Verdict::Hosts(hosts) = verdict {
-            return Ok(Some(hosts));
-        }
-        // What is not to be had now is not to be had from DNS either: the sink is there because DNS is wrong.
-        verdict.reply().map_or(Ok(None), |reply| Err(reply.clone()))
+        self.decide(Question::of_hosts(domain, now())).await.into_hosts()
     }
 }

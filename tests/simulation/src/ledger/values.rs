@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use basin_core::mail::{Message, properties::Scope};
 
-use crate::sinks::{COUNT, SEEN, SINKS};
+use crate::sinks::{COUNT, FIRED, SEEN, SINKS, TIMES, timer_uid};
 use crate::tables::SinkTables;
 
 /// A sink, and the event at which it set something, as the properties of messages have it.
@@ -62,4 +62,22 @@ impl Values {
         let mut unfounded = kept.difference(&self.recorded).filter(|set| !self.unknown.contains(*set));
         unfounded.next().map(|set| format!("{set:?} is remembered and came to nothing"))
     }
+}
+
+/// What timers sent and what they remember of it: each call that is written has its message, and no other set out.
+pub(super) fn close_timers(tables: &SinkTables, ended: &BTreeSet<String>) -> Option<String> {
+    let mut sent = BTreeSet::new();
+    for sink in SINKS {
+        let fired: Vec<&str> = tables.of(sink).filter_map(|(key, _)| key.strip_prefix(FIRED)).collect();
+        let times = tables.get(sink, TIMES).map(|octets| String::from_utf8_lossy(&octets).into_owned());
+        if times.as_deref().unwrap_or("0") != fired.len().to_string() {
+            return Some(format!("{sink} was called {times:?} times by timers and knows {}", fired.len()));
+        }
+        sent.extend(fired.into_iter().map(|key| timer_uid(sink, key)));
+    }
+    if let Some(lost) = sent.iter().find(|uid| !ended.contains(*uid)) {
+        return Some(format!("{lost} was sent by a timer that remembers it, and never set out"));
+    }
+    let mut unknown = ended.iter().filter(|uid| uid.starts_with("t.") && !sent.contains(*uid));
+    unknown.next().map(|uid| format!("{uid} set out, and its timer does not remember it"))
 }

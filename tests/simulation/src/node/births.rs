@@ -1,17 +1,19 @@
 //! What the server under test writes: records, removals, and messages that come out of others.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::sync::mpsc;
 
+use basin_core::event::Mark;
 use basin_core::event::receipt::receipts_of;
+use basin_core::event::timers::{MARKS, is_timer};
 use basin_core::mail::{Message, MessageId};
 use basin_core::time::Timestamp;
-use basin_core::transport::{Bearing, End, Notifying, Saving, State, Work};
+use basin_core::transport::{Bearing, Crib, End, Fate, Known, Notifying, Saving, State, Work};
 use basin_spool::{Receipt, Spool, SpoolFault};
 
 use super::{Kept, Node};
 use crate::ledger::Ledger;
+use crate::tables::SinkTables;
 
 impl Node {
     /// Writes what the machine knows.
@@ -44,7 +46,10 @@ impl Node {
         let (tell, told) = mpsc::channel();
         self.spool.remove(id.clone(), move |result| drop(tell.send(result)));
         match told.recv() {
-            Ok(Ok(())) => self.sinks.tables.forget_later(receipts_of(&id), now),
+            Ok(Ok(())) => {
+                self.successors.forget(&id);
+                self.sinks.tables.forget_later(receipts_of(&id), now);
+            }
             Ok(Err(_)) | Err(_) => self.kept.push((now.plus(Duration::from_secs(30)), Kept::Removal(id, end))),
         }
     }
@@ -100,42 +105,64 @@ impl Node {
     }
 
     // What a run that the power cut off made of it already is replaced.
-    fn bear_one(&self, (child, state): &(Message, State)) -> Result<(), SpoolFault> {
+    fn bear_one(&mut self, (child, state): &(Message, State)) -> Result<(), SpoolFault> {
         if self.spool.contains(&child.id) {
             return self.save(child.clone(), state.clone());
         }
         self.commit(child.clone(), state.clone()).map(drop)
     }
 
-    fn save(&self, message: Message, state: State) -> Result<(), SpoolFault> {
+    fn save(&mut self, message: Message, state: State) -> Result<(), SpoolFault> {
         let (tell, told) = mpsc::channel();
-        self.spool.save(message, state, move |result| drop(tell.send(result)));
-        told.recv().unwrap_or(Err(SpoolFault::Closed))
+        self.spool.save(message.clone(), state.clone(), move |result| drop(tell.send(result)));
+        told.recv().unwrap_or(Err(SpoolFault::Closed))?;
+        self.noted(&message, &state);
+        Ok(())
+    }
+
+    /// Notes a message as it is on disk now.
+    pub(super) fn noted(&mut self, message: &Message, state: &State) {
+        if let Some(key) = message.supersedes.as_ref().filter(|_| state.takes_a_place()) {
+            let giving_way = self.successors.note(&message.id, key, message.arrival.at);
+            self.giving_way.extend(giving_way);
+        }
     }
 
     /// Stores a message.
-    pub(crate) fn commit(&self, message: Message, state: State) -> Result<Receipt, SpoolFault> {
+    pub(crate) fn commit(&mut self, message: Message, state: State) -> Result<Receipt, SpoolFault> {
         let (tell, told) = mpsc::channel();
-        self.spool.commit(message, state, move |result| drop(tell.send(result)));
-        told.recv().unwrap_or(Err(SpoolFault::Closed))
+        self.spool.commit(message.clone(), state.clone(), move |result| drop(tell.send(result)));
+        let receipt = told.recv().unwrap_or(Err(SpoolFault::Closed))?;
+        self.noted(&message, &state);
+        Ok(receipt)
     }
 }
 
-// What came out of a message that its record does not know of was made by a run that the power cut off: it goes before
-// its parent comes to that point again.
-pub(super) fn drop_unborn(spool: &Spool) -> Result<(), String> {
-    let mut parents = Vec::new();
-    let mut batches = BTreeMap::new();
+/// Removes what came out of a message whose record does not know of it, before its parent comes to that point again.
+pub(super) fn drop_unborn(spool: &Spool, tables: &SinkTables) -> Result<(), String> {
+    let mut crib = Crib::default();
     for id in spool.ids() {
-        let Ok(Some((_, state))) = spool.load(&id) else { continue };
-        batches.insert(id.clone(), state.batches);
-        parents.extend(state.parent.map(|parent| (id, parent)));
+        match spool.load(&id) {
+            Ok(Some((_, state))) => drop(crib.takes(&id, &state)),
+            Ok(None) => {}
+            Err(_) => crib.takes_unreadable(id),
+        }
     }
-    for (id, _) in parents.into_iter().filter(|(_, parent)| !parent.lets_go(batches.get(&parent.id).copied())) {
+    let known = |parent: &MessageId| {
+        if is_timer(parent) {
+            let mark = tables.get(MARKS, parent.as_str()).and_then(|octets| Mark::parse(&octets));
+            return mark.map_or(Known::Gone, |mark| Known::Batches(mark.batches));
+        }
+        if spool.contains(parent) { Known::Batches(0) } else { Known::Gone }
+    };
+    for (id, fate) in crib.judge(known) {
+        if fate == Fate::SetsOut {
+            continue;
+        }
         let (tell, told) = mpsc::channel();
         spool.remove(id.clone(), move |result| drop(tell.send(result)));
-        if !matches!(told.recv(), Ok(Ok(()))) {
-            return Err(format!("{id} cannot be removed by a disk that is whole"));
+        if fate == Fate::Stays || !matches!(told.recv(), Ok(Ok(()))) {
+            return Err(format!("{id} cannot be judged, or not removed, with a disk that is whole"));
         }
     }
     Ok(())

@@ -8,14 +8,17 @@ use basin_core::event::{
     Answer, Binding, EventKind, Failure, FailureKind, Later, NewMessage, Occasion, OutState, Overlay, TableValue,
     Verdict,
 };
-use basin_core::mail::{Body, Field, HeaderBlock, Message, Origin, properties::Scope};
-use basin_core::reply::Reply;
+use basin_core::mail::{Body, Field, HeaderBlock, Message, Origin, Supersedes, properties::Scope};
+use basin_core::reply::{Class, Reply};
 use basin_core::transport::{Hop, HopTarget};
 
-use super::{CHILD, COUNT, EDIT, Note, SECOND, SEEN, Sinks};
+use super::{BLOB, CHILD, COUNT, EDIT, FIRED, Note, SECOND, SEEN, Sinks, TIMES, VERB, timer_uid};
 use crate::dice::Dice;
 use crate::ledger::uid;
 use crate::peer::{USERS, address};
+
+/// Largest message that a sink lets through, in octets.
+pub(crate) const MESSAGE_BYTES_HARD_MAX: u64 = 9_000;
 
 impl Sinks {
     pub(super) fn answer(
@@ -30,14 +33,7 @@ impl Sinks {
         self.edit(occasion, by, &mut overlay, dice);
         self.remember(occasion, by, &mut overlay);
         if !self.is_calm && dice.strikes(40) {
-            self.failures += 1;
-            return Answer::Failed(Failure {
-                kind: FailureKind::Trap,
-                detail: String::new(),
-                backtrace: Vec::new(),
-                stderr: String::new(),
-                fuel: 0,
-            });
+            return self.fails();
         }
         let verdict = self.verdict(occasion, by, &overlay, dice);
         Answer::Verdict(verdict, overlay)
@@ -67,6 +63,62 @@ impl Sinks {
         }
     }
 
+    /// What the sink of a timer does: it counts the call, and sends a message that names it.
+    pub(crate) fn timer(
+        &mut self,
+        occasion: &Occasion,
+        by: &Binding,
+        mut overlay: Box<Overlay>,
+        dice: &mut Dice,
+    ) -> Answer {
+        self.calls += 1;
+        let (sink, key) = (by.sink.as_str(), &occasion.idempotency_key);
+        let fired = format!("{FIRED}{key}");
+        if self.tables.get(sink, &fired).is_some() {
+            self.findings.push(format!("{} is called again for {key}", by.name));
+        }
+        let times = self.tables.get(sink, TIMES);
+        let times = times.and_then(|octets| core::str::from_utf8(&octets).ok()?.parse::<u64>().ok());
+        for (key, value) in [(TIMES, (times.unwrap_or(0) + 1).to_string()), (fired.as_str(), String::new())] {
+            let value = TableValue { octets: value.into_bytes().into(), life: 0 };
+            // Two short values are within every limit.
+            let _ = overlay.tables.set(sink, key, Some(value), None);
+        }
+        self.submit(occasion, by, &timer_uid(sink, key), &mut overlay);
+        if dice.strikes(40) {
+            return self.fails();
+        }
+        Answer::Verdict(Verdict::Next, overlay)
+    }
+
+    // Submits a message of that name.
+    fn submit(&mut self, occasion: &Occasion, by: &Binding, name: &str, overlay: &mut Overlay) -> bool {
+        let body = b"an answer\r\n".to_vec();
+        let mut header = HeaderBlock::default();
+        if let Ok(field) = Field::new("X-Uid", name) {
+            // One short field is within every limit.
+            let _ = header.insert(0, field);
+        }
+        let recipients = address("a", "node.example").into_iter().collect();
+        let new = NewMessage { sender: None, recipients, header, body: Body::from_bytes(body.clone()) };
+        let is_made = overlay.submit(occasion, &by.sink, "mx.node.example", new).is_ok();
+        if is_made {
+            self.notes.push(Note::Submits(name.to_owned(), body));
+        }
+        is_made
+    }
+
+    fn fails(&mut self) -> Answer {
+        self.failures += 1;
+        Answer::Failed(Failure {
+            kind: FailureKind::Trap,
+            detail: String::new(),
+            backtrace: Vec::new(),
+            stderr: String::new(),
+            fuel: 0,
+        })
+    }
+
     fn edit(&mut self, occasion: &Occasion, by: &Binding, overlay: &mut Overlay, dice: &mut Dice) {
         let event = occasion.event;
         let is_whole = matches!(
@@ -86,19 +138,14 @@ impl Sinks {
         }
         if dice.strikes(100) && !self.is_calm {
             // A name that a repetition has too, and nobody else.
-            let (key, body) = (occasion.idempotency_key.replace('/', "."), b"an answer\r\n".to_vec());
-            let name = format!("c.{key}.{}", by.sink);
-            let mut header = HeaderBlock::default();
-            if let Ok(field) = Field::new("X-Uid", &name) {
-                // One short field is within every limit.
-                let _ = header.insert(0, field);
-            }
-            let recipients = address("a", "node.example").into_iter().collect();
-            let new = NewMessage { sender: None, recipients, header, body: Body::from_bytes(body.clone()) };
-            if overlay.submit(occasion, &by.sink, "mx.node.example", new).is_ok() {
+            let name = format!("c.{}.{}", occasion.idempotency_key.replace('/', "."), by.sink);
+            if self.submit(occasion, by, &name, overlay) {
                 add_field(overlay, CHILD, &name);
-                self.notes.push(Note::Submits(name, body));
             }
+        }
+        if let Some(message) = overlay.message.as_mut().filter(|_| dice.strikes(30) && !self.is_calm) {
+            let key = format!("latest {}", dice.below(3));
+            message.supersedes = Some(Supersedes { sink: by.sink.clone(), key, family: None });
         }
         let forks = matches!(event, EventKind::OnSubmission | EventKind::OnPostCategorize) && dice.strikes(200);
         let one = overlay.message.as_ref().and_then(|message| message.envelope.recipients.first()).map(|one| one.id);
@@ -120,13 +167,28 @@ impl Sinks {
             return Verdict::Next;
         }
         if event.is_outbound() {
-            return outbound_verdict(event, occasion, dice);
+            return outbound_verdict(event, occasion, &by.name, dice);
         }
         let roll = dice.below(100);
         let is_second = by.sink == SECOND;
         match event {
+            EventKind::OnInboundCommand if overlay.command.as_ref().is_some_and(|it| it.keyword == VERB) => {
+                Verdict::AwaitOctets(Reply::new(334, None, "go on"), BLOB.len() as u64)
+            }
+            EventKind::OnInboundInput => {
+                if occasion.input.reveal() != BLOB {
+                    self.findings.push(format!("{:?} arrived in place of a blob", occasion.input.reveal()));
+                }
+                if roll < 80 { Verdict::Consume(Reply::new(250, None, "thanks")) } else { Verdict::Next }
+            }
             EventKind::OnEndOfHeaders | EventKind::OnEndOfData | EventKind::OnInboundCommand => {
                 inbound_verdict(event, roll, is_second)
+            }
+            EventKind::OnConnect if roll < 2 => Verdict::Refuse(Reply::with(554, 7, 1, "not you")),
+            EventKind::OnAuthenticated if roll < 5 => refuse(),
+            EventKind::OnMaxMsgSize if roll < 60 => {
+                self.waived += 1;
+                Verdict::WaiveUpTo(MESSAGE_BYTES_HARD_MAX)
             }
             EventKind::OnSubmission | EventKind::OnPreCategorize | EventKind::OnPostCategorize => {
                 stage_verdict(roll, is_second)
@@ -145,7 +207,6 @@ impl Sinks {
             EventKind::OnNotification
             | EventKind::OnConnect
             | EventKind::OnAuthenticated
-            | EventKind::OnInboundInput
             | EventKind::OnMaxMsgSize
             | EventKind::OnReject
             | EventKind::OnDisconnect
@@ -248,7 +309,11 @@ fn stage_verdict(roll: u64, is_second: bool) -> Verdict {
     }
 }
 
-fn outbound_verdict(event: EventKind, occasion: &Occasion, dice: &mut Dice) -> Verdict {
+fn outbound_verdict(event: EventKind, occasion: &Occasion, by: &str, dice: &mut Dice) -> Verdict {
+    let previous = occasion.outbound.as_ref().and_then(|facts| facts.previous_reply(by));
+    if event != EventKind::OnServerResponse && previous.is_some_and(|reply| reply.class() == Class::Continue) {
+        return Verdict::SendBlob(BLOB.to_vec());
+    }
     let soft = || Reply::with(451, 7, 1, "not now");
     let hard = || Reply::with(550, 7, 1, "never");
     let roll = dice.below(200);
@@ -264,7 +329,7 @@ fn outbound_verdict(event: EventKind, occasion: &Occasion, dice: &mut Dice) -> V
     let is_worn = occasion.raised > 2;
     match (event, roll) {
         (_, 0) => Verdict::DropSession(soft()),
-        (_, 1..12) if !is_worn => Verdict::SendFirst("XHELLO from a sink".into()),
+        (_, 1..12) if !is_worn => Verdict::SendFirst(format!("{VERB} from a sink")),
         (EventKind::OnPerRecipient, 12..20) => Verdict::SkipRecipient(soft()),
         (EventKind::OnPerRecipient, 20) => Verdict::SkipRecipient(hard()),
         (EventKind::OnMessageStart | EventKind::OnPerRecipient | EventKind::OnBeforeData, 21..25) => {

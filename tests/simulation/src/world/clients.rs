@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use basin_core::event::{Decision, Question, Verdict};
+use basin_core::event::{Decision, EventKind, Question, Verdict};
 use basin_core::mail::{Arrival, Body, Envelope, Field, HeaderBlock, Message, MessageId, Origin};
-use basin_core::smtp::client::{ClientPolicy, Outgoing, Sent};
+use basin_core::reply::{Class, Reply};
+use basin_core::smtp::client::{ClientPolicy, Credentials, Hearing, Mechanism, Outgoing, Sent};
 use basin_core::time::Timestamp;
 use basin_core::transport::State;
 
@@ -14,6 +15,10 @@ use crate::ledger::Promise;
 use crate::link::{Event, Link};
 use crate::node::Listening;
 use crate::peer::{DOMAINS, USERS, address};
+use crate::sinks::{BLOB, VERB};
+
+/// The sink of clients.
+const GUEST: &str = "guest";
 
 impl World {
     pub(super) fn step_client(&mut self) -> bool {
@@ -24,7 +29,8 @@ impl World {
         if place < self.clients.len() {
             let mut client = self.clients.swap_remove(place);
             let mut listening = Listening { node: &mut self.node };
-            let event = client.link.step(&mut listening, &mut |question, _| nobody(question), self.now, &mut self.dice);
+            let event =
+                client.link.step(&mut listening, &mut |question, dice| guest(question, dice), self.now, &mut self.dice);
             let has_acted = !matches!(event, Event::Stuck);
             match event {
                 Event::Moved | Event::Stuck => self.clients.push(client),
@@ -131,15 +137,34 @@ impl World {
         let outgoing = Outgoing::of(&message, &ids);
         let weather = if self.is_calm() { CALM } else { self.weather };
         let acceptor = Listening { node: &mut self.node };
-        let policy = Arc::new(ClientPolicy::new("client.example"));
+        let mut policy = ClientPolicy::new("client.example");
+        policy.credentials = (self.listener.auth.is_some() && self.dice.strikes(500)).then(|| Credentials {
+            user: "a".into(),
+            secret: "a secret".into(),
+            mechanisms: vec![Mechanism::Plain],
+            may_go_unencrypted: true,
+        });
+        policy.hearing = Some(Arc::new(Hearing {
+            events: [EventKind::OnMessageStart].into_iter().collect(),
+            attempt: 1,
+            ..Hearing::default()
+        }));
+        let policy = Arc::new(policy);
         let link = Link::new(&policy, &self.listener, &acceptor, weather, self.now, &mut self.dice);
         self.clients.push(Client { link, outgoing: Some(outgoing), uid });
     }
 }
 
-// The clients of the server under test have no sinks.
-fn nobody(question: Question) -> Decision {
-    Decision { verdict: Verdict::Next, by: None, overlay: question.overlay, failures: Vec::new(), is_heard: false }
+// The clients of the server under test have one sink, which says its own verb first and sends a blob where it is asked
+// for one.
+fn guest(question: Question, dice: &mut Dice) -> Decision {
+    let previous = question.occasion.outbound.as_ref().and_then(|facts| facts.previous_reply(GUEST)).map(Reply::class);
+    let verdict = match previous {
+        Some(Class::Continue) => Verdict::SendBlob(BLOB.to_vec()),
+        None if dice.strikes(300) => Verdict::SendFirst(format!("{VERB} from a guest")),
+        Some(_) | None => Verdict::Next,
+    };
+    Decision { verdict, by: Some(GUEST.into()), overlay: question.overlay, failures: Vec::new(), is_heard: true }
 }
 
 // Lines that a careless stuffing of dots would change.

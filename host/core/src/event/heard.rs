@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use basin_core::event::{Asked, Behind, Chain, ChainStep, Occasion, Question, Verdict};
-
-use crate::control::Activity;
-use crate::registry::Loaded;
+use crate::event::{Asked, Behind, Chain, ChainStep, Occasion, Question, Registry, Verdict};
 
 /// Who hears of an event.
-pub(super) struct Heard {
+#[derive(Debug)]
+pub struct Heard {
     plan: Plan,
     told: Told,
 }
 
+#[derive(Debug)]
 enum Plan {
     /// All who are bound to the event, from the first on.
     Whole(Vec<Asked>),
@@ -25,13 +24,11 @@ impl Heard {
     ///
     /// # Errors
     /// The name of the binding that asked for input and is gone.
-    pub(super) fn of(loaded: &Loaded, question: &Question, activity: &Activity) -> Result<Self, String> {
+    pub fn of(registry: &Registry, question: &Question, firings: &dyn Fn(&str) -> u64) -> Result<Self, String> {
         let (now, facts) = (question.occasion.now, question.facts());
-        let firings = |binding: &str| activity.firings(binding);
-        let registry = &loaded.registry;
         let (plan, about) = match &question.only {
             None => {
-                let mut plan = registry.plan(question.occasion.event, &facts, now, &firings);
+                let mut plan = registry.plan(question.occasion.event, &facts, now, firings);
                 if let Some(rest) = &question.rest {
                     plan.retain(|asked| rest.contains(&asked.binding.name));
                 }
@@ -40,16 +37,16 @@ impl Heard {
             Some(name) => {
                 let by = registry.active(name).ok_or_else(|| name.clone())?;
                 let occasion = Arc::new(question.occasion.without_input());
-                let plan = registry.plan_behind(&by.binding, &facts, now, &firings);
+                let plan = registry.plan_behind(&by.binding, &facts, now, firings);
                 (Plan::Rest(by, Behind { occasion: occasion.clone(), plan }), occasion)
             }
         };
-        let observers = registry.observers(about.event, &facts, now, &firings);
+        let observers = registry.observers(about.event, &facts, now, firings);
         Ok(Self { plan, told: Told { observers, about } })
     }
 
     /// Begins the chain.
-    pub(super) fn begin(self, question: Question) -> (ChainStep, Told) {
+    pub fn begin(self, question: Question) -> (ChainStep, Told) {
         let Question { occasion, overlay, can_fail, .. } = question;
         let step = match self.plan {
             Plan::Whole(plan) => Chain::start(occasion, plan, overlay, can_fail),
@@ -60,17 +57,18 @@ impl Heard {
 }
 
 /// Who is told when a chain is decided, and of what.
-pub(super) struct Told {
+#[derive(Debug)]
+pub struct Told {
     /// Those who are bound in the mode observe.
-    pub(super) observers: Vec<Asked>,
+    pub observers: Vec<Asked>,
     /// The occasion.
-    pub(super) about: Arc<Occasion>,
+    pub about: Arc<Occasion>,
 }
 
 impl Told {
     /// Observers hear the final decision: a command that waits for input has none yet, and they hear of it when the
     /// chain that goes on with the input is decided.
-    pub(super) fn once_decided(self, verdict: &Verdict) -> Self {
+    pub fn once_decided(self, verdict: &Verdict) -> Self {
         let waits = matches!(verdict, Verdict::AwaitInput(_) | Verdict::AwaitOctets(..));
         if waits { Self { observers: Vec::new(), ..self } } else { self }
     }
