@@ -71,6 +71,9 @@ pub enum Committed {
 #[derive(Debug, Default)]
 struct Raisings {
     keys: BTreeSet<String>,
+    /// Those that an earlier process left, until their events are raised again: a record that is written meanwhile need
+    /// not know of them.
+    cut_off: BTreeSet<String>,
     /// How the keys begin that are to be forgotten, and from which second on.
     leaving: VecDeque<(u64, String)>,
 }
@@ -82,7 +85,10 @@ impl Raisings {
     }
 
     fn remove(&mut self, passed: Vec<String>) -> Option<Job> {
-        passed.iter().for_each(|key| _ = self.keys.remove(key));
+        for key in &passed {
+            self.keys.remove(key);
+            self.cut_off.remove(key);
+        }
         if passed.is_empty() { None } else { Some(Job::Forget { raisings: passed }) }
     }
 }
@@ -112,7 +118,10 @@ impl Tables {
         let (jobs, writer) = writer::start(file.clone(), clock).map_err(StateError::unavailable)?;
         let tables = Self { file, jobs, raisings: Arc::default(), _writer: Arc::new(writer) };
         let left = tables.keys(RECEIPTS, "", None, usize::MAX, 0)?;
-        tables.raisings().keys.extend(left);
+        let mut raisings = tables.raisings();
+        raisings.cut_off.extend(left.clone());
+        raisings.keys.extend(left);
+        drop(raisings);
         Ok(tables)
     }
 
@@ -180,13 +189,16 @@ impl Tables {
     /// Takes back what the receipt of that key says, because its event is raised again; what others have changed since
     /// stays.
     pub fn take_back(&self, raising: &str, now: u64, done: impl FnOnce(Result<(), StateError>) + Send + 'static) {
+        self.raisings().cut_off.remove(raising);
         self.hand_over(Job::TakeBack { raising: raising.to_owned(), now, done: Box::new(done) });
     }
 
-    /// Forgets the receipts whose keys begin so, but for those in `unrecorded`: what they are about has passed.
+    /// Forgets the receipts whose keys begin so, but for those in `unrecorded` and those of events that were cut off and
+    /// not raised again: what they are about has passed.
     pub fn forget(&self, prefix: &str, unrecorded: &[String]) {
         let mut raisings = self.raisings();
-        let passed = raisings.of(prefix).filter(|raising| !unrecorded.contains(raising)).cloned().collect();
+        let is_passed = |raising: &&String| !unrecorded.contains(raising) && !raisings.cut_off.contains(*raising);
+        let passed = raisings.of(prefix).filter(is_passed).cloned().collect();
         let job = raisings.remove(passed);
         drop(raisings);
         job.into_iter().for_each(|job| self.hand_over(job));

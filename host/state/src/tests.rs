@@ -175,6 +175,10 @@ fn what_another_event_built_upon_stays_and_the_repetition_does_not_write_it_agai
     take_back(&tables, "n/on-submission");
     assert_eq!(counted(&tables), "1", "nobody built upon the other one");
     assert_eq!(tables.raised_by(), ["m".to_owned(), "n".to_owned()].into());
+    drop(tables);
+    let tables = open(&path);
+    tables.forget("m/", &[]);
+    assert!(tables.is_raised("m/on-submission"), "no record of this process knows of it");
 }
 
 #[test]

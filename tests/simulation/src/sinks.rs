@@ -105,7 +105,7 @@ impl Sinks {
             is_enabled: true,
         };
         let mut bindings = Vec::new();
-        for event in EventKind::ALL.iter().copied() {
+        for event in EventKind::ALL.iter().copied().filter(|event| event.can_be_bound()) {
             for (name, priority) in [(FIRST, 10), (SECOND, 20)] {
                 if dice.strikes(550) {
                     bindings.push(binding(event, name, priority, dice)?);
@@ -218,9 +218,8 @@ impl Sinks {
     }
 
     /// A record of a message is written that knows what its events came to, but for these.
-    pub(crate) fn recorded(&mut self, message: &MessageId, unrecorded: &[String], ledger: &mut Ledger) {
-        let left_behind = self.tables.forget(&receipts_of(message), unrecorded);
-        left_behind.iter().for_each(|key| ledger.values.abandon(key));
+    pub(crate) fn recorded(&mut self, message: &MessageId, unrecorded: &[String]) {
+        self.tables.forget(&receipts_of(message), unrecorded);
     }
 
     /// Enters into the books what sinks did, and gives what they have delivered.

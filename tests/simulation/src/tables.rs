@@ -83,15 +83,17 @@ impl SinkTables {
         content.keep(raising, receipt);
     }
 
-    /// Forgets the receipts of that prefix but for those in `unrecorded`, and says which of them are of events that were
-    /// cut off and are not raised again, because their message went on without.
-    pub(crate) fn forget(&mut self, prefix: &str, unrecorded: &[String]) -> Vec<String> {
-        let is_passed = |raising: &String| raising.starts_with(prefix) && !unrecorded.contains(raising);
+    /// Forgets the receipts of that prefix but for those in `unrecorded`, and of events that were cut off and not raised
+    /// again.
+    pub(crate) fn forget(&mut self, prefix: &str, unrecorded: &[String]) {
+        let cut_off = &self.cut_off;
+        let is_passed = |raising: &String| {
+            raising.starts_with(prefix) && !unrecorded.contains(raising) && !cut_off.contains(raising)
+        };
         if self.content.receipts.keys().any(is_passed) {
-            self.unsynced();
+            self.synced.get_or_insert_with(|| self.content.clone());
             self.content.receipts.retain(|raising, _| !is_passed(raising));
         }
-        self.cut_off.extract_if(.., |raising| is_passed(raising)).collect()
     }
 
     /// Forgets the receipts of a message that was removed when it cannot come back any more.
@@ -99,7 +101,10 @@ impl SinkTables {
         self.leaving.push((now.plus(REMOVAL), prefix));
         let (passed, leaving): (Vec<_>, _) = self.leaving.drain(..).partition(|(from, _)| *from <= now);
         self.leaving = leaving;
-        passed.iter().for_each(|(_, prefix)| drop(self.forget(prefix, &[])));
+        for (_, prefix) in passed {
+            self.cut_off.retain(|raising| !raising.starts_with(&prefix));
+            self.forget(&prefix, &[]);
+        }
     }
 
     /// Forgets the receipts of messages that are gone.

@@ -255,7 +255,7 @@ impl World {
                 self.now = next.max(self.now.plus(Duration::from_millis(1)));
                 Ok(true)
             }
-            None if self.node.spool.ids().is_empty() => Ok(false),
+            None if self.node.spool.ids().iter().all(|id| self.node.unborn().contains(id)) => Ok(false),
             None => Err(format!("{:?} are in the spool and nobody will look at them", self.node.spool.ids())),
         }
     }
@@ -335,6 +335,7 @@ impl World {
     fn is_in_hand(&self, id: &MessageId) -> bool {
         self.visits.iter().any(|visiting| visiting.lease.as_ref().is_some_and(|lease| lease.message() == id))
             || self.node.is_kept(id)
+            || self.node.unborn().contains(id)
     }
 
     fn operate(&mut self, id: &MessageId, change: Change) {

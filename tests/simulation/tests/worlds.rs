@@ -36,7 +36,7 @@ fn in_every_world_each_message_comes_to_its_end_once() {
     assert!(all.forks > SEEDS / 10 && all.children > SEEDS / 10 && all.expansions > SEEDS / 10, "{all:?}");
     assert!(all.remembered > 10 * SEEDS && all.taken_back > SEEDS / 20 && all.timers > SEEDS, "{all:?}");
     assert!(all.notices > SEEDS && all.blobs > SEEDS / 20 && all.logins > SEEDS / 10, "{all:?}");
-    assert!(all.waived > SEEDS / 50 && all.superseded > SEEDS / 50, "{all:?}");
+    assert!(all.superseded > SEEDS / 50, "{all:?}");
     assert!(all.duplicates > 0 && all.failures_told > SEEDS / 10 && all.delays_told > 100, "{all:?}");
 }
 

@@ -32,7 +32,7 @@ impl Node {
                 if self.was_well_since(operations) {
                     ledger.values.record(&message);
                 }
-                self.sinks.recorded(&message.id, &saving.unrecorded(), ledger);
+                self.sinks.recorded(&message.id, &saving.unrecorded());
                 saving.saved(now)
             }
             Err(fault) => {

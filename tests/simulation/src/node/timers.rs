@@ -101,6 +101,12 @@ impl Node {
         born.into_iter().all(|(message, state)| self.commit(message, state).is_ok())
     }
 
+    /// Messages of calls that came to nothing and are there still: the next call of their timer removes them, or the next
+    /// start.
+    pub(crate) fn unborn(&self) -> BTreeSet<MessageId> {
+        self.sinks.timers().iter().flat_map(|binding| self.timers.unborn(&binding.name)).collect()
+    }
+
     // Those that could not be removed.
     fn withdraw(&self, ids: Vec<MessageId>) -> Vec<MessageId> {
         let is_left = |id: &MessageId| {
