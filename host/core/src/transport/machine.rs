@@ -84,7 +84,7 @@ pub enum Work {
     Deliver(Delivering),
     /// Commit this new message with this state, then call [`Notifying::committed`] or
     /// [`Notifying::not_committed`]. It sets out when this message rests, see [`about`]. Its id comes from the message
-    /// that it is about and the attempt. Where the spool has that id already it was committed before a crash and has
+    /// that it is about and a number. Where the spool has that id already it was committed before a crash and has
     /// not set out: replace it, because the sinks may have worded it otherwise this time.
     Notify(Notifying, Box<Message>, State),
     /// A sink wants this notification not to be sent: note that, remove it where the spool has it from before a crash
@@ -274,10 +274,10 @@ impl Transport {
         DeliverBy::of(&self.message).filter(|(by, _)| by.late == Late::Return).map(|(_, deadline)| deadline)
     }
 
-    // The same for every repetition after a crash, another one for every attempt. Long ids, which only a
+    // The same for every repetition after a crash, another one for every notification. Long ids, which only a
     // foreign spool would have, are cut: their tail is the random part, so the tail is kept.
     pub(super) fn notification_id(&self) -> MessageId {
-        let suffix = format!("-n{}", self.state.attempts);
+        let suffix = format!("-n{}", self.state.next_notification());
         let id = self.message.id.as_str();
         let from = (id.len() + suffix.len()).saturating_sub(MessageId::BYTES_MAX);
         let text = format!("{}{suffix}", id.get(from..).unwrap_or(id));

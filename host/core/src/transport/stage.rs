@@ -182,6 +182,9 @@ pub struct State {
     /// Those of them that were told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delay_told: Vec<RecipientId>,
+    /// The number of the next notification is this at least, see [`State::next_notification`].
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub notifications: u32,
     /// Its header block has the signatures of this server.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub is_signed: bool,
@@ -225,6 +228,17 @@ impl State {
     /// without which it goes again.
     pub fn takes_a_place(&self) -> bool {
         self.stage.is_under_way() && self.parent.is_none()
+    }
+
+    /// The number in the id of the next notification. No earlier one has it, which may still be queued, and it is the
+    /// same again after a crash before this one is told.
+    ///
+    /// Outcomes can change more than once in an attempt, so the number of attempts alone is not enough.
+    pub(super) fn next_notification(&self) -> u32 {
+        let has_told = !self.notified.is_empty() || !self.delay_told.is_empty();
+        // Records without the number are of a version that took that of the attempts.
+        let behind = if self.notifications == 0 && has_told { self.attempts.saturating_add(1) } else { self.attempts };
+        behind.max(self.notifications)
     }
 
     /// Goes to that stage; what belongs to the one before is forgotten.

@@ -69,6 +69,7 @@ impl Transport {
 
     /// The notification is on disk.
     pub(super) fn told(&mut self, about: About) {
+        self.state.notifications = self.state.next_notification().saturating_add(1);
         self.state.notified.extend(about.finals);
         self.state.delay_told.extend(about.delays);
         self.is_changed = true;

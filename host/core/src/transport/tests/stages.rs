@@ -178,6 +178,57 @@ fn sinks_edit_or_keep_back_a_notification_and_one_that_fails_can_hold_it() {
     assert_eq!(state, State::held("a sink failed".into()));
 }
 
+// Stores whoever comes until there is a notification or the end, and writes what is to be written.
+fn stored_until_told(mut work: Work) -> Work {
+    loop {
+        work = match work {
+            Work::Ask(..) => answer(work, EventKind::OnLocalDelivery, Verdict::Delivered, START),
+            Work::Save(saving, ..) => saving.saved(START),
+            other => return other,
+        };
+    }
+}
+
+#[test]
+fn every_notification_of_one_attempt_has_an_id_of_its_own_and_tells_of_others() {
+    let recipients: Vec<String> = (0..250).map(|number| format!("u{number}@basin.example")).collect();
+    let mut message = from_a(&recipients.iter().map(String::as_str).collect::<Vec<_>>());
+    for recipient in &mut Arc::make_mut(&mut message.envelope).recipients {
+        recipient.notify = vec!["SUCCESS".to_owned()];
+    }
+    let (mut ids, mut told) = (Vec::new(), Vec::new());
+    let mut work = stored_until_told(start(message, State::default(), &[EventKind::OnLocalDelivery], START));
+    while let Work::Notify(notifying, notification, _) = work {
+        assert_eq!(about(&notification.id).map(|id| id.to_string()).as_deref(), Some("m"));
+        ids.push(notification.id.to_string());
+        told.extend(notifying.recipients().map(|recipient| recipient.id));
+        work = stored_until_told(notifying.committed(START));
+    }
+    assert!(matches!(work, Work::Remove(_, End::Delivered)), "{work:?}");
+    assert_eq!(told, (0..250).collect::<Vec<_>>());
+    assert_eq!(ids, ["m-n0", "m-n1", "m-n2"]);
+}
+
+#[test]
+fn what_fails_after_an_operator_sent_it_through_its_sinks_again_is_told_under_another_id() {
+    let (mut message, event) = (from_a(&["a@basin.example", "b@basin.example"]), EventKind::OnSubmission);
+    Arc::make_mut(&mut message.envelope).recipients[0].outcome = Outcome::failed(no());
+    let state = State { stage: Stage::Delivery, attempts: 1, ..State::default() };
+    let Work::Notify(first, notification, _) = start(message, state, &[], START) else { panic!("a failure is told") };
+    let (_, message, state) = saved(first.committed(START));
+    assert_eq!((notification.id.as_str(), state.attempts), ("m-n1", 1));
+    // A record of the version that counted attempts alone has no more than this.
+    let old = State { notifications: 0, ..state.clone() };
+    for state in [state, old] {
+        let work = Transport::change(policy(), message.clone(), state, heard(&[event]), Change::Rerun, START, 0);
+        let (saving, ..) = saved(work);
+        let (saving, ..) = saved(answer(saving.saved(START), event, Verdict::Refuse(no()), START));
+        let Work::Notify(second, notification, _) = saving.saved(START) else { panic!("so is the other") };
+        assert_eq!(second.recipients().map(|recipient| recipient.id).collect::<Vec<_>>(), [1]);
+        assert_eq!((second.id(), notification.id.as_str()), (notification.id.clone(), "m-n2"));
+    }
+}
+
 #[test]
 fn a_sink_says_how_long_a_message_is_tried() {
     let mut message = from_a(&["a@basin.example"]);
