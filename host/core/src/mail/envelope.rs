@@ -104,6 +104,16 @@ pub struct Last {
     pub by: Option<BySink>,
 }
 
+impl Last {
+    /// The attempt, where a reply takes the place of the one that it ended with. Words that were a sink's are no more the
+    /// server's than before, so no server is named for what was made of them.
+    #[must_use]
+    pub fn reworded(self) -> Self {
+        let host = self.host.filter(|_| self.by.is_none());
+        Self { host, by: None, ..self }
+    }
+}
+
 /// That a sink decided, and not the server to which the message was to go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BySink {

@@ -97,7 +97,7 @@ impl Transport {
             return Outcome::Held { reason: format!("sink of binding {by} failed {attempts} times") };
         }
         if now >= end {
-            let last = by_sink(event, decision, now);
+            let last = by_sink(event, decision, now).map(Last::reworded);
             return Outcome::Failed { reply: expired(&later.reply.shortened()), last };
         }
         let until = now.plus(later.after.max(SINK_DEFER_MIN)).min(end);

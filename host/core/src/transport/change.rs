@@ -137,7 +137,9 @@ impl Transport {
                 Err(reply) if reply.class() == Class::Permanent => Outcome::Failed { reply: reply.shortened(), last },
                 // An operator held it meanwhile: so it stays.
                 Err(_) if matches!(recipient.outcome, Outcome::Held { .. }) => continue,
-                Err(reply) if attempt.at >= end => Outcome::Failed { reply: expired(&reply.shortened()), last },
+                Err(reply) if attempt.at >= end => {
+                    Outcome::Failed { reply: expired(&reply.shortened()), last: last.map(Last::reworded) }
+                }
                 Err(reply) => Outcome::Deferred {
                     until,
                     reply: reply.shortened(),
@@ -184,7 +186,7 @@ impl Transport {
                 Some(answer) => expired(answer),
                 None => never_tried(),
             };
-            recipient.outcome = Outcome::Failed { reply, last: attempt };
+            recipient.outcome = Outcome::Failed { reply, last: attempt.map(Last::reworded) };
             self.is_changed = true;
         }
         self.count_moment();
@@ -198,7 +200,7 @@ impl Transport {
             let Some(recipient) = recipient.filter(|_| wants) else { continue };
             recipient.outcome = match (core::mem::take(&mut recipient.outcome), &last) {
                 (Outcome::Deferred { until, attempts, last: attempt, .. }, Some(reply)) => {
-                    Outcome::Deferred { until, reply: reply.shortened(), attempts, last: attempt }
+                    Outcome::Deferred { until, reply: reply.shortened(), attempts, last: attempt.map(Last::reworded) }
                 }
                 // Its destination was tried with other messages alone.
                 (Outcome::Pending, reply) => {
@@ -294,7 +296,7 @@ impl Transport {
         }
     }
 
-    // Each moment at which outcomes change has a number, of which the ids of notifications are made.
+    // Each moment at which outcomes change has a number.
     fn count_moment(&mut self) {
         self.state.attempts = self.state.attempts.saturating_add(u32::from(self.is_changed));
         self.state.not_before = self.next_attempt();

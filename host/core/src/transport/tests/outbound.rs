@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::{DELAY_NOTICE_DEFAULT, EXPIRY_GRACE, QUEUE_LIFETIME_NULL_DEFAULT};
-use crate::mail::{Handover, RecipientId};
+use crate::mail::{BySink, Handover, RecipientId};
 use crate::queue;
 
 const DAY: u64 = 86_400;
@@ -274,6 +274,43 @@ fn an_operator_can_end_a_message_with_and_without_a_word() {
     assert!(text.contains("\r\n    554 5.3.0 given up by the operator of this server; the last answer was:"), "{text}");
     let work = change(from_a(&["x@far.example"]), State::default(), Change::Delete, START);
     assert!(matches!(work, Work::Remove(_, End::Deleted)));
+}
+
+// One recipient put off by that filter of this server; `said` is what the server had said that it judged.
+fn filtered(at: Timestamp, reply: Reply, said: Option<Reply>) -> Change {
+    let by = BySink { binding: "filter".into(), event: "on-server-response".into(), failure: None, said };
+    let by_sinks = [(0, by)].into_iter().collect();
+    let host = Some("mx.far.example".into());
+    Change::Sent(Attempt { at, host, results: vec![(0, Err(reply))], by_sinks, again: None })
+}
+
+#[test]
+fn what_this_server_or_the_next_one_says_in_place_of_a_filter_is_not_shown_as_a_filters_word() {
+    let end = START.plus(QUEUE_LIFETIME_DEFAULT);
+    let judged = || filtered(START, Reply::with(451, 7, 1, "not now"), Some(Reply::with(501, 5, 4, "what")));
+    let (_, message, state) = saved(change(from_a(&["x@far.example"]), State::default(), judged(), START));
+    let over = |of: Change, now| {
+        let (saving, message, _) = saved(change(message.clone(), state.clone(), of, now));
+        (message.envelope.recipients[0].outcome.clone(), notified(saving.saved(now)).2)
+    };
+    let cases = [
+        (Change::Expire(Whom::Everybody, None), later(9), "554 5.3.0 given up by the operator"),
+        (Change::Expire(Whom::At(far()), None), end, "550 5.4.7 delivery time expired"),
+        (filtered(end, Reply::with(451, 7, 1, "not now"), None), end, "550 5.4.7 delivery time expired"),
+        (Change::TellDelay(Whom::At(far()), Some(Reply::with(451, 4, 1, "it is down"))), later(9), "451 4.4.1 it is"),
+    ];
+    for (of, now, words) in cases {
+        let (outcome, text) = over(of, now);
+        let (Outcome::Failed { last, .. } | Outcome::Deferred { last, .. }) = outcome else { panic!("{outcome:?}") };
+        let last = last.expect("there was an attempt");
+        assert_eq!((last.host, last.by), (None, None), "{words}");
+        // People read it as the word of this server, and programs as nobody else's.
+        assert!(text.contains(&format!("\r\n    {words}")), "{text}");
+        assert!(!["filter", "X-Basin", "Remote-MTA", " said"].iter().any(|word| text.contains(word)), "{text}");
+    }
+    // What is a filter's word stays so.
+    let (_, text) = over(filtered(later(9), Reply::with(550, 7, 1, "never"), None), later(9));
+    assert!(text.contains("Decided by a filter") && text.contains("X-Basin; 550 5.7.1 never"), "{text}");
 }
 
 #[test]
