@@ -123,8 +123,12 @@ fn commit_raised(tables: &Tables, edits: &TableEdits, raising: &str) -> Committe
 }
 
 fn take_back(tables: &Tables, raising: &str) {
+    take_back_at(tables, raising, 1);
+}
+
+fn take_back_at(tables: &Tables, raising: &str, now: u64) {
     let (sender, done) = channel();
-    tables.take_back(raising, 1, move |answer| sender.send(answer).expect("somebody waits"));
+    tables.take_back(raising, now, move |answer| sender.send(answer).expect("somebody waits"));
     done.recv().expect("an answer").expect("the storage works");
 }
 
@@ -179,6 +183,23 @@ fn what_another_event_built_upon_stays_and_the_repetition_does_not_write_it_agai
     let tables = open(&path);
     tables.forget("m/", &[]);
     assert!(tables.is_raised("m/on-submission"), "no record of this process knows of it");
+}
+
+#[test]
+fn a_value_that_ended_while_the_server_was_away_is_taken_back_and_set_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state");
+    let tables = open(&path);
+    commit(&tables, &one("a", "k", value("former", 0), None), 1);
+    let edits = one("a", "k", value("new", 60), Some(Some("former")));
+    commit_raised(&tables, &edits, "m/on-submission");
+    drop(tables);
+    let tables = open(&path);
+    assert_eq!(get(&tables, "a", "k", 121), None);
+    take_back_at(&tables, "m/on-submission", 121);
+    assert_eq!(get(&tables, "a", "k", 121).as_deref(), Some("former"));
+    assert_eq!(commit_raised(&tables, &edits, "m/on-submission"), Committed::Written);
+    assert_eq!(get(&tables, "a", "k", 60).as_deref(), Some("new"), "the repetition writes");
 }
 
 #[test]

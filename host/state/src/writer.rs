@@ -238,8 +238,8 @@ fn commit(
 
 fn take_back(tables: &mut OpenTables<'_>, raising: &str, now: u64) -> Result<(), StateError> {
     let mut receipt = receipt(tables, raising)?;
-    for (sink, key, before) in receipt.take_back(|sink, key| tables.live(sink, key, now))? {
-        tables.put(&sink, &key, before.filter(|before| !before.is_over(now)).as_ref())?;
+    for (sink, key, before) in receipt.take_back(now, |sink, key| tables.live(sink, key, now))? {
+        tables.put(&sink, &key, before.as_ref())?;
     }
     put_receipt(tables, raising, &receipt)
 }

@@ -140,8 +140,9 @@ impl Sinks {
     /// back first, and where somebody was faster the event is raised again.
     pub(crate) fn decide(&mut self, mut question: Question, dice: &mut Dice) -> Decision {
         let raising = question.raising().map(str::to_owned);
+        let now = u64::try_from(question.occasion.now.seconds).unwrap_or(0);
         loop {
-            raising.iter().filter(|_| !self.is_dark).for_each(|raising| self.tables.take_back(raising));
+            raising.iter().filter(|_| !self.is_dark).for_each(|raising| self.tables.take_back(raising, now));
             let mut decision = self.ask_all(question.clone(), dice);
             let edits = decision.take_tables(question.occasion.event);
             if edits.is_empty() || self.is_dark {

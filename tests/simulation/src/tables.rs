@@ -68,14 +68,14 @@ impl SinkTables {
     }
 
     /// Takes back what a run wrote that a crash has cut off.
-    pub(crate) fn take_back(&mut self, raising: &str) {
+    pub(crate) fn take_back(&mut self, raising: &str, now: u64) {
         self.cut_off.remove(raising);
         let Some(mut receipt) = self.content.receipts.get(raising).cloned() else { return };
         self.taken_back += 1;
         self.unsynced();
         let content = &mut self.content;
         let live = |sink: &str, key: &str| Ok::<_, core::convert::Infallible>(content.entry(sink, key));
-        for (sink, key, before) in receipt.take_back(live).unwrap_or_default() {
+        for (sink, key, before) in receipt.take_back(now, live).unwrap_or_default() {
             content.put(&sink, &key, before);
         }
         let counts_on = SINKS.into_iter().filter(|sink| receipt.is_built_upon(sink, COUNT));

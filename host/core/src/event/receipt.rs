@@ -5,7 +5,7 @@
 //! still there when the same event is raised again, a crash came between the two, and what the run before it set is
 //! taken back: the repetition sees what that run saw. A key that somebody has changed since is left as it is, because
 //! what was built upon it cannot be taken back; of this one the write of the first run counts, and that of the repetition
-//! is left out.
+//! is left out. A value whose life ended meanwhile is gone by itself, and nobody's doing: that counts as if it were there.
 
 use std::sync::Arc;
 
@@ -50,8 +50,19 @@ struct Row {
     key: String,
     /// What the chain made of it; `None` where it removed it.
     after: Option<Fingerprint>,
+    /// The second in which that ends; 0 is never, and where there is nothing that could end.
+    ends: u64,
     /// What was there; `None` once somebody has built upon `after`.
     before: Option<Option<TableEntry>>,
+}
+
+impl Row {
+    /// Whether the key holds what the chain made of it, or would if that had not ended by itself. What somebody else has
+    /// put there or taken away since, and would be gone by now too, cannot be told from that and need not be.
+    fn is_untouched(&self, present: Option<&TableEntry>, now: u64) -> bool {
+        let has_ended = self.ends != 0 && self.ends <= now;
+        present.map(TableEntry::fingerprint) == self.after || (present.is_none() && has_ended)
+    }
 }
 
 /// A key of a sink, and what it is to hold again.
@@ -65,11 +76,11 @@ impl Receipt {
 
     /// Notes what becomes of a key.
     pub fn note(&mut self, sink: &str, key: &str, before: Option<TableEntry>, after: Option<&TableEntry>) {
-        let after = after.map(TableEntry::fingerprint);
+        let (after, ends) = (after.map(TableEntry::fingerprint), after.map_or(0, |after| after.ends));
         match self.0.iter_mut().find(|row| row.sink == sink && row.key == key) {
             // What was there at first is what there is to go back to.
-            Some(row) => row.after = after,
-            None => self.0.push(Row { sink: sink.to_owned(), key: key.to_owned(), after, before: Some(before) }),
+            Some(row) => (row.after, row.ends) = (after, ends),
+            None => self.0.push(Row { sink: sink.to_owned(), key: key.to_owned(), after, ends, before: Some(before) }),
         }
     }
 
@@ -79,20 +90,23 @@ impl Receipt {
     }
 
     /// Says what has to be put back so that the event can be raised again; what is left of the receipt is what cannot
-    /// be. `live` tells what a key holds now.
+    /// be. `live` tells what a key holds now; what was there before and would have ended by now is not put back.
     ///
     /// # Errors
     /// Those of `live`.
     pub fn take_back<E>(
         &mut self,
+        now: u64,
         mut live: impl FnMut(&str, &str) -> Result<Option<TableEntry>, E>,
     ) -> Result<Vec<Restored>, E> {
         let mut restored = Vec::new();
         let mut left = Vec::new();
         for mut row in core::mem::take(&mut self.0) {
-            let present = live(&row.sink, &row.key)?.as_ref().map(TableEntry::fingerprint);
+            let present = live(&row.sink, &row.key)?;
             match row.before.take() {
-                Some(before) if present == row.after => restored.push((row.sink, row.key, before)),
+                Some(before) if row.is_untouched(present.as_ref(), now) => {
+                    restored.push((row.sink, row.key, before.filter(|before| !before.is_over(now))));
+                }
                 Some(_) | None => left.push(row),
             }
         }
@@ -106,7 +120,10 @@ impl Receipt {
         for row in &self.0 {
             put(&mut octets, row.sink.as_bytes());
             put(&mut octets, row.key.as_bytes());
-            put(&mut octets, row.after.as_ref().map(Fingerprint::as_slice).unwrap_or_default());
+            // The end is there where there is one.
+            let ends = Some(row.ends.to_le_bytes()).filter(|_| row.ends != 0);
+            let after = [row.after.as_ref().map(Fingerprint::as_slice), ends.as_ref().map(<[u8; 8]>::as_slice)];
+            put(&mut octets, &after.map(Option::unwrap_or_default).concat());
             match &row.before {
                 None => octets.push(BUILT_UPON),
                 Some(None) => octets.push(NOTHING_BEFORE),
@@ -125,9 +142,13 @@ impl Receipt {
         let mut rows = Vec::new();
         while !octets.is_empty() {
             let (sink, key) = (take_text(&mut octets)?, take_text(&mut octets)?);
-            let after = match take(&mut octets)? {
-                [] => None,
-                fingerprint => Some(fingerprint.try_into().ok()?),
+            let (after, ends) = match take(&mut octets)? {
+                [] => (None, 0),
+                after => {
+                    let (fingerprint, ends) = after.split_first_chunk()?;
+                    let ends = if ends.is_empty() { 0 } else { u64::from_le_bytes(ends.try_into().ok()?) };
+                    (Some(*fingerprint), ends)
+                }
             };
             let (what, rest) = octets.split_first()?;
             octets = rest;
@@ -141,7 +162,7 @@ impl Receipt {
                 }
                 _ => return None,
             };
-            rows.push(Row { sink, key, after, before });
+            rows.push(Row { sink, key, after, ends, before });
         }
         Some(Self(rows))
     }
@@ -221,9 +242,12 @@ mod tests {
         TableEntry { ends: 7, octets: text.as_bytes().into() }
     }
 
+    /// A moment at which the entries of these tests live.
+    const NOW: u64 = 6;
+
     fn taken_back(receipt: &mut Receipt, tables: &BTreeMap<&str, TableEntry>) -> Vec<Restored> {
         let live = |_: &str, key: &str| Ok::<_, Infallible>(tables.get(key).cloned());
-        receipt.take_back(live).unwrap_or_default()
+        receipt.take_back(NOW, live).unwrap_or_default()
     }
 
     fn receipt() -> Receipt {
@@ -254,6 +278,24 @@ mod tests {
         let tables = BTreeMap::from([("changed", entry("6"))]);
         assert!(taken_back(&mut receipt, &tables).is_empty());
         assert!(receipt.is_built_upon("a", "changed"));
+    }
+
+    #[test]
+    fn what_ended_by_itself_is_nobodys_doing_and_what_would_have_ended_before_it_stays_away() {
+        let live = |_: &str, _: &str| Ok::<_, Infallible>(None);
+        let mut receipt = Receipt::default();
+        let ever = TableEntry { ends: 0, ..entry("ever") };
+        receipt.note("a", "k", Some(ever.clone()), Some(&entry("1")));
+        receipt.note("a", "short", Some(entry("5")), Some(&entry("6")));
+        // Somebody took this one away: it has no end.
+        receipt.note("a", "removed", None, Some(&ever));
+        let mut stored = Receipt::parse(&receipt.to_octets()).expect("a receipt");
+        let restored = stored.take_back(7, live).unwrap_or_default();
+        assert_eq!(restored, [("a".into(), "k".into(), Some(ever)), ("a".into(), "short".into(), None)]);
+        assert!(stored.is_built_upon("a", "removed") && !stored.is_built_upon("a", "k"));
+        // A second earlier all of it would have to be there.
+        assert!(receipt.take_back(NOW, live).unwrap_or_default().is_empty());
+        assert!(receipt.is_built_upon("a", "k"));
     }
 
     #[test]
