@@ -360,7 +360,7 @@ keys! {
     "limits", "waiting-notices", "number", Some("4096"), "4096",
         "Most notices (`on-reject`, `on-disconnect`, bindings that observe) that wait for their sinks. More are dropped and counted in `basin_notices_dropped_total`.";
     "limits", "deliveries", "number, 0 to 256", Some("32"), "32",
-        "Most stored messages worked on at once: their sinks at `on-submission`, their way into mailboxes. 0 takes mail in and delivers none of it.";
+        "Most stored messages worked on at once: their sinks at `on-submission`, their way into mailboxes. 0 takes mail in and delivers none of it, and no timer of a sink is called.";
     "limits", "drain-time", "time", Some("\"30s\""), "\"30s\"",
         "How long sessions and deliveries may go on after SIGTERM before they are cut off. What was not acknowledged will be sent again by the client; what was is in the spool.";
     "tracking", "enabled", "true or false", Some("true"), "true",
