@@ -61,7 +61,7 @@ impl QueueState for Running {
 
     fn hold_destination(&self, destination: &Destination, is_held: bool) -> io::Result<bool> {
         let is_new = self.services.queue.hold_destination(destination, is_held)?;
-        tracing::info!(target: crate::audit::TARGET, %destination, is_held, "a destination was held or let go by an operator");
+        tracing::info!(%destination, is_held, "a destination was held or let go by an operator");
         Ok(is_new)
     }
 

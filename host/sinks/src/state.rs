@@ -21,6 +21,9 @@ use crate::limiter::Limiter;
 use crate::tariff::Tariff;
 use crate::wasi::Wasi;
 
+/// What is logged under this name goes into that part of the audit log which is for clients and sinks.
+const AUDIT: &str = "basin::audit::traffic";
+
 /// Audit lines of one call; a sink that tries for ever must not fill the log.
 const AUDIT_LINES_MAX: u32 = 4;
 
@@ -59,6 +62,8 @@ pub(crate) struct State {
     pub(crate) denied: u32,
     // A signature was broken in this call, and it was said.
     has_broken: bool,
+    // A client was named in this call, and it was said.
+    has_identified: bool,
     /// Which call of its instance it is, from 0.
     pub(crate) call_number: u32,
     /// How long the call has been running and waiting.
@@ -122,6 +127,7 @@ impl State {
             removed: Vec::new(),
             denied: 0,
             has_broken: false,
+            has_identified: false,
             call_number: 0,
             time: OwnTime::new(),
             opened: Opened::default(),
@@ -203,24 +209,27 @@ impl State {
         if self.denied <= AUDIT_LINES_MAX {
             let message_id = self.overlay.message.as_ref().map(|message| message.id.as_str());
             let (sink, binding, event) = (&self.sink.name, &self.binding.name, self.event().name());
-            warn!(target: "basin::audit", sink, binding, event, message_id, why, "denied");
+            warn!(target: AUDIT, sink, binding, event, message_id, why, "denied");
         }
     }
 
-    /// Writes the audit line of an edit that breaks a signature and may, once in a call.
+    /// Writes the audit line of a call that breaks a signature and may, once. What becomes of the edit the decision says.
     pub(crate) fn signature_broken(&mut self, what: &str) {
         if !core::mem::replace(&mut self.has_broken, true) {
             let message_id = self.overlay.message.as_ref().map(|message| message.id.as_str());
             let (sink, binding, event) = (&self.sink.name, &self.binding.name, self.event().name());
-            info!(target: "basin::audit", sink, binding, event, message_id, what, "signature broken");
+            info!(target: AUDIT, sink, binding, event, message_id, what, "a sink edits what is signed");
         }
     }
 
-    /// Writes the audit line of a sink that says who a client is.
-    pub(crate) fn identified(&self, user: &str, mechanism: &str) {
-        let (sink, binding) = (&self.sink.name, &self.binding.name);
-        let session = self.occasion.session.as_ref().map(|session| session.id.as_str());
-        info!(target: "basin::audit", sink, binding, session, user, mechanism, "login by a sink");
+    /// Writes the audit line of a sink that says who a client is, once in a call: the last name counts, and the first is
+    /// enough to look for. Whether the client is logged in the decision says.
+    pub(crate) fn identified(&mut self, user: &str, mechanism: &str) {
+        if !core::mem::replace(&mut self.has_identified, true) {
+            let (sink, binding) = (&self.sink.name, &self.binding.name);
+            let session = self.occasion.session.as_ref().map(|session| session.id.as_str());
+            info!(target: AUDIT, sink, binding, session, user, mechanism, "a sink says who a client is");
+        }
     }
 
     /// What WASI keeps for the call, if the sink has used it.

@@ -74,9 +74,15 @@ fn bindings(before: &RegistryFile, after: &RegistryFile) -> Vec<Fact> {
             .with("sink", binding.sink.as_str())
             .with("event", binding.event.name())
             .with("rule", binding.rule.text())
+            .with("priority", binding.priority)
+            .with("listener", binding.listener.as_deref())
             .with("mode", binding.mode.word())
+            .with("instance", binding.instance.word())
             .with("on-failure", binding.on_failure.word())
             .with("enabled", binding.is_enabled)
+            .with("expires", binding.expires.map(|at| at.to_rfc3339()))
+            .with("max-firings", binding.max_firings)
+            .with("schedule", binding.schedule.as_ref().map(ToString::to_string))
     };
     let mut facts = Vec::new();
     for binding in &after.bindings {

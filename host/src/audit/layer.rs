@@ -1,39 +1,38 @@
 //! From what is logged to a line of the audit log.
 
 use core::fmt;
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::{TARGET, line};
-use crate::journal::writer::Writer;
+use super::{TARGET, TRAFFIC, TRAFFIC_ALONE, Writers, line};
 
-/// Hands what is logged under [`TARGET`] to the journal. Never blocks on the disk.
+/// Hands what is logged under [`TARGET`] and [`TRAFFIC`] to the journals. Never blocks on the disk.
 pub struct AuditLayer {
-    writer: Arc<Writer>,
+    writers: Writers,
 }
 
 impl AuditLayer {
-    pub(super) fn new(writer: Arc<Writer>) -> Self {
-        Self { writer }
+    pub(super) fn new(writers: Writers) -> Self {
+        Self { writers }
     }
 }
 
 impl<S: Subscriber> Layer<S> for AuditLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() != TARGET {
-            return;
-        }
+        let writer = match event.metadata().target() {
+            TARGET => &self.writers.deeds,
+            TRAFFIC | TRAFFIC_ALONE => &self.writers.traffic,
+            _ => return,
+        };
         let mut fields = Fields(Map::new());
         event.record(&mut fields);
         let Fields(mut fields) = fields;
         let what = fields.remove("message");
         let what = what.as_ref().and_then(Value::as_str).unwrap_or_default();
-        self.writer.push(&line(crate::clock::now(), what, fields));
+        writer.push(&line(crate::clock::now(), what, fields));
     }
 }
 

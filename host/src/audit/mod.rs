@@ -1,8 +1,9 @@
 //! The audit log: who let whom do what, and who tried to do more.
 //!
 //! Whatever is logged under [`TARGET`] goes into a journal of its own, besides the usual log and whatever level that
-//! has: logins, what sinks were denied, calls that passed a limit, what operators did. The command line writes
-//! its changes of the registry into the same files itself ([`append`]), so that they stand there when no server runs.
+//! has: what operators did. The command line writes its changes of the registry into the same files itself ([`append`]),
+//! so that they stand there when no server runs. What clients and sinks do, under [`TRAFFIC`], goes into another in the
+//! folder `traffic`: they decide how much it is, and must not be able to wash away what the operators did.
 
 pub mod changes;
 mod layer;
@@ -29,6 +30,14 @@ use crate::tracking::show_time;
 /// What is logged under this name goes into the audit log.
 pub const TARGET: &str = "basin::audit";
 
+/// What is logged under this name goes into the part that is for clients and sinks.
+pub const TRAFFIC: &str = "basin::audit::traffic";
+
+/// As [`TRAFFIC`], for what the usual log has already, in other words.
+pub const TRAFFIC_ALONE: &str = "basin::audit::traffic::alone";
+
+const TRAFFIC_FOLDER: &str = "traffic";
+
 const KIND: Kind = Kind { name: "audit", lost };
 
 /// Octets of a value that are written; whoever knocks at the door decides what some of them say.
@@ -38,7 +47,14 @@ const VALUE_BYTES_MAX: usize = 1_024;
 #[derive(Clone, Default)]
 pub struct Audit {
     // None where none is kept.
-    writer: Option<Arc<Writer>>,
+    writers: Option<Writers>,
+}
+
+/// One for operators, one for clients and sinks.
+#[derive(Clone)]
+struct Writers {
+    deeds: Arc<Writer>,
+    traffic: Arc<Writer>,
 }
 
 impl Audit {
@@ -48,7 +64,11 @@ impl Audit {
     /// The directory cannot be made or read.
     pub fn start(options: Option<JournalOptions>) -> io::Result<Self> {
         let start = |options| Writer::start(options, KIND, crate::clock::now).map(Arc::new);
-        Ok(Self { writer: options.map(start).transpose()? })
+        let both = |options: JournalOptions| {
+            let (deeds, traffic) = parts(options);
+            Ok::<_, io::Error>(Writers { deeds: start(deeds)?, traffic: start(traffic)? })
+        };
+        Ok(Self { writers: options.map(both).transpose()? })
     }
 
     /// A log that forgets everything.
@@ -71,20 +91,28 @@ impl Audit {
 
     /// What hands lines on from the log; `None` where none are kept.
     pub fn layer(&self) -> Option<AuditLayer> {
-        self.writer.clone().map(AuditLayer::new)
+        self.writers.clone().map(AuditLayer::new)
     }
 
     /// Lines that were dropped since the start.
     pub fn lost(&self) -> u64 {
-        self.writer.as_ref().map_or(0, |writer| writer.lost())
+        self.writers.as_ref().map_or(0, |writers| writers.deeds.lost() + writers.traffic.lost())
     }
 
     /// Writes what is there, makes it durable and ends the thread. What comes later is dropped. Blocks.
     pub fn close(&self) {
-        if let Some(writer) = &self.writer {
-            writer.close();
+        if let Some(Writers { deeds, traffic }) = &self.writers {
+            deeds.close();
+            traffic.close();
         }
     }
+}
+
+// Each has half of the octets.
+fn parts(options: JournalOptions) -> (JournalOptions, JournalOptions) {
+    let deeds = JournalOptions { total_bytes_max: options.total_bytes_max / 2, ..options };
+    let traffic = JournalOptions { directory: deeds.directory.join(TRAFFIC_FOLDER), ..deeds.clone() };
+    (deeds, traffic)
 }
 
 /// Writes what somebody did who is not the server, and makes it durable. Blocks.
@@ -96,12 +124,14 @@ pub fn append(options: &JournalOptions, by: &str, done: Vec<Fact>) -> io::Result
     let mut octets = Vec::new();
     for Fact { what, mut fields } in done {
         fields.insert("by".to_owned(), by.into());
+        // The name is what the environment says; this is what the system does.
+        fields.insert("uid".to_owned(), rustix::process::getuid().as_raw().into());
         octets.extend(line(now, what, fields));
     }
     if octets.is_empty() {
         return Ok(());
     }
-    let mut files = Files::open(options.clone())?;
+    let mut files = Files::open(parts(options.clone()).0)?;
     files.append(&octets, now)?;
     files.sync()
 }

@@ -29,6 +29,8 @@ fn what_is_logged_under_its_name_is_written_and_nothing_else() {
         tracing::info!(target: TARGET, user = "ann", empty = "", count = 7_u64, client = %"192.0.2.1:4", "login");
         tracing::error!("somewhere else");
         tracing::debug!(target: TARGET, "not worth a line");
+        tracing::info!(target: TRAFFIC, user = "bob", "login");
+        tracing::info!(target: TRAFFIC_ALONE, kind = "trap", "sink failed");
         tracing::warn!(target: TARGET, why = "x\r\ny".repeat(1_000), at = "forged", "denied");
     });
     audit.close();
@@ -37,6 +39,8 @@ fn what_is_logged_under_its_name_is_written_and_nothing_else() {
     assert_eq!((&lines[0]["what"], &lines[0]["user"], &lines[0]["count"]), (&"login".into(), &"ann".into(), &7.into()));
     assert_eq!((lines[0]["client"].as_str(), lines[0].get("empty")), (Some("192.0.2.1:4"), None));
     assert_eq!(lines[1]["why"].as_str().map(str::len), Some(VALUE_BYTES_MAX));
+    let traffic = self::lines(&directory.path().join(TRAFFIC_FOLDER));
+    assert_eq!((&traffic[0]["user"], &traffic[1]["kind"], traffic.len()), (&"bob".into(), &"trap".into(), 2));
     assert!(lines[1]["at"].as_str().is_some_and(|at| at.starts_with("20")), "a field is no time: {}", lines[1]);
 }
 
@@ -91,4 +95,20 @@ fn two_processes_write_into_one_file_and_no_line_is_torn() {
     });
     audit.close();
     assert_eq!(lines(directory.path()).len(), 200);
+}
+
+#[test]
+fn nothing_is_written_through_a_link_or_into_a_file_with_another_name() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (log, other) = (directory.path().join("log"), directory.path().join("other"));
+    fs::write(&other, "theirs\n").expect("written");
+    append(&options(&log), "root", vec![Fact::new("a")]).expect("written");
+    let file = crate::journal::files::list(&log).expect("readable").remove(0).path;
+    fs::remove_file(&file).expect("removed");
+    std::os::unix::fs::symlink(&other, &file).expect("made");
+    assert!(append(&options(&log), "root", vec![Fact::new("b")]).is_err(), "a link is not followed");
+    fs::remove_file(&file).expect("removed");
+    fs::hard_link(&other, &file).expect("made");
+    assert!(append(&options(&log), "root", vec![Fact::new("c")]).is_err(), "nor has it two names");
+    assert_eq!(fs::read_to_string(&other).expect("readable"), "theirs\n");
 }

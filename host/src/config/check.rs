@@ -342,10 +342,15 @@ impl Check<'_> {
     fn journals(&mut self, written: &raw::File) -> (Option<JournalOptions>, Option<JournalOptions>) {
         let tracking = self.folder.join(written.spool.directory.as_deref().unwrap_or(SPOOL)).join("tracking");
         let registry = self.folder.join(written.registry.directory.as_deref().unwrap_or(REGISTRY));
-        // Beside it: an operator who changes sinks writes there as well, and may not open the spool.
-        let audit = registry.parent().unwrap_or(self.folder).join("audit");
+        // An operator who changes sinks writes there as well, and may not open the spool.
+        let audit = registry.join("audit");
         let tracking = self.journal("tracking", &written.tracking, (tracking, TRACKING_DAYS, TRACKING_BYTES));
-        (tracking, self.journal("audit", &written.audit, (audit, AUDIT_DAYS, AUDIT_BYTES)))
+        let audit = self.journal("audit", &written.audit, (audit, AUDIT_DAYS, AUDIT_BYTES));
+        let place = |log: &Option<JournalOptions>| log.as_ref().map(|log| log.directory.clone());
+        if place(&tracking).is_some() && place(&tracking) == place(&audit) {
+            self.wrong("audit.directory", "the tracking log is there, and each would delete the other's files");
+        }
+        (tracking, audit)
     }
 
     fn journal(&mut self, table: &str, raw: &raw::Journal, usual: (PathBuf, u32, u64)) -> Option<JournalOptions> {

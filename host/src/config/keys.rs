@@ -96,7 +96,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "audit",
         is_list: false,
-        text: "The audit log: a line of JSON for each login, each thing that a sink was denied, each call of a sink that failed or passed a limit, each change of the registry and each act of an operator. See docs/operations.md.",
+        text: "The audit log: a line of JSON for each change of the registry and each act of an operator, and in its folder `traffic` for each login, each thing that a sink was denied and each call of a sink that failed. See docs/operations.md.",
     },
     Table { name: "log", is_list: false, text: "What is logged, and how. Log lines go to standard error." },
 ];
@@ -373,12 +373,12 @@ keys! {
         "Most that all files take together; the oldest go first, also before their days are over. Nothing is written either while the disk has less than 64 MiB left. What could not be written is counted in `basin_tracking_lost_total`, and a line `lost` stands in its place.";
     "audit", "enabled", "true or false", Some("true"), "true",
         "Whether such lines are kept apart from the log at all.";
-    "audit", "directory", "path", None, "\"/var/lib/basin/audit\"",
-        "Where the files are, `YYYY-MM-DD.NNNN.jsonl` by day (UTC) and part. The default is `audit` beside the registry's directory.";
+    "audit", "directory", "path", None, "\"/var/lib/basin/registry/audit\"",
+        "Where the files are, `YYYY-MM-DD.NNNN.jsonl` by day (UTC) and part. The default is `audit` in the registry's directory.";
     "audit", "days", "number, 1 or more", Some("90"), "90",
         "For how many days files are kept.";
     "audit", "max-size", "size, 8MiB or more", Some("\"256MiB\""), "\"256MiB\"",
-        "Most that all files take together; the oldest go first, also before their days are over. Nothing is written either while the disk has less than 64 MiB left. What could not be written is counted in `basin_audit_lost_total`, and a line says so in its place.";
+        "Most that all files take together, half of it for `traffic`, so that who knocks at the door washes nothing away that operators did; the oldest go first, also before their days are over. Nothing is written either while the disk has less than 64 MiB left. What could not be written is counted in `basin_audit_lost_total`, and a line says so in its place.";
     "log", "level", "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"", Some("\"info\""), "\"info\"",
         "How much is logged: error, a person must act; warn, a person should look this week; info, a line for each stage of a message; debug, a line for each command.";
     "log", "format", "\"text\" or \"json\"", Some("\"text\""), "\"text\"",

@@ -185,9 +185,12 @@ async fn act(State(server): Shared, headers: HeaderMap, body: Body) -> Response 
     }
 }
 
-async fn hold_destination(State(server): Shared, body: Body) -> Response {
+async fn hold_destination(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
     match question::<HoldRequest>(body).await {
-        Ok(request) => blocking(move || asked(destinations::hold(server.as_ref(), &request))).await,
+        Ok(request) => {
+            let by = operator(&headers);
+            blocking(move || asked(destinations::hold(server.as_ref(), &request, &by))).await
+        }
         Err(response) => response,
     }
 }
@@ -214,13 +217,8 @@ fn operator(headers: &HeaderMap) -> String {
     named.unwrap_or("somebody").to_owned()
 }
 
-// Mail was shown to somebody whom it is not for.
-fn read_by(headers: &HeaderMap, message_id: &str) {
-    tracing::info!(target: TARGET, message_id, by = operator(headers), "a message was read by an operator");
-}
-
 async fn export(State(server): Shared, headers: HeaderMap, UrlPath(id): UrlPath<String>) -> Response {
-    read_by(&headers, &id);
+    queue::read_by(&operator(&headers), &id);
     let as_octets = |octets| ([(header::CONTENT_TYPE, "application/octet-stream")], octets).into_response();
     let exported = move || match Packet::export(server.spool(), &id).map(|(packet, content)| packet.join(&content)) {
         Ok(Ok(octets)) => as_octets(octets),
@@ -248,7 +246,7 @@ async fn message(State(server): Shared, UrlPath(id): UrlPath<String>) -> Respons
 }
 
 async fn content(State(server): Shared, headers: HeaderMap, UrlPath(id): UrlPath<String>) -> Response {
-    read_by(&headers, &id);
+    queue::read_by(&operator(&headers), &id);
     let as_message = |octets| ([(header::CONTENT_TYPE, "message/rfc822")], octets).into_response();
     blocking(move || answer(queue::content(server.spool(), &id), as_message)).await
 }

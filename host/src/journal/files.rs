@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::{Path, PathBuf};
 
 use basin_core::time::Timestamp;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::JournalOptions;
 
@@ -86,7 +87,8 @@ impl Files {
         let is_new = !options.directory.exists();
         DirBuilder::new().mode(0o700).recursive(true).create(&options.directory)?;
         if let Some(parent) = options.directory.parent().filter(|_| is_new) {
-            hand_over(&File::open(&options.directory)?, parent)?;
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            hand_over(&rustix::fs::open(&options.directory, flags, Mode::empty())?.into(), parent)?;
         }
         let file_bytes_max = FILE_BYTES_MAX.min(options.total_bytes_max / PARTS_MIN);
         let files = Self { options, file_bytes_max, current: None };
@@ -110,11 +112,14 @@ impl Files {
         }
         let Some(current) = &mut self.current else { return Ok(()) };
         // Another process may have written as well: `basin sink add` puts its line into the journal of the server.
+        rustix::fs::flock(&current.file, FlockOperation::LockExclusive)?;
         let before = current.file.metadata()?.len();
         let written = current.file.write_all(lines);
+        // Half a line would spoil the next one.
+        let is_whole = written.is_ok() || current.file.set_len(before).is_ok();
+        rustix::fs::flock(&current.file, FlockOperation::Unlock)?;
         if written.is_err() {
-            // Half a line would spoil the next one.
-            if current.file.set_len(before).is_err() {
+            if !is_whole {
                 self.current = None;
             }
             return written;
@@ -139,8 +144,7 @@ impl Files {
         };
         let path = self.options.directory.join(name(day, part));
         self.clean(&files, &path, day);
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
-        hand_over(&file, &self.options.directory)?;
+        let mut file = open_own(&path, &self.options.directory)?;
         let mut len = file.metadata()?.len();
         // A power cut may have left half a line.
         let mut end = [b'\n'];
@@ -170,7 +174,27 @@ impl Files {
     }
 }
 
-// An operator may be root, and the server goes on with the files as its own user.
+// An operator may be root, and the directory belongs to the server's user, who must not become root by what he puts
+// there: no link is followed, and nothing is given away but what was made here and now.
+fn open_own(path: &Path, place: &Path) -> io::Result<File> {
+    let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).mode(0o600).custom_flags(no_link);
+    match options.clone().create_new(true).open(path) {
+        Ok(made) => hand_over(&made, place).map(|()| made),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let file = options.open(path)?;
+            let (facts, own) = (file.metadata()?, fs::metadata(place)?);
+            if !facts.is_file() || facts.nlink() != 1 || facts.uid() != own.uid() {
+                let foreign = format!("{} is no file of the directory's owner alone", path.display());
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, foreign));
+            }
+            Ok(file)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn hand_over(made: &File, place: &Path) -> io::Result<()> {
     let (own, above) = (made.metadata()?, fs::metadata(place)?);
     if own.uid() == 0 && above.uid() != 0 {

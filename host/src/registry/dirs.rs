@@ -28,6 +28,7 @@ impl OwnPlaces {
             ("the file of users", config.users_file.clone()),
             ("the pickup directory", config.pickup.as_ref().map(|pickup| pickup.directory.clone())),
             ("the tracking log", config.tracking.as_ref().map(|tracking| tracking.directory.clone())),
+            ("the audit log", config.audit.as_ref().map(|audit| audit.directory.clone())),
             // Who can write these decides whom the server believes.
             ("the file of trusted authorities", config.tls.roots.clone()),
             ("the trust anchor of DNS", config.dns.trust_anchor.clone()),
@@ -119,8 +120,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().canonicalize().expect("it is there");
         let mut config = Config::parse(&root.join("etc/basin.toml"), text).expect("valid");
-        let what = [("roots", "authorities"), ("dns", "trust anchor"), ("clients", "for clients")];
+        let what =
+            [("roots", "authorities"), ("dns", "trust anchor"), ("clients", "for clients"), ("audit", "audit log")];
         what.iter().for_each(|(dir, _)| fs::create_dir_all(root.join(dir)).expect("made"));
+        config.audit.as_mut().expect("it is kept").directory = root.join("audit");
         config.tls.roots = Some(root.join("roots/ca.pem"));
         config.dns.trust_anchor = Some(root.join("dns/root.key"));
         let clients = crate::tls::ClientCertificates { authorities: root.join("clients/ca.pem"), is_required: true };

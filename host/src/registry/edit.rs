@@ -1,6 +1,8 @@
 //! Changing the registry file: under a lock, with its comments kept, as a whole or not at all.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::{Duration, Instant};
 
 use basin_core::event::binding::PRIORITY_DEFAULT;
@@ -334,8 +336,16 @@ pub fn missing<'a>(kind: &'static str, name: &str, known: impl Iterator<Item = &
 fn lock(store: &Store, wait: Duration) -> Result<File, EditError> {
     let path = store.lock_path();
     let io = |source| StoreError::Io { doing: "lock", path: path.clone(), source };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
-    store.hand_over(&file).map_err(io)?;
+    let no_link = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(no_link);
+    // Only what was made here is given to the server's user, who might have put another's file there.
+    let file = match options.clone().create_new(true).open(&path) {
+        Ok(made) => store.hand_over(&made).map(|()| made),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(&path),
+        Err(error) => Err(error),
+    };
+    let file = file.map_err(io)?;
     let started = Instant::now();
     loop {
         match file.try_lock() {

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
 use crate::audit::append;
@@ -124,7 +125,10 @@ impl Store {
                 std::os::unix::fs::chown(&self.dir, Some(above.uid()), Some(above.gid())).map_err(io)?;
             }
         }
-        File::open(&components).and_then(|made| self.hand_over(&made)).map_err(io)
+        // The directory belongs to the server's user; no link that he puts there is followed.
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::open(&components, flags, Mode::empty()).map_err(io::Error::from);
+        made.and_then(|made| self.hand_over(&made.into())).map_err(io)
     }
 
     /// Gives what root made to whom the registry's directory belongs: an operator edits as root, and the server
@@ -232,7 +236,9 @@ impl Store {
     }
 
     fn write_new(&self, temporary: &Path, replaced: &Path, octets: &[u8]) -> io::Result<()> {
-        let mut file = File::create(temporary)?;
+        // One that a killed process left; and never through a link that somebody put there.
+        drop(fs::remove_file(temporary));
+        let mut file = File::create_new(temporary)?;
         if let Ok(old) = fs::metadata(replaced) {
             file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))?;
         }

@@ -67,6 +67,6 @@ impl LoginTried<'_> {
         metrics.logins.with_label_values(&[self.result]).inc();
         let Self { session, client, result, .. } = self;
         let user = (self.result == "right").then_some(self.user);
-        info!(target: audit::TARGET, session, %client, user, result, "login");
+        info!(target: audit::TRAFFIC, session, %client, user, result, "login");
     }
 }

@@ -6,7 +6,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, TRAFFIC_ALONE};
 use crate::config::Log;
 
 /// Changes the level of a running server.
@@ -46,7 +46,7 @@ pub fn start(log: &Log, audit: &Audit) -> LogLevel {
 // server logs itself; who wants the library's words asks for `debug`.
 fn written_at(level: Level) -> Targets {
     let library = if level >= Level::DEBUG { LevelFilter::from_level(level) } else { LevelFilter::ERROR };
-    Targets::new().with_default(level).with_target("rustls", library)
+    Targets::new().with_default(level).with_target("rustls", library).with_target(TRAFFIC_ALONE, LevelFilter::OFF)
 }
 
 #[cfg(test)]

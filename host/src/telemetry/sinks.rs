@@ -68,8 +68,21 @@ impl SinkCalled<'_> {
     }
 
     fn log_failure(&self, failure: &Failure) {
+        let (sink, binding, event) = (&self.binding.sink, &self.binding.name, self.event.name());
+        // Without its words: what a sink writes on standard error may be a password that it was shown.
+        info!(
+            target: audit::TRAFFIC_ALONE,
+            sink,
+            binding,
+            event,
+            session = self.session,
+            message_id = self.message,
+            kind = failure.kind.word(),
+            fuel = failure.fuel,
+            policy = self.binding.on_failure.word(),
+            "sink failed"
+        );
         error!(
-            target: audit::TARGET,
             sink = self.binding.sink.as_str(),
             event = self.event.name(),
             binding = self.binding.name.as_str(),

@@ -34,11 +34,21 @@ impl fmt::Display for MessageClass {
 impl Message {
     /// What kind of message this is. Of others' messages it is what their header says, so forged as easily.
     pub fn class(&self) -> MessageClass {
+        match self.class_by_origin() {
+            MessageClass::Normal if self.is_report() => MessageClass::DeliveryReport,
+            MessageClass::Normal if self.is_automatic() => MessageClass::AutoReply,
+            class @ (MessageClass::Normal
+            | MessageClass::DeliveryReport
+            | MessageClass::FailureReport
+            | MessageClass::AutoReply) => class,
+        }
+    }
+
+    /// As [`Message::class`], without a look at the header.
+    pub fn class_by_origin(&self) -> MessageClass {
         match self.arrival.origin {
             Origin::Notification if self.arrival.vouched.is_failure_report => MessageClass::FailureReport,
             Origin::Notification => MessageClass::DeliveryReport,
-            Origin::Smtp | Origin::Pickup | Origin::Sink(_) if self.is_report() => MessageClass::DeliveryReport,
-            Origin::Smtp | Origin::Pickup | Origin::Sink(_) if self.is_automatic() => MessageClass::AutoReply,
             Origin::Smtp | Origin::Pickup | Origin::Sink(_) => MessageClass::Normal,
         }
     }

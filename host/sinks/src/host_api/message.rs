@@ -60,7 +60,15 @@ impl HostMailMsg for State {
 
     fn message_class(&mut self, msg: Resource<MailMsg>) -> wasmtime::Result<String> {
         self.about(&msg)?;
-        let class = self.message()?.class().to_string();
+        // What the header says of it is the header's: without the grant the origin alone tells.
+        let class = if self.has(Grant::ReadHeaders) {
+            let header = self.message()?.header.len();
+            self.tariff.scanned(header as u64);
+            self.message()?.class()
+        } else {
+            self.message()?.class_by_origin()
+        };
+        let class = class.to_string();
         self.give(class)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use basin_core::event::FailureKind;
+use basin_core::event::{FailureKind, Grant};
 use basin_core::mail::Origin;
 
 use crate::stage::{message, probe};
@@ -126,7 +126,10 @@ fn metrics_take_good_names_alone() {
 
 #[test]
 fn a_message_tells_its_class_and_the_file_that_it_was() {
-    let outcome = probe("message\npickup-file").message(message("Auto-Submitted: auto-replied\n", "text\n")).run();
+    let automatic = || probe("message\npickup-file").message(message("Auto-Submitted: auto-replied\n", "text\n"));
+    let untold = automatic().run();
+    assert!(untold.lines()[0].ends_with("\"normal\")"), "the header is not shown: {:?}", untold.lines());
+    let outcome = automatic().grants(&[Grant::ReadHeaders]).run();
     assert!(outcome.lines()[0].ends_with("\"auto-reply\")"), "{:?}", outcome.lines());
     assert_eq!(outcome.lines()[1], "pickup-file: None");
     let mut left = message("Subject: a\n", "text\n");

@@ -72,7 +72,7 @@ impl Desk {
     pub(super) fn hold_destination(&self, request: &HoldRequest) -> anyhow::Result<HoldReport> {
         match self {
             Self::Server(client) => Ok(client.post("/v1/queue/hold-destination", request)?),
-            Self::Spool(offline, _) => Ok(destinations::hold(offline.as_ref(), request)?),
+            Self::Spool(offline, _) => Ok(destinations::hold(offline.as_ref(), request, &operator())?),
         }
     }
 
@@ -89,7 +89,10 @@ impl Desk {
                 let url = format!("/v1/queue/{}/content", queue::parse_id(id)?);
                 Ok(client.get_octets(&url)?.to_vec())
             }
-            Self::Spool(offline, _) => Ok(queue::content(offline.spool(), id)?),
+            Self::Spool(offline, _) => {
+                queue::read_by(&operator(), id);
+                Ok(queue::content(offline.spool(), id)?)
+            }
         }
     }
 
@@ -97,6 +100,7 @@ impl Desk {
         match self {
             Self::Server(client) => Ok(Packet::split(&client.get_octets(&format!("/v1/queue/{id}/export"))?)?),
             Self::Spool(offline, _) => {
+                queue::read_by(&operator(), id.as_str());
                 let (packet, content) = Packet::export(offline.spool(), id.as_str())?;
                 Ok((packet, content.into()))
             }

@@ -11,6 +11,7 @@ use basin_core::time::Timestamp;
 use basin_core::transport::{Destination, HostPort, RouteTable};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::TARGET;
 use crate::control::QueueState;
 use crate::control::report::moment_or_none;
 
@@ -139,14 +140,15 @@ pub enum HoldError {
     Storage(#[from] std::io::Error),
 }
 
-/// Holds a destination or lets it go.
+/// Holds a destination or lets it go, for somebody whose name goes into the log.
 ///
 /// # Errors
 /// See [`HoldError`].
-pub fn hold(state: &(impl QueueState + ?Sized), request: &HoldRequest) -> Result<HoldReport, HoldError> {
+pub fn hold(state: &(impl QueueState + ?Sized), request: &HoldRequest, by: &str) -> Result<HoldReport, HoldError> {
     let destination = parse(&request.destination, &state.routes())
         .ok_or_else(|| HoldError::NoDestination(request.destination.clone()))?;
-    let is_changed = state.hold_destination(&destination, request.is_held)?;
+    let (is_held, is_changed) = (request.is_held, state.hold_destination(&destination, request.is_held)?);
+    tracing::info!(target: TARGET, %destination, is_held, by, "a destination was held or let go by an operator");
     Ok(HoldReport { destination: destination.to_string(), is_changed })
 }
 

@@ -86,6 +86,11 @@ pub fn message(queue: &(impl QueueState + ?Sized), id: &str) -> Result<Shown, Lo
     })
 }
 
+/// Writes into the audit log that mail was shown to somebody whom it is not for.
+pub fn read_by(by: &str, message_id: &str) {
+    tracing::info!(target: crate::audit::TARGET, message_id, by, "a message was read by an operator");
+}
+
 /// One message octet for octet.
 ///
 /// # Errors
