@@ -309,6 +309,14 @@ pub const TABLE_KEYS_LISTED_MAX: usize = 1_000;
 /// Octets that the sinks of one event set in their tables together. They wait in memory until the event is decided.
 pub const TABLE_EDITS_BYTES_MAX: usize = 1024 * 1024;
 
+/// Octets that all receipts may hold for another event to get one, see [`crate::event::receipt`]. They lie on the disk of
+/// the spool; of values as sinks mostly keep them this is what some 200,000 events replace between two syncs.
+pub const RECEIPTS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Octets from which on a receipt is a large one. Those get half of the room, so that a sink which replaces a megabyte at
+/// each event cannot have the events of all others deferred.
+pub const RECEIPT_LARGE_BYTES: u64 = 2 * TABLE_VALUE_BYTES_MAX as u64;
+
 /// How often an event is raised again because somebody was faster with a value that its sinks swapped. Somebody
 /// wins each time, so this many losses in a row mean a crowd at one key; the client comes back later.
 pub const TABLE_CONFLICTS_MAX: u32 = 4;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use basin_core::event::TableEdits;
 use basin_core::event::receipt::RECEIPTS;
-use basin_core::limits::TABLES_BYTES_MAX;
+use basin_core::limits::{RECEIPTS_BYTES_MAX, TABLES_BYTES_MAX};
 use thiserror::Error;
 
 use crate::file::{File, guarded};
@@ -17,6 +17,13 @@ use crate::writer::{self, Job, Writer};
 /// Seconds after which a message that was removed does not come up again with a power cut: removals are synced within a
 /// second, and within a minute by a disk that fails now and then.
 const REMOVAL_SECONDS: u64 = 130;
+
+/// The same where receipts take much room, in which a disk that fails is not waited for: where it does, and the power is cut
+/// then, an event of a message that is delivered already is raised with what it set before still there.
+const REMOVAL_SECONDS_PRESSED: u64 = 2;
+
+/// Octets of receipts that are much room: a quarter, long before events have to be deferred.
+const PRESSED_BYTES: u64 = RECEIPTS_BYTES_MAX / 4;
 
 /// Why a table does not answer, or takes no change.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -74,7 +81,7 @@ struct Raisings {
     /// Those that an earlier process left, until their events are raised again: a record that is written meanwhile need
     /// not know of them.
     cut_off: BTreeSet<String>,
-    /// How the keys begin that are to be forgotten, and from which second on.
+    /// How the keys begin whose messages were removed, and when.
     leaving: VecDeque<(u64, String)>,
 }
 
@@ -168,7 +175,8 @@ impl Tables {
     }
 
     /// Writes the changes of a decided chain: all of them, or none. They are on disk when `done` is called. With
-    /// `raising` a receipt is written with them, by which [`Tables::take_back`] knows them.
+    /// `raising` a receipt is written with them, by which [`Tables::take_back`] knows them; where there is no room for it
+    /// the storage is `Unavailable`, until records of other messages have been written.
     pub fn commit(
         &self,
         edits: TableEdits,
@@ -177,6 +185,9 @@ impl Tables {
         done: impl FnOnce(Result<Committed, StateError>) + Send + 'static,
     ) {
         let raising = raising.map(str::to_owned);
+        if raising.is_some() {
+            self.forget_passed(now);
+        }
         self.raisings().keys.extend(raising.clone());
         self.hand_over(Job::Commit { edits, raising, now, done: Box::new(done) });
     }
@@ -209,10 +220,19 @@ impl Tables {
     pub fn forget_later(&self, prefix: &str, now: u64) {
         let mut raisings = self.raisings();
         if raisings.of(prefix).next().is_some() {
-            raisings.leaving.push_back((now.saturating_add(REMOVAL_SECONDS), prefix.to_owned()));
+            raisings.leaving.push_back((now, prefix.to_owned()));
         }
+        drop(raisings);
+        self.forget_passed(now);
+    }
+
+    fn forget_passed(&self, now: u64) {
+        let is_pressed = self.used(RECEIPTS).is_ok_and(|used| used > PRESSED_BYTES);
+        let patience = if is_pressed { REMOVAL_SECONDS_PRESSED } else { REMOVAL_SECONDS };
+        let mut raisings = self.raisings();
         let mut passed = Vec::new();
-        while let Some((_, prefix)) = raisings.leaving.pop_front_if(|(from, _)| *from <= now) {
+        let has_passed = |(since, _): &mut (u64, String)| since.saturating_add(patience) <= now;
+        while let Some((_, prefix)) = raisings.leaving.pop_front_if(has_passed) {
             passed.extend(raisings.of(&prefix).cloned());
         }
         let job = raisings.remove(passed);

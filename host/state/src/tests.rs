@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use basin_core::event::{TableEdits, TableValue};
-use basin_core::limits::{TABLE_VALUE_BYTES_MAX, TABLES_BYTES_MAX};
+use basin_core::limits::{RECEIPTS_BYTES_MAX, TABLE_VALUE_BYTES_MAX, TABLES_BYTES_MAX};
 use proptest::prelude::*;
 
 use crate::{Committed, StateError, Tables};
@@ -116,10 +116,14 @@ fn a_sink_cannot_pass_its_quota_and_what_is_over_makes_room() {
     assert_eq!(tables.used("a"), Ok(TABLE_VALUE_BYTES_MAX as u64 + 40));
 }
 
-fn commit_raised(tables: &Tables, edits: &TableEdits, raising: &str) -> Committed {
+fn try_commit_raised(tables: &Tables, edits: &TableEdits, raising: &str, now: u64) -> Result<Committed, StateError> {
     let (sender, committed) = channel();
-    tables.commit(edits.clone(), Some(raising), 1, move |answer| sender.send(answer).expect("somebody waits"));
-    committed.recv().expect("an answer").expect("the storage works")
+    tables.commit(edits.clone(), Some(raising), now, move |answer| sender.send(answer).expect("somebody waits"));
+    committed.recv().expect("an answer")
+}
+
+fn commit_raised(tables: &Tables, edits: &TableEdits, raising: &str) -> Committed {
+    try_commit_raised(tables, edits, raising, 1).expect("the storage works")
 }
 
 fn take_back(tables: &Tables, raising: &str) {
@@ -229,6 +233,34 @@ fn the_receipts_of_a_message_that_left_stay_until_it_cannot_come_back() {
     assert!(tables.is_raised("m/on-local-delivery/0"));
     tables.forget_later("n/", 1_130);
     assert!(!tables.is_raised("m/on-local-delivery/0"));
+}
+
+#[test]
+fn events_that_replace_much_wait_for_records_and_the_others_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tables = open(&folder.path().join("state"));
+    let replacing = |number: u64| {
+        let mut edits = one("a", "last", value(&number.to_string(), 0), None);
+        let large = number.to_string().repeat(TABLE_VALUE_BYTES_MAX / 4);
+        (0..15).for_each(|key| edits.set("a", &key.to_string(), value(&large, 0), None).expect("small"));
+        edits
+    };
+    let raise = |number: u64, now| {
+        try_commit_raised(&tables, &replacing(number), &format!("m{number}/on-local-delivery/0"), now)
+    };
+    let receipts = || tables.used(basin_core::event::receipt::RECEIPTS).expect("the storage works");
+    let raised = (1_000..2_000).take_while(|number| raise(*number, 1) == Ok(Committed::Written)).count() as u64;
+    let room = RECEIPTS_BYTES_MAX / 2;
+    assert!((room..room + TABLES_BYTES_MAX).contains(&receipts()), "{} after {raised} events", receipts());
+    assert!(matches!(raise(3_000, 1), Err(StateError::Unavailable(_))));
+    let last = (999 + raised).to_string();
+    assert_eq!(get(&tables, "a", "last", 1), Some(last), "a refused event has set nothing");
+    assert_eq!(commit_raised(&tables, &one("b", "k", value("v", 0), None), "n/on-submission"), Committed::Written);
+    // Nobody is deferred for ever: what left makes room, sooner than where there is enough.
+    (1_000..1_000 + raised).for_each(|number| tables.forget_later(&format!("m{number}/"), 10));
+    assert!(matches!(raise(3_000, 11), Err(StateError::Unavailable(_))));
+    assert_eq!(raise(3_000, 12), Ok(Committed::Written));
+    assert!(receipts() < room / 8, "{}", receipts());
 }
 
 #[test]

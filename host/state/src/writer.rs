@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use basin_core::event::receipt::RECEIPTS;
 use basin_core::event::{Receipt, TableEdit, TableEdits, TableEntry};
-use basin_core::limits::TABLES_BYTES_MAX;
+use basin_core::limits::{RECEIPT_LARGE_BYTES, RECEIPTS_BYTES_MAX, TABLES_BYTES_MAX};
 
 use crate::file::{File, OpenTables, guarded};
 use crate::{Committed, StateError};
@@ -71,9 +71,7 @@ impl Job {
                     answer => Ok(Outcome::Sum(answer)),
                 }
             }
-            Self::Commit { edits, raising, now, .. } => {
-                commit(tables, edits, raising.as_deref(), *now).map(Outcome::Committed)
-            }
+            Self::Commit { edits, raising, now, .. } => commit(tables, edits, raising.as_deref(), *now),
             Self::TakeBack { raising, now, .. } => take_back(tables, raising, *now).map(|()| Outcome::Done),
             Self::Forget { raisings } => {
                 raisings.iter().try_for_each(|raising| tables.put(RECEIPTS, raising, None)).map(|()| Outcome::Done)
@@ -87,6 +85,7 @@ impl Job {
             (Self::Commit { done, .. }, Outcome::Committed(committed)) => done(Ok(committed)),
             (Self::TakeBack { done, .. }, Outcome::Done) => done(Ok(())),
             (Self::Forget { .. }, Outcome::Done) => {}
+            (job, Outcome::Refused(error)) => job.fail(&error),
             (job, _) => job.fail(&StateError::unavailable("the answer is another's")),
         }
     }
@@ -95,6 +94,8 @@ impl Job {
 enum Outcome {
     Sum(Result<i64, StateError>),
     Committed(Committed),
+    /// This job alone is not done; nothing of it is in the transaction.
+    Refused(StateError),
     Done,
 }
 
@@ -206,34 +207,54 @@ fn commit(
     edits: &TableEdits,
     raising: Option<&str>,
     now: u64,
-) -> Result<Committed, StateError> {
+) -> Result<Outcome, StateError> {
+    let conflict = |sink: &str, key: &str| {
+        Ok(Outcome::Committed(Committed::Conflict { sink: sink.to_owned(), key: key.to_owned() }))
+    };
     let mut receipt = raising.map(|raising| receipt(tables, raising)).transpose()?.unwrap_or_default();
     // Of what somebody built upon the write of before counts; on the others it is the first.
     let edits: Vec<_> = edits.iter().filter(|(sink, key, _)| !receipt.is_built_upon(sink, key)).collect();
-    for (sink, key, edit) in &edits {
-        if !holds(tables, (sink, key), edit, now)? {
-            return Ok(Committed::Conflict { sink: (*sink).to_owned(), key: (*key).to_owned() });
-        }
-    }
-    let mut undo = Vec::new();
+    let mut changes = Vec::new();
     for (sink, key, edit) in edits {
-        let (used, before) = (tables.used(sink)?, tables.live(sink, key, now)?);
+        if !holds(tables, (sink, key), edit, now)? {
+            return conflict(sink, key);
+        }
         let entry = edit.value.as_ref();
         let entry = entry.map(|value| TableEntry { ends: end_of(value.life, now), octets: value.octets.clone() });
-        tables.put(sink, key, entry.as_ref())?;
+        let before = tables.live(sink, key, now)?;
         receipt.note(sink, key, before.clone(), entry.as_ref());
-        undo.push((sink, key, before));
+        changes.push((sink, key, entry, before));
+    }
+    let receipt = raising.and_then(|raising| Some((raising, stored(&receipt)?)));
+    if let Some((_, receipt)) = &receipt
+        && !has_room(tables, receipt)?
+    {
+        return Ok(Outcome::Refused(StateError::unavailable(
+            "what events set waits for the records of their messages",
+        )));
+    }
+    for (place, (sink, key, entry, _)) in changes.iter().enumerate() {
+        let used = tables.used(sink)?;
+        tables.put(sink, key, entry.as_ref())?;
         if is_over_quota(tables, sink, used, now)? {
-            for (sink, key, before) in undo.into_iter().rev() {
+            for (sink, key, _, before) in changes.iter().take(place + 1).rev() {
                 tables.put(sink, key, before.as_ref())?;
             }
-            return Ok(Committed::Conflict { sink: sink.to_owned(), key: key.to_owned() });
+            return conflict(sink, key);
         }
     }
-    if let Some(raising) = raising {
-        put_receipt(tables, raising, &receipt)?;
+    if let Some((raising, receipt)) = &receipt {
+        tables.put(RECEIPTS, raising, Some(receipt))?;
     }
-    Ok(Committed::Written)
+    Ok(Outcome::Committed(Committed::Written))
+}
+
+/// Whether the receipts that are there leave room for another one. Its own size does not count, so that each has its turn
+/// when the others are gone.
+fn has_room(tables: &OpenTables<'_>, receipt: &TableEntry) -> Result<bool, StateError> {
+    let is_large = receipt.octets.len() as u64 >= RECEIPT_LARGE_BYTES;
+    let at_most = if is_large { RECEIPTS_BYTES_MAX / 2 } else { RECEIPTS_BYTES_MAX };
+    Ok(tables.used(RECEIPTS)? <= at_most)
 }
 
 fn take_back(tables: &mut OpenTables<'_>, raising: &str, now: u64) -> Result<(), StateError> {
@@ -251,8 +272,11 @@ fn receipt(tables: &OpenTables<'_>, raising: &str) -> Result<Receipt, StateError
 }
 
 fn put_receipt(tables: &mut OpenTables<'_>, raising: &str, receipt: &Receipt) -> Result<(), StateError> {
-    let entry = TableEntry { ends: 0, octets: receipt.to_octets().into() };
-    tables.put(RECEIPTS, raising, Some(&entry).filter(|_| !receipt.is_empty()))
+    tables.put(RECEIPTS, raising, stored(receipt).as_ref())
+}
+
+fn stored(receipt: &Receipt) -> Option<TableEntry> {
+    (!receipt.is_empty()).then(|| TableEntry { ends: 0, octets: receipt.to_octets().into() })
 }
 
 fn holds(tables: &OpenTables<'_>, (sink, key): (&str, &str), edit: &TableEdit, now: u64) -> Result<bool, StateError> {
