@@ -152,3 +152,38 @@ fn a_component_that_cannot_be_loaded_leaves_the_former_one_in_force() -> Outcome
     assert!(!shown.contains("not loaded"), "{shown}");
     Ok(())
 }
+
+#[test]
+fn a_former_component_that_stays_gets_nothing_that_the_new_one_was_given() -> Outcome {
+    let mut server = TestServer::prepare(Settings::usual())?;
+    let set = ["--grant", "edit-headers", "--set", "value=former"];
+    server.sink_add(&guest("stamp-header"), "filter", "on-end-of-data", &set)?;
+    server.launch()?;
+    let path = server.home().join("registry/registry.toml");
+    let right = fs::read_to_string(&path)?;
+    let digest = right.lines().find_map(|line| line.strip_prefix("digest = ")).unwrap_or_default();
+    let edit = |from: &str, to: &str| {
+        assert!(right.contains(from), "{right}");
+        fs::write(&path, right.replacen(digest, &format!("\"{}\"", "0".repeat(64)), 1).replacen(from, to, 1))
+    };
+    let says = |what: &str| {
+        let lists =
+            || server.basin(&["sink", "list"]).is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains(what));
+        assert!(wait::until_true(PATIENCE, lists), "{what}: {}", server.log());
+    };
+    let stamp = |count| -> std::io::Result<Option<String>> {
+        let mails = server.maildir("user").wait_for(count, PATIENCE)?;
+        Ok(mails.iter().find_map(|mail| mail.header("X-Basin-Sink")))
+    };
+    // Configuration is for the code that it was written for.
+    edit("\"former\"", "\"new\"")?;
+    says("the component 000000000000 cannot be loaded, so");
+    deliver(&server)?;
+    assert_eq!(stamp(1)?.as_deref(), Some("former"));
+    // A row that was added anew has nothing to do with the component of that name.
+    let since = right.lines().find(|line| line.starts_with("since = ")).unwrap_or("no since");
+    edit(since, "since = 2026-01-31T12:00:00Z")?;
+    says("cannot load sink filter: ");
+    server.client()?.deliver(SENDER, &[USER], HELLO)?.require(451)?;
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! From the directory to what the server calls: the registry of the machines and its compiled components.
 
+mod former;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -9,8 +11,9 @@ use basin_core::event::{Binding, EventKind, Failure, FailureKind, Registry, Sink
 use basin_core::time::Timestamp;
 use basin_sinks::{Component, Engine};
 
+use self::former::Stayed;
 use crate::registry::secret::read_secret;
-use crate::registry::{OwnPlaces, RegistryFile, Store, StoreError, digest};
+use crate::registry::{OwnPlaces, RegistryFile, Store, StoreError, Versions};
 
 /// Why the file on disk is not the registry in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +35,10 @@ pub struct Loaded {
     pub broken: Option<Broken>,
     components: BTreeMap<String, Arc<Component>>,
     failures: BTreeMap<String, String>,
-    // Sinks whose former component stays because the one of the file could not be loaded, and why.
-    stayed: BTreeMap<String, String>,
+    // Sinks whose former component stays because the one of the file could not be loaded.
+    stayed: BTreeMap<String, Stayed>,
+    // Since when each sink has its component, as the file says.
+    moments: BTreeMap<String, Option<Timestamp>>,
 }
 
 impl fmt::Debug for Loaded {
@@ -43,7 +48,7 @@ impl fmt::Debug for Loaded {
             .field("generation", &self.registry.generation())
             .field("components", &names(&mut self.components.keys()))
             .field("failures", &self.failures)
-            .field("stayed", &self.stayed)
+            .field("stayed", &names(&mut self.stayed.keys()))
             .field("broken", &self.broken)
             .finish()
     }
@@ -59,6 +64,7 @@ impl Loaded {
             components: BTreeMap::new(),
             failures: BTreeMap::new(),
             stayed: BTreeMap::new(),
+            moments: BTreeMap::new(),
         }
     }
 
@@ -97,9 +103,10 @@ impl Loaded {
         &self.failures
     }
 
-    /// The sinks whose component, as the file has it, is not in force for want of being loaded.
+    /// The sinks, as the file has them, whose component is not in force for want of being loaded.
     pub fn not_loaded(&self) -> impl Iterator<Item = &Arc<SinkEntry>> {
-        self.failures.keys().chain(self.stayed.keys()).filter_map(|name| self.registry.sink(name))
+        let failed = self.failures.keys().filter_map(|name| self.registry.sink(name));
+        failed.chain(self.stayed.values().map(|stayed| &stayed.wanted))
     }
 
     /// What an operator should know, one line each: a file that was not taken, sinks that were not loaded,
@@ -109,7 +116,7 @@ impl Loaded {
             let since = broken.since.to_rfc3339();
             format!("the registry file is not in force since {since}, the one before it is: {}", broken.why)
         });
-        let failures = self.failures.values().chain(self.stayed.values()).cloned();
+        let failures = self.failures.values().chain(self.stayed.values().map(|stayed| &stayed.why)).cloned();
         let unanswered = self.registry.bindings().filter(|binding| self.components.contains_key(&binding.sink));
         let unanswered =
             unanswered.filter_map(|binding| self.component(binding, binding.event).err()).map(|failure| failure.detail);
@@ -118,17 +125,19 @@ impl Loaded {
 }
 
 impl Loaded {
-    // An upgrade that fails must not take the filter away that mail passed until then.
-    fn go_without(&mut self, sink: &SinkEntry, why: &str, before: &Loaded) {
+    // An upgrade that fails must not take the filter away that mail passed until then. What goes on is the former
+    // component with its own row: the new one's grants and secrets were given to other code.
+    fn go_without(&mut self, sink: &mut SinkEntry, versions: &Versions, why: &str, before: &Loaded) {
         let name = &sink.name;
-        let Some(component) = before.components.get(name) else {
+        let since = before.moments.get(name).copied().flatten();
+        let former = before.components.get(name).zip(before.registry.sink(name));
+        let Some((component, old)) = former.filter(|(_, old)| former::is_successor(versions, old, since)) else {
             self.failures.insert(name.clone(), format!("cannot load sink {name}: {why}"));
             return;
         };
-        let (new, old) = (digest::short(&sink.digest), digest::short(component.digest()));
-        let text = format!("sink {name}: the component {new} cannot be loaded, so {old} stays in force: {why}");
-        self.stayed.insert(name.clone(), text);
+        self.stayed.insert(name.clone(), Stayed::new(sink, old, why));
         self.components.insert(name.clone(), component.clone());
+        *sink = former::narrowed(old, sink);
     }
 }
 
@@ -176,20 +185,21 @@ impl Loader {
         let mut file = self.store.read()?;
         let mut failures = read_secrets(&mut file);
         failures.extend(check_dirs(&file, &self.own));
-        let generation = before.registry.generation() + 1;
-        let registry = file.to_registry(generation).map_err(|error| {
+        let mut loaded = Loaded { failures, moments: former::moments(&file), ..Loaded::empty(now) };
+        self.load_components(&mut file, before, &mut loaded);
+        let registry = file.to_registry(before.registry.generation() + 1).map_err(|error| {
             let path = self.store.file_path();
             StoreError::File(crate::registry::FileError { path, line: 1, problem: error.to_string() })
         })?;
-        let mut loaded = Loaded { registry: Arc::new(registry), failures, ..Loaded::empty(now) };
-        self.load_components(&file, before, &mut loaded);
+        loaded.registry = Arc::new(registry);
         Ok(loaded)
     }
 
-    fn load_components(&self, file: &RegistryFile, before: &Loaded, loaded: &mut Loaded) {
+    // Where a former component stays, its row takes the place of the one in the file.
+    fn load_components(&self, file: &mut RegistryFile, before: &Loaded, loaded: &mut Loaded) {
         let mut by_digest: BTreeMap<String, Arc<Component>> =
             before.components.values().map(|component| (component.digest().to_owned(), component.clone())).collect();
-        for sink in file.sinks.iter().filter(|sink| sink.is_enabled) {
+        for sink in file.sinks.iter_mut().filter(|sink| sink.is_enabled) {
             // Without its secret it would answer as somebody who does not know.
             if loaded.failures.contains_key(&sink.name) {
                 continue;
@@ -203,7 +213,10 @@ impl Loader {
                     by_digest.insert(sink.digest.clone(), component.clone());
                     loaded.components.insert(sink.name.clone(), component);
                 }
-                Err(why) => loaded.go_without(sink, &why, before),
+                Err(why) => {
+                    let versions = file.versions.get(&sink.name).cloned().unwrap_or_default();
+                    loaded.go_without(sink, &versions, &why, before);
+                }
             }
         }
     }

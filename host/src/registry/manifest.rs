@@ -152,17 +152,23 @@ impl Manifest {
     }
 }
 
-/// The component with this text as its manifest, in the place of one that it may have. `None` where it is no component.
+/// The component with this text as its manifest, in the place of one that it may have. `None` where it is no component
+/// that can be read to its end.
 pub fn pack(component: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     let (preamble, _) = component.split_at_checked(PREAMBLE_BYTES)?;
     if !preamble.starts_with(b"\0asm") || !is_component(component) {
         return None;
     }
     let mut packed = preamble.to_vec();
-    for (id, content) in Sections::of(component) {
+    let mut sections = Sections::of(component);
+    for (id, content) in sections.by_ref() {
         if custom(id, content).is_none_or(|(name, _)| name != SECTION.as_bytes()) {
             put_section(id, content, &mut packed);
         }
+    }
+    // What is left could not be read, and whoever wrote the result over the file would have lost it.
+    if !sections.0.is_empty() {
+        return None;
     }
     let mut content = Vec::new();
     put_number(SECTION.len(), &mut content);
@@ -291,6 +297,11 @@ mod tests {
         assert_eq!(Sections::of(&twice).count(), Sections::of(&plain).count() + 1);
         for other in [b"".as_slice(), b"\0asm\x01\0\0\0", b"text that is longer than a preamble"] {
             assert_eq!(pack(other, b"{}"), None);
+        }
+        assert_eq!(pack(&once, b"{}"), Some(once.clone()));
+        let ends = [PREAMBLE_BYTES, plain.len()];
+        for length in (0..once.len()).filter(|length| !ends.contains(length)) {
+            assert_eq!(pack(&once[..length], b"{}"), None, "cut to {length}");
         }
     }
 

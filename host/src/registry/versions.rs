@@ -60,6 +60,16 @@ pub enum RollbackError {
         /// First digits of those that there are.
         known: Vec<String>,
     },
+    /// More than one former component begins like this.
+    #[error("sink {sink} has more than one former component {wanted:?}: {}; write more of the digest", .found.join(", "))]
+    Ambiguous {
+        /// The sink.
+        sink: String,
+        /// What was asked for.
+        wanted: String,
+        /// The digests that begin with it.
+        found: Vec<String>,
+    },
 }
 
 impl Versions {
@@ -73,7 +83,7 @@ impl Versions {
     /// itself rolled back, or the one whose digest begins with `to`.
     ///
     /// # Errors
-    /// There is none, see [`RollbackError`].
+    /// There is none, or `to` does not tell which, see [`RollbackError`].
     pub fn rolled_back(
         &self,
         sink: &SinkEntry,
@@ -92,7 +102,13 @@ impl Versions {
             }
             Some(_) | None => RollbackError::Nothing { sink: name() },
         })?;
-        let after = self.replaced(sink, &found.digest, at, true);
+        let others = self.former.iter().filter(is_it).map(|version| &version.digest);
+        if let Some(wanted) = to.filter(|_| others.clone().any(|digest| *digest != found.digest)) {
+            let found = others.cloned().collect();
+            return Err(RollbackError::Ambiguous { sink: name(), wanted: wanted.to_owned(), found });
+        }
+        // Who goes forward again, to what was rolled back, leaves a good version and may want it back.
+        let after = self.replaced(sink, &found.digest, at, !found.is_undone);
         Ok((found, after))
     }
 
@@ -232,9 +248,21 @@ mod tests {
         assert!(matches!(one.rolled_back(&sink("1"), None, at(6)), Err(RollbackError::Nothing { .. })));
         let (found, _) = one.rolled_back(&sink("1"), Some("3"), at(6)).expect("it is kept under its digest");
         assert_eq!(found.digest, "3");
+        let (_, again) = two.rolled_back(&sink("2"), Some("3"), at(6)).expect("forward again");
+        let (found, _) = again.rolled_back(&sink("3"), None, at(7)).expect("what it left is not undone");
+        assert_eq!(found.digest, "2");
         let unknown = one.rolled_back(&sink("1"), Some("4"), at(6)).expect_err("there is none");
         assert_eq!(unknown.to_string(), "sink a has no former component \"4\"; it has 2, 3");
         assert!(one.rolled_back(&sink("1"), Some(""), at(6)).is_err(), "no digits name no component");
+    }
+
+    #[test]
+    fn digits_that_two_former_components_begin_with_name_neither() {
+        let three = Versions::default().upgraded(&sink("12"), "13", at(1)).upgraded(&sink("13"), "2", at(2));
+        let why = three.rolled_back(&sink("2"), Some("1"), at(3)).expect_err("it is one of two").to_string();
+        assert_eq!(why, "sink a has more than one former component \"1\": 13, 12; write more of the digest");
+        let (found, _) = three.rolled_back(&sink("2"), Some("12"), at(3)).expect("it is this one");
+        assert_eq!(found.digest, "12");
     }
 
     #[test]

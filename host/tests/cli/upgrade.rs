@@ -61,6 +61,10 @@ fn an_upgrade_keeps_all_but_the_component_and_a_rollback_goes_back() {
     assert_eq!(states(&dir).first(), pairs(&[("noop.wasm", "registered")]).first());
     let table = printed(&dir, &["sink", "show", "a"]);
     assert!(table.contains("VERSION") && table.contains("rolled back"), "{table}");
+    // Forward again to what was rolled back is a trial: what it leaves is what a rollback goes to.
+    assert_eq!(states(&dir)[1], pairs(&[("stamp.wasm", "former")])[0]);
+    printed(&dir, &["sink", "rollback", "a"]);
+    assert_eq!(states(&dir).first(), pairs(&[("stamp.wasm", "registered")]).first());
 }
 
 #[test]

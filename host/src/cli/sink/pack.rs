@@ -35,8 +35,9 @@ impl Pack {
         let manifest = self.manifest.display();
         let text = fs::read(&self.manifest).with_context(|| format!("cannot read the manifest {manifest}"))?;
         Manifest::parse(&text).map_err(|why| anyhow!("cannot use the manifest {manifest}: {why}"))?;
-        let packed = pack(&component, &text)
-            .ok_or_else(|| anyhow!("{}: this is no component; build it for wasm32-wasip2", self.file.display()))?;
+        let packed = pack(&component, &text).ok_or_else(|| {
+            anyhow!("{}: this is no component, or not all of it; build it for wasm32-wasip2", self.file.display())
+        })?;
         fs::write(&self.out, packed).with_context(|| format!("cannot write {}", self.out.display()))?;
         print(format!("{} has the manifest in its section {SECTION}\n", self.out.display()))?;
         Ok(ExitCode::SUCCESS)
