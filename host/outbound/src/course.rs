@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use std::sync::Arc;
 
 use basin_core::event::OutSession;
+use basin_core::mail::BySink;
 use basin_core::reply::{Class, Reply};
 use basin_core::smtp::client::{ClientPolicy, Closed, Credentials, Hearing, Outgoing, TlsFacts, Why};
 use basin_core::transport::{HostAddress, HostPort, NextHop, Route, TlsDemand};
@@ -60,8 +61,8 @@ pub(crate) struct Course<'a, F> {
     hops: Vec<HopAttempt>,
     in_hand: Option<Outgoing>,
     failure: Option<Reply>,
-    /// A sink would have no session.
-    is_dropped: bool,
+    /// The sink that would have no session.
+    dropped_by: Option<BySink>,
     was_ready: bool,
     /// The first message says that it needs no TLS.
     is_relaxed: bool,
@@ -81,7 +82,7 @@ impl<'a, F: Feed> Course<'a, F> {
             hops: Vec::new(),
             in_hand: None,
             failure: None,
-            is_dropped: false,
+            dropped_by: None,
             was_ready: false,
             is_relaxed: false,
             last: HopFacts::default(),
@@ -118,11 +119,11 @@ impl<'a, F: Feed> Course<'a, F> {
         let silence = || Reply::with(451, 4, 1, "no server could be tried");
         if let Some(outgoing) = self.in_hand.take() {
             let reply = self.failure.take().unwrap_or_else(silence);
-            self.feed.done(outgoing.failed(&reply), &self.last).await;
+            self.feed.done(outgoing.failed(&reply).by(self.dropped_by.as_ref()), &self.last).await;
         }
         // Where a server was ready, every message that was taken has its own result, and nothing else failed.
         let failure = if self.was_ready { None } else { Some(self.failure.unwrap_or_else(silence)) };
-        Visit { hops: self.hops, failure, is_dropped: self.is_dropped }
+        Visit { hops: self.hops, failure, dropped_by: self.dropped_by }
     }
 
     async fn tour_exchangers(&mut self, exchangers: Exchangers) {
@@ -237,6 +238,10 @@ impl<'a, F: Feed> Course<'a, F> {
             unfit: None,
         };
         let mut closed = conversation.run(policy).await;
+        if closed.why == Why::Dropped {
+            // It is a word of this server's sinks, even where nobody knows which of them.
+            closed.by.get_or_insert_default();
+        }
         let Conversation { in_hand, facts, messages, completed, is_ready, handshake_error, hands, unfit, .. } =
             conversation;
         self.was_ready |= is_ready;
@@ -262,6 +267,7 @@ impl<'a, F: Feed> Course<'a, F> {
             source: facts.source,
             tls: facts.tls.clone(),
             error: unfit.clone().or_else(|| (closed.why != Why::Quit).then(|| closed.reply.clone())),
+            by: closed.by.as_deref().cloned().filter(|_| unfit.is_none()),
             messages,
             took: start.elapsed(),
         });
@@ -287,7 +293,7 @@ impl<'a, F: Feed> Course<'a, F> {
             Why::Quit | Why::ShutDown => {}
             // Where a sink will have no session, another server would only meet the same sink.
             Why::Dropped => {
-                self.is_dropped = true;
+                self.dropped_by = closed.by.map(|by| *by);
                 self.failure = Some(closed.reply);
                 return Next::Finish;
             }
@@ -375,6 +381,7 @@ impl<'a, F: Feed> Course<'a, F> {
             source: None,
             tls: None,
             error: Some(reply.clone()),
+            by: None,
             messages: 0,
             took: start.elapsed(),
         });

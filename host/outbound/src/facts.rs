@@ -5,6 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use basin_core::event::{Decision, OutSession, Question, Verdict};
+use basin_core::mail::BySink;
 use basin_core::reply::Reply;
 use basin_core::smtp::client::{Hearing, Outgoing, Sent, TlsFacts};
 use basin_core::transport::HostAddress;
@@ -22,6 +23,8 @@ pub struct HopAttempt {
     pub tls: Option<TlsFacts>,
     /// What ended it before or between messages; `None` where it ended well.
     pub error: Option<Reply>,
+    /// The sink whose word that is, where one ended it.
+    pub by: Option<BySink>,
     /// Messages that were handed to this server, whatever it said to them.
     pub messages: u32,
     /// How long it took, all its messages included.
@@ -48,8 +51,8 @@ pub struct Visit {
     pub hops: Vec<HopAttempt>,
     /// Why no server took part: no such domain, nobody there, nobody safe enough. Nothing was taken from the feed.
     pub failure: Option<Reply>,
-    /// Whether a sink ended it: that says nothing about the servers.
-    pub is_dropped: bool,
+    /// The sink that ended it, where one did: that says nothing about the servers.
+    pub dropped_by: Option<BySink>,
 }
 
 /// Whether the sender would rather have a message go unprotected than not at all: `TLS-Required: No` (RFC 8689 §3).

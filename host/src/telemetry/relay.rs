@@ -101,7 +101,7 @@ pub struct HopTried<'a> {
 impl HopTried<'_> {
     /// Logs and counts it.
     pub fn record(&self, metrics: &Metrics) {
-        let HopAttempt { host, address, source, tls, error, messages, took } = self.hop;
+        let HopAttempt { host, address, source, tls, error, by, messages, took } = self.hop;
         let result = if error.is_none() || *messages > 0 { "used" } else { "failed" };
         metrics.outbound_connections.with_label_values(&[result]).inc();
         if result == "used" {
@@ -112,7 +112,8 @@ impl HopTried<'_> {
         let error = error.as_ref().map(ToString::to_string).unwrap_or_default();
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (destination, tls) = (self.destination, show_tls(tls.as_ref()));
-        info!(%destination, host, address, source, tls, messages, error, milliseconds, "connection");
+        let sink = by.as_ref().map(|by| by.binding.as_str()).unwrap_or_default();
+        info!(%destination, host, address, source, tls, messages, error, sink, milliseconds, "connection");
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Line<'a> {
 /// The sink whose word a reply is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct By<'a> {
-    /// Name of the binding.
+    /// Name of the binding; empty where it is not known which of them it was.
     pub sink: Text<'a>,
     /// What the server said that the sink judged otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]

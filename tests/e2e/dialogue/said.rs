@@ -1,6 +1,7 @@
 //! Before a command: lines that are changed, lines and octets of a sink's own, messages and recipients that stay.
 
 use basin_tests::next_hop::Manners;
+use basin_tests::server::TestServer;
 use basin_tests::wait::{PATIENCE, until_true};
 
 use super::{TWO, pair, play, send, verbs, wait_for};
@@ -116,6 +117,19 @@ fn a_message_that_is_skipped_in_the_middle_leaves_the_connection_fit_for_the_nex
     Ok(())
 }
 
+// Whose word it is that the mail waits.
+fn shows_the_sink(server: &TestServer, event: &str) -> Outcome {
+    let listed = server.basin_ok(&["queue", "list", "--json"])?;
+    let row: serde_json::Value = serde_json::from_str(listed.trim_end())?;
+    let id = row["id"].as_str().unwrap_or_default();
+    let shown = || server.basin_ok(&["queue", "show", id]).unwrap_or_default();
+    assert!(until_true(PATIENCE, || shown().contains(&format!(" by sink scripted at {event}"))), "{}", shown());
+    let story = || server.basin_ok(&["trace", id]).unwrap_or_default();
+    let is_told = || story().lines().any(|line| line.contains("tried ") && line.contains("(says sink scripted"));
+    assert!(until_true(PATIENCE, is_told), "{}", story());
+    Ok(())
+}
+
 #[test]
 fn a_session_is_dropped_and_the_mail_is_tried_again() -> Outcome {
     let events = ["on-session-start", "on-message-start", "on-session-end"];
@@ -126,6 +140,7 @@ fn a_session_is_dropped_and_the_mail_is_tried_again() -> Outcome {
         send(&server, &[AWAY])?;
         assert!(until_true(PATIENCE, || hop.connections() > before + 1), "{}", server.log());
         assert_eq!(hop.taken().len() + 1, count, "{event}: {:?}", hop.lines());
+        shows_the_sink(&server, event)?;
         play(&server, event, "next")?;
         wait_taken(&hop, count);
         wait_empty(&server);

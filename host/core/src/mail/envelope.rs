@@ -117,7 +117,7 @@ impl Last {
 /// That a sink decided, and not the server to which the message was to go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BySink {
-    /// Name of the binding.
+    /// Name of the binding; empty where it is not known which of them it was.
     pub binding: String,
     /// The event.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -133,7 +133,11 @@ pub struct BySink {
 impl fmt::Display for BySink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { binding, event, failure, .. } = self;
-        write!(f, "sink {binding}")?;
+        if binding.is_empty() {
+            f.write_str("a sink of this server")?;
+        } else {
+            write!(f, "sink {binding}")?;
+        }
         if !event.is_empty() {
             write!(f, " at {event}")?;
         }

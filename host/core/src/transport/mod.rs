@@ -35,6 +35,7 @@ pub use route::{
 };
 pub use sign::Signing;
 pub use stage::{Parent, PutOff, Stage, State};
+pub(crate) use submission::failure_behind;
 pub use submission::is_expired;
 
 #[cfg(test)]

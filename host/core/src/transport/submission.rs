@@ -195,7 +195,8 @@ pub(super) fn expired(last: &Reply) -> Reply {
     Reply::with(550, 4, 7, format!("{EXPIRED}, the last answer was: {last}"))
 }
 
-pub(super) fn failure_behind(decision: &Decision) -> Option<FailureKind> {
+/// How the sink failed that decided, where its failure policy did.
+pub(crate) fn failure_behind(decision: &Decision) -> Option<FailureKind> {
     let by = decision.by.as_ref()?;
     decision.failures.iter().find(|(binding, _)| binding == by).map(|(_, failure)| failure.kind)
 }

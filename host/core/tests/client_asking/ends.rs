@@ -2,9 +2,10 @@
 
 use basin_core::event::{
     Decision,
-    EventKind::{OnBeforeData, OnServerResponse, OnSessionEnd},
-    OutState, Verdict,
+    EventKind::{OnBeforeData, OnPerRecipient, OnServerResponse, OnSessionEnd, OnSessionStart},
+    Failure, FailureKind, OutState, Verdict,
 };
+use basin_core::reply::Reply;
 use basin_core::smtp::client::{ClientStep, Why};
 
 use crate::play::Play;
@@ -113,4 +114,78 @@ fn the_message_shows_whom_the_server_took_before_data() {
     let message = question.overlay.message.as_ref().unwrap();
     let ids: Vec<_> = message.envelope.recipients.iter().map(|one| one.id).collect();
     assert_eq!(ids, [1]);
+}
+
+#[test]
+fn a_session_that_is_dropped_is_the_word_of_the_sink_that_dropped_it() {
+    let by = |play: &Play| play.closed().by.as_ref().map(|by| (by.to_string(), by.said.as_ref().map(Reply::code)));
+    let drop = || Verdict::DropSession(reply(451));
+    // Before a command, with the message in hand and without.
+    let mut play = Play::new(&[OnSessionStart], &[]);
+    play.hear("220 mx\r\n");
+    play.answer(drop());
+    assert_eq!(by(&play), Some(("sink a at on-session-start".into(), None)));
+    let mut play = Play::ready(&[OnPerRecipient], &[], OFFERS);
+    play.transact(2);
+    play.answer(Verdict::SkipRecipient(reply(550)));
+    play.answer(drop());
+    assert_eq!((play.by_sinks(), play.closed().unsent.is_some()), (vec!["0 a".to_owned()], true));
+    assert_eq!(by(&play), Some(("sink a at on-per-recipient".into(), None)));
+    // A reply that lets things go on is not what the sink speaks of, a refusal is.
+    for (said, judged) in [("220 mx\r\n", None), ("554 no mail\r\n", Some(554))] {
+        let mut play = Play::new(&[OnServerResponse], &[]);
+        play.hear(said);
+        play.answer(drop());
+        assert_eq!(by(&play), Some(("sink a at on-server-response".into(), judged)), "{said}");
+    }
+    // One that fails, one whose verdict cannot be carried out, and nobody knows which was too slow.
+    let failure = Failure {
+        kind: FailureKind::Trap,
+        detail: String::new(),
+        backtrace: Vec::new(),
+        stderr: String::new(),
+        fuel: 0,
+    };
+    for (name, failures, words) in [
+        (Some("a"), vec![("a".to_owned(), failure)], "sink a at on-session-start, which failed: trap"),
+        (None, Vec::new(), "a sink of this server at on-session-start"),
+    ] {
+        let mut play = Play::new(&[OnSessionStart], &[]);
+        play.hear("220 mx\r\n");
+        let (asking, question) = play.asking();
+        let by_name = name.map(Into::into);
+        let decision = Decision { verdict: drop(), by: by_name, overlay: question.overlay, failures, is_heard: true };
+        let step = asking.decided(decision, NOW, &mut play.wire);
+        play.settle(step);
+        assert_eq!(by(&play), Some((words.into(), None)));
+    }
+    let mut play = Play::new(&[OnSessionStart], &[]);
+    play.hear("220 mx\r\n");
+    play.answer(Verdict::SendFirst("RSET".into()));
+    assert_eq!(by(&play), Some(("sink a at on-session-start".into(), None)));
+    // What the server ends by itself is nobody else's word.
+    let mut play = Play::new(&[OnSessionStart], &[]);
+    play.hear("220 mx\r\n");
+    play.answer(Verdict::Next);
+    play.hear("421 bye\r\n");
+    assert_eq!((play.closed().why, by(&play)), (Why::ServiceClosing, None));
+}
+
+#[test]
+fn who_has_no_reply_when_a_sink_drops_the_session_is_left_by_the_sink() {
+    let at_end = |said: &str| {
+        let mut play = Play::ready(&[OnServerResponse], &["MAIL", "RCPT", "DATA", "."], OFFERS);
+        play.transact(1);
+        for line in ["250 ok\r\n", "250 ok\r\n", "354 go\r\n"] {
+            play.hear(line);
+            play.answer(Verdict::Next);
+        }
+        play.hear(said);
+        play.answer(Verdict::DropSession(reply(451)));
+        play
+    };
+    assert_eq!(at_end("554 no\r\n").by_sinks(), ["0 a, not 554"]);
+    // Nobody knows whether it took the message.
+    let play = at_end("354 more\r\n");
+    assert_eq!((play.results(), play.by_sinks()), (vec!["0 451".to_owned()], vec!["0 a".to_owned()]));
 }

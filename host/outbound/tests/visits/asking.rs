@@ -18,12 +18,14 @@ struct Sinks<F> {
     messages: Messages,
     sessions: Vec<OutSession>,
     hosts: Option<Vec<HostAddress>>,
+    /// Whose word a result was, where it was a sink's.
+    by_sinks: Vec<String>,
     verdict: F,
 }
 
 impl<F: FnMut(&mut Question) -> Option<Verdict> + Send> Sinks<F> {
     fn new(messages: usize, verdict: F) -> Self {
-        Self { messages: Messages::new(messages), sessions: Vec::new(), hosts: None, verdict }
+        Self { messages: Messages::new(messages), sessions: Vec::new(), hosts: None, by_sinks: Vec::new(), verdict }
     }
 }
 
@@ -53,6 +55,7 @@ impl<F: FnMut(&mut Question) -> Option<Verdict> + Send> Feed for Sinks<F> {
     }
 
     async fn done(&mut self, sent: Sent, facts: &HopFacts) {
+        self.by_sinks.extend(sent.by_sinks.values().map(ToString::to_string));
         self.messages.done(sent, facts).await;
     }
 }
@@ -97,7 +100,14 @@ async fn a_session_that_a_sink_drops_is_tried_later_and_not_elsewhere() {
     });
     let servers: Vec<_> = peers.iter().map(|peer| peer.address).collect();
     let outbound = Outbound::new(options()).expect("good options");
-    outbound.visit(&route(&servers, TlsDemand::Never), &mut feed).await;
+    let visit = outbound.visit(&route(&servers, TlsDemand::Never), &mut feed).await;
+    let words = "sink a at on-message-start";
+    assert_eq!(feed.by_sinks, [words, words], "it is not the word of the server");
+    assert_eq!(visit.dropped_by.map(|by| by.to_string()).as_deref(), Some(words));
+    assert_eq!(
+        visit.hops.iter().map(|hop| hop.by.as_ref().map(ToString::to_string)).collect::<Vec<_>>(),
+        [Some(words.into())]
+    );
     let codes: Vec<_> = feed.messages.results().iter().filter_map(|it| it.as_ref().err().map(Reply::code)).collect();
     assert_eq!(codes, [451, 451]);
     assert_eq!(peers.iter().map(Peer::connections).sum::<usize>(), 1);
@@ -111,6 +121,8 @@ async fn a_sink_that_never_answers_holds_no_connection_for_ever() {
     let outbound = Outbound::new(hasty(Duration::from_millis(20))).expect("good options");
     let visit = outbound.visit(&route(&[peer.address], TlsDemand::Never), &mut feed).await;
     assert_eq!(visit.failure.map(|reply| reply.code()), Some(451));
+    let by = visit.dropped_by.map(|by| by.to_string());
+    assert_eq!(by.as_deref(), Some("a sink of this server at on-session-start"));
     assert!(!peer.heard().iter().any(|line| line.starts_with("EHLO")));
 }
 

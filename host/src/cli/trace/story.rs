@@ -176,11 +176,10 @@ fn step(line: &Line<'_>) -> String {
 
 // Whose word a reply is, where it is none of the server that was asked.
 fn whose(by: &Option<By<'_>>) -> String {
-    match by {
-        None => String::new(),
-        Some(By { sink, said: None }) => format!(" (says sink {sink})"),
-        Some(By { sink, said: Some(said) }) => format!(" (says sink {sink}; the server said: {said})"),
-    }
+    let Some(By { sink, said }) = by else { return String::new() };
+    let sink = if sink.is_empty() { "a sink of this server".to_owned() } else { format!("sink {sink}") };
+    let said = said.as_ref().map(|said| format!("; the server said: {said}")).unwrap_or_default();
+    format!(" (says {sink}{said})")
 }
 
 fn received(step: &Step<'_>) -> String {

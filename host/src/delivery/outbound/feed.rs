@@ -237,7 +237,7 @@ impl Drop for LeaseFeed {
                 // once; as an attempt that failed it waits longer each time and ends like any other.
                 Ok(runtime) if is_broken => {
                     let carrier = self.carrier.clone();
-                    runtime.spawn(async move { carrier.fail(lease, &broken(), &[], None).await });
+                    runtime.spawn(async move { carrier.fail(lease, (&broken(), None), &[], None).await });
                 }
                 _ => self.carrier.queue.give_back(lease),
             }

@@ -4,8 +4,10 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use basin_core::mail::BySink;
 use basin_core::queue::{Lease, Next, VisitEnd};
 use basin_core::reply::{Class, Reply};
+use basin_core::smtp::client::Sent;
 use basin_core::time::Timestamp;
 use basin_core::transport::{Change, Whom};
 use basin_outbound::{HopAttempt, Outbound};
@@ -110,31 +112,38 @@ impl Carrier {
         };
         // What is permanent is so for each message by itself: nothing is gained by leaving the destination alone. Nor where
         // a sink of this server ended the session: others can be reached there, and other mail need not wait.
-        let is_down = reply.class() != Class::Permanent && !visited.is_dropped;
+        let is_down = reply.class() != Class::Permanent && visited.dropped_by.is_none();
         let end = if is_down { VisitEnd::Failed(reply.clone()) } else { VisitEnd::Reached };
         let again = self.queue.close(visit, end);
         if let Some(until) = again {
             DestinationChanged { destination: &route.destination, down: Some((until, &reply)) }.record(&self.metrics);
         }
-        self.fail(lease, &reply, &visited.hops, again).await;
+        self.fail(lease, (&reply, visited.dropped_by.as_ref()), &visited.hops, again).await;
     }
 
-    /// Nobody took the message in hand: all its recipients there have the same result.
-    pub(super) async fn fail(&self, lease: Lease, reply: &Reply, hops: &[HopAttempt], again: Option<Timestamp>) {
+    /// Nobody took the message in hand: all its recipients there have the same result, which is a sink's word where
+    /// one is named.
+    pub(super) async fn fail(
+        &self,
+        lease: Lease,
+        (reply, by): (&Reply, Option<&BySink>),
+        hops: &[HopAttempt],
+        again: Option<Timestamp>,
+    ) {
         let Some(taken) = self.queue.outgoing(&lease).await else { return self.queue.reconsider(lease).await };
         let (message, destination) = (&taken.outgoing.id, lease.destination());
-        for HopAttempt { host, address, tls, error, took, .. } in hops {
+        for HopAttempt { host, address, tls, error, by, took, .. } in hops {
             let (host, reply, tls) = (Some(host.as_str()), error.as_ref().unwrap_or(reply), tls.as_ref());
-            let tried =
-                MessageTried { message, destination, host, address: *address, tls, reply, by: None, took: *took };
+            let (address, by, took) = (*address, by.as_ref(), *took);
+            let tried = MessageTried { message, destination, host, address, tls, reply, by, took };
             tried.record(&self.tracking);
         }
         if hops.is_empty() {
             let (host, address, tls, took) = (None, None, None, now().since(taken.since));
-            MessageTried { message, destination, host, address, tls, reply, by: None, took }.record(&self.tracking);
+            MessageTried { message, destination, host, address, tls, reply, by, took }.record(&self.tracking);
         }
-        let results = taken.outgoing.failed(reply).results;
-        let said = Said { results, ..Said::default() };
+        let Sent { results, by_sinks, .. } = taken.outgoing.failed(reply).by(by);
+        let said = Said { results, by_sinks, ..Said::default() };
         let attempt = taken.attempt(self, lease.destination(), None, said, again);
         self.queue.settle(lease, Change::Sent(attempt)).await;
     }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use crate::event::{Decision, EventKind, Occasion, Overlay, Question, ResponseFacts, Verdict};
 use crate::limits::OUT_THINKING_MAX;
+use crate::mail::BySink;
 use crate::reply::Reply;
 use crate::smtp::client::hearing::{Heard, Topic};
 use crate::smtp::client::live::Live;
 use crate::smtp::client::own::Owner;
-use crate::smtp::client::reading::follow;
+use crate::smtp::client::reading::{dropped_by, follow};
 use crate::smtp::client::step::{Awaits, ClientStep, Reading};
 use crate::time::Timestamp;
+use crate::transport::failure_behind;
 
 /// A connection whose other server waits while sinks are asked.
 ///
@@ -84,6 +86,7 @@ impl Asking {
     /// Goes on with what the sinks decided.
     pub fn decided(self, decision: Decision, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
         let Self { mut live, about, occasion, rest, due } = self;
+        let failure = failure_behind(&decision).map(|kind| kind.word().to_owned());
         let Decision { verdict, by, overlay, .. } = decision;
         live.bag = overlay.session_bag.clone();
         // Whatever leaves now is answered from now on.
@@ -93,9 +96,12 @@ impl Asking {
             && verdict.has_fitting_reply(occasion.event)
             && occasion.objection(&verdict, &by).is_none();
         let verdict = if is_sound { verdict } else { Verdict::DropSession(out_of_step()) };
+        let sink = BySink { binding: by.clone(), event: occasion.event.name().to_owned(), failure, said: None };
         let step = match about {
-            About::Command(owner) => owner.decided(live, (verdict, by, overlay.out_command), now, wire),
-            About::Reply(awaits, reply) => judged(Reading { live, awaits }, (verdict, by), reply, now, wire),
+            About::Command(owner) => {
+                dropped_by(owner.decided(live, (verdict, by, overlay.out_command), now, wire), sink)
+            }
+            About::Reply(awaits, reply) => judged(Reading { live, awaits }, (verdict, sink), reply, now, wire),
         };
         let ClientStep::Read(reading) = step else { return follow(step, &rest, due, now) };
         reading.pump(due, &rest, now, wire)
@@ -113,21 +119,22 @@ impl Asking {
 
 fn judged(
     mut reading: Reading,
-    (verdict, by): (Verdict, String),
+    (verdict, by): (Verdict, BySink),
     reply: Reply,
     now: Timestamp,
     wire: &mut Vec<u8>,
 ) -> ClientStep {
     if let Verdict::DropSession(why) = &verdict {
-        return reading.dropped(&Heard { real: reply, judged: why.clone(), by: Some(by) });
+        let heard = Heard { real: reply, judged: why.clone(), by: Some(by.clone()) };
+        return dropped_by(reading.dropped(&heard), heard.dropper().unwrap_or(by));
     }
     if let Verdict::TreatAs(other) = verdict {
         return reading.take(Heard { real: reply, judged: other, by: Some(by) }, now, wire);
     }
     if let Verdict::ChangeState(state) = verdict {
         reading.live.state_changes = reading.live.state_changes.saturating_add(1);
-        reading.live.judge = by;
-        return reading.turn(state, reply, now, wire);
+        reading.live.judge.clone_from(&by.binding);
+        return dropped_by(reading.turn(state, reply, now, wire), by);
     }
     reading.take(Heard::of(reply), now, wire)
 }

@@ -191,7 +191,7 @@ fn refused(live: Box<Live>, reply: &Reply, what: &str, now: Timestamp, wire: &mu
 // Ends a session that comes to no mail, in order. A message that was to go on comes back.
 fn part(mut live: Box<Live>, why: Why, reply: &Reply, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
     let unsent = live.resume.take().map(|(outgoing, _)| *outgoing);
-    own::farewell(live, Closed { why, reply: reply.shortened(), unsent }, now, wire)
+    own::farewell(live, Closed::of(why, reply, unsent), now, wire)
 }
 
 fn first_word(reply: &Reply) -> String {

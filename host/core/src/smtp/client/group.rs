@@ -2,12 +2,13 @@
 
 use crate::event::{EventKind, OutState};
 use crate::limits::PIPELINED_COMMANDS_MAX;
-use crate::mail::RecipientId;
+use crate::mail::{BySink, RecipientId};
 use crate::reply::{Class, Reply};
 use crate::smtp::client::hearing::{Heard, Refusal};
 use crate::smtp::client::live::{Live, put_line};
 use crate::smtp::client::own::{self, Owner};
 use crate::smtp::client::plan::rcpt_line;
+use crate::smtp::client::reading::dropped_by;
 use crate::smtp::client::sending::{Sending, first_chunk_line};
 use crate::smtp::client::sent::Why;
 use crate::smtp::client::step::{Awaits, ClientStep, Reading};
@@ -292,7 +293,9 @@ impl Envelope {
         self.note_open(cue, real);
         if real.class() == Class::Continue {
             // It waits for content, and whatever left now would be that.
-            return self.end(Why::Dropped, &left_for_later(), false);
+            let event = EventKind::OnServerResponse.name().to_owned();
+            let sink = BySink { binding: live.judge.clone(), event, ..BySink::default() };
+            return dropped_by(self.end(Why::Dropped, &left_for_later(), false), sink);
         }
         self.left(live)
     }

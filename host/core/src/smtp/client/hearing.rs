@@ -31,7 +31,7 @@ pub(super) struct Heard {
     /// What a sink made of it.
     pub(super) judged: Reply,
     /// Which sink did.
-    pub(super) by: Option<String>,
+    pub(super) by: Option<BySink>,
 }
 
 impl Heard {
@@ -42,10 +42,15 @@ impl Heard {
 
     /// What a refusal comes to, and whose word it is.
     pub(super) fn refusal(&self) -> Refusal {
-        let by = self.by.as_ref().filter(|by| !by.is_empty());
-        let event = EventKind::OnServerResponse.name().to_owned();
-        let by = by.map(|by| BySink { binding: by.clone(), event, failure: None, said: Some(self.real.shortened()) });
+        let by = self.by.clone().map(|by| BySink { said: Some(self.real.shortened()), ..by });
         Refusal { reply: self.judged.shortened(), by }
+    }
+
+    /// The sink that ends the session over it. It judged no more than a refusal: a reply that lets things go on says
+    /// nothing else behind its word.
+    pub(super) fn dropper(&self) -> Option<BySink> {
+        let said = self.real.is_refusal().then(|| self.real.shortened());
+        self.by.clone().map(|by| BySink { said, ..by })
     }
 }
 

@@ -134,7 +134,7 @@ pub(super) fn close(why: Why, reply: &Reply) -> ClientStep {
 
 /// Ends a connection.
 pub(super) fn close_with(why: Why, reply: &Reply, unsent: Option<Outgoing>) -> ClientStep {
-    ClientStep::Close(Closed { why, reply: reply.shortened(), unsent })
+    ClientStep::Close(Closed::of(why, reply, unsent))
 }
 
 /// Appends a command line. Everything in it was checked where it came from; were a control octet left all the

@@ -1,7 +1,7 @@
 //! Replies, in the order in which they come, and what each of them leads to.
 
 use crate::event::{EventKind, OutState};
-use crate::mail::RecipientId;
+use crate::mail::{BySink, RecipientId};
 use crate::reply::Reply;
 use crate::smtp::client::asking::Asking;
 use crate::smtp::client::greeting;
@@ -89,8 +89,19 @@ impl Reading {
 
     /// A sink ends the connection over this reply. What it says of mail that was taken stays true.
     pub(super) fn dropped(self, heard: &Heard) -> ClientStep {
-        let Awaits::End(ending) = self.awaits else { return self.break_off(Why::Dropped, &heard.judged) };
-        ending.dropped(heard)
+        match self.awaits {
+            Awaits::End(ending) => ending.dropped(heard),
+            Awaits::Chunk(stream) | Awaits::Cut(stream) => stream.dropped(heard),
+            awaits @ (Awaits::Greeting
+            | Awaits::Ehlo
+            | Awaits::Helo
+            | Awaits::StartTls
+            | Awaits::Login(_)
+            | Awaits::Own(_)
+            | Awaits::Settling(_)
+            | Awaits::Envelope(_)
+            | Awaits::Quit) => Self { live: self.live, awaits }.break_off(Why::Dropped, &heard.judged),
+        }
     }
 
     /// Ends the connection in the middle.
@@ -135,6 +146,22 @@ pub(super) fn follow(step: ClientStep, input: &[u8], due: usize, now: Timestamp)
         ClientStep::Sent(sent, reported) => ClientStep::Sent(sent, reported.with_input(input)),
         ClientStep::Ask(asking, question) => ClientStep::Ask(asking.with_rest(due, input), question),
         step @ (ClientStep::Read(_) | ClientStep::Close(_)) => step,
+    }
+}
+
+/// Names the sink that ended the session, where the step is its end, and one did.
+pub(super) fn dropped_by(step: ClientStep, sink: BySink) -> ClientStep {
+    match step {
+        ClientStep::Close(mut closed) => {
+            closed.dropped_by(sink);
+            ClientStep::Close(closed)
+        }
+        ClientStep::Sent(sent, reported) => ClientStep::Sent(sent, reported.dropped_by(sink)),
+        step @ (ClientStep::Read(_)
+        | ClientStep::StartTls(_)
+        | ClientStep::Idle(_)
+        | ClientStep::Send(_)
+        | ClientStep::Ask(..)) => step,
     }
 }
 

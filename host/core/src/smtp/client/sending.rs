@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crate::event::{EventKind, OutState};
 use crate::limits::CONTENT_SLICE_BYTES;
-use crate::mail::RecipientId;
+use crate::mail::{BySink, RecipientId};
 use crate::reply::{Class, Reply};
 use crate::smtp::client::asking::Asking;
 use crate::smtp::client::hearing::{Heard, Refusal};
@@ -180,13 +180,22 @@ impl Stream {
         ClientStep::Read(Reading { live, awaits: Awaits::End(Box::new(ending)) })
     }
 
+    /// A sink ends the connection over a reply.
+    pub(super) fn dropped(self, heard: &Heard) -> ClientStep {
+        self.break_off_by(Why::Dropped, &heard.judged, heard.dropper())
+    }
+
     /// The connection is over before the machine knows that the end left.
-    pub(super) fn break_off(mut self, why: Why, reply: &Reply) -> ClientStep {
+    pub(super) fn break_off(self, why: Why, reply: &Reply) -> ClientStep {
+        self.break_off_by(why, reply, None)
+    }
+
+    fn break_off_by(mut self, why: Why, reply: &Reply, by: Option<BySink>) -> ClientStep {
         if !self.is_end_given() {
             return self.envelope.end(why, reply, false);
         }
         // The shell may have written the end out before it learned that something is wrong.
-        self.envelope.refuse_accepted(&Refusal::of(&interrupted(reply)));
+        self.envelope.refuse_accepted(&Refusal { reply: interrupted(reply), by });
         self.envelope.end(why, reply, true)
     }
 
@@ -405,9 +414,9 @@ impl Ending {
 
     /// A sink ends the connection over a reply. Who was taken is taken; the others are tried again.
     pub(super) fn dropped(mut self, heard: &Heard) -> ClientStep {
-        let Heard { real, judged: why, by } = heard;
+        let Heard { real, judged: why, .. } = heard;
         if self.chunk_replies > 0 || self.is_lone_dot || real.class() == Class::Continue {
-            return self.break_off(Why::Dropped, why);
+            return self.break_off_by(Why::Dropped, why, heard.dropper());
         }
         if real.is_refusal() {
             self.answered(heard);
@@ -415,17 +424,20 @@ impl Ending {
             self.answered(&Heard::of(real.clone()));
         }
         let is_open = !self.takers.is_empty();
-        let by = by.as_deref().unwrap_or_default();
-        self.envelope.refuse_accepted(&Refusal::of_sink(by, EventKind::OnServerResponse, &interrupted(why)));
+        self.envelope.refuse_accepted(&Refusal { reply: interrupted(why), by: heard.dropper() });
         self.envelope.end(Why::Dropped, why, is_open)
     }
 
     /// The connection is over and the reply is not here. Nobody counts as taken; who has no reply is tried again.
-    pub(super) fn break_off(mut self, why: Why, reply: &Reply) -> ClientStep {
+    pub(super) fn break_off(self, why: Why, reply: &Reply) -> ClientStep {
+        self.break_off_by(why, reply, None)
+    }
+
+    fn break_off_by(mut self, why: Why, reply: &Reply, by: Option<BySink>) -> ClientStep {
         // 421 in place of the reply says that the message was not taken.
         let may_be_delivered = !self.is_lone_dot && why != Why::ServiceClosing;
         let result = if why == Why::ServiceClosing { reply.shortened() } else { interrupted(reply) };
-        self.envelope.refuse_accepted(&Refusal::of(&result));
+        self.envelope.refuse_accepted(&Refusal { reply: result, by });
         self.envelope.end(why, reply, may_be_delivered)
     }
 }

@@ -34,6 +34,15 @@ pub struct Sent {
     pub is_complete: bool,
 }
 
+impl Sent {
+    /// The same, as the word of a sink.
+    #[must_use]
+    pub fn by(self, sink: Option<&BySink>) -> Self {
+        let by_sinks = sink.map(|sink| self.results.iter().map(|(id, _)| (*id, sink.clone())).collect());
+        Self { by_sinks: by_sinks.unwrap_or_default(), ..self }
+    }
+}
+
 /// A connection that is over.
 #[derive(Debug, Clone)]
 pub struct Closed {
@@ -43,9 +52,24 @@ pub struct Closed {
     /// something that only this connection or this host is at fault for, except 521 (RFC 7504); a refusal of the
     /// content while it left ([`Why::Refused`]) is the other server's word on the message.
     pub reply: Reply,
+    /// The sink whose word the reply is, where one of this server's ended the session.
+    pub by: Option<Box<BySink>>,
     /// The message in hand, with those recipients of whom nothing is decided: it may go over another
     /// connection or to another host of the same destination at once.
     pub unsent: Option<Outgoing>,
+}
+
+impl Closed {
+    pub(super) fn of(why: Why, reply: &Reply, unsent: Option<Outgoing>) -> Self {
+        Self { why, reply: reply.shortened(), by: None, unsent }
+    }
+
+    /// Names the sink that ended the session, where one did and none is named.
+    pub(super) fn dropped_by(&mut self, sink: BySink) {
+        if self.why == Why::Dropped {
+            self.by.get_or_insert_with(|| Box::new(sink));
+        }
+    }
 }
 
 /// Why a connection is over.

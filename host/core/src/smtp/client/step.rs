@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::event::Question;
+use crate::mail::BySink;
 use crate::reply::Reply;
 use crate::smtp::client::asking::Asking;
 use crate::smtp::client::greeting;
@@ -271,6 +272,15 @@ impl Reported {
         }
     }
 
+    /// See [`Closed::dropped_by`].
+    pub(super) fn dropped_by(mut self, sink: BySink) -> Self {
+        match &mut self.0 {
+            After::Close(closed) | After::Part(_, closed) => closed.dropped_by(sink),
+            After::GoOn(..) => {}
+        }
+        self
+    }
+
     /// Octets came behind the last reply. What was decided stays decided.
     pub(super) fn with_input(self, input: &[u8]) -> Self {
         match self.0 {
@@ -284,7 +294,7 @@ impl Reported {
                     Then::Hello => live.resume.take().map(|(outgoing, _)| *outgoing),
                     Then::Idle | Then::Goodbye => None,
                 };
-                Self(After::Close(Box::new(Closed { why, reply: reply.shortened(), unsent })))
+                Self(After::Close(Box::new(Closed::of(why, &reply, unsent))))
             }
         }
     }

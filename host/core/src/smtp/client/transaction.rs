@@ -12,6 +12,7 @@ use crate::smtp::client::live::{Live, close_with, odd, of_host, put_line, unaske
 use crate::smtp::client::outgoing::Outgoing;
 use crate::smtp::client::own::farewell;
 use crate::smtp::client::plan::{Plan, plan, recipient_refusal};
+use crate::smtp::client::reading::dropped_by;
 use crate::smtp::client::sending::{Ending, Sending};
 use crate::smtp::client::sent::{Accepted, Closed, Sent, Why};
 use crate::smtp::client::step::{After, Awaits, ClientStep, Idle, Reading, Reported, Then};
@@ -142,7 +143,7 @@ pub(super) fn idle(mut live: Box<Live>, now: Timestamp, wire: &mut Vec<u8>) -> C
 
 fn used_up(live: Box<Live>, unsent: Option<Outgoing>, now: Timestamp, wire: &mut Vec<u8>) -> ClientStep {
     let reply = Reply::with(451, 5, 0, "the next server takes no more messages over this connection");
-    farewell(live, Closed { why: Why::LimitReached, reply, unsent }, now, wire)
+    farewell(live, Closed::of(Why::LimitReached, &reply, unsent), now, wire)
 }
 
 impl Envelope {
@@ -286,7 +287,11 @@ impl Envelope {
     fn answered_data(mut self: Box<Self>, mut live: Box<Live>, heard: &Heard, wire: &mut Vec<u8>) -> ClientStep {
         let reply = &heard.judged;
         match reply.class() {
-            Class::Continue if self.is_tainted => self.end(Why::Dropped, &left_for_later(), false),
+            Class::Continue if self.is_tainted => {
+                // The sink that would not have whom the server took.
+                let sink = self.by_sinks.values().next_back().cloned().unwrap_or_default();
+                dropped_by(self.end(Why::Dropped, &left_for_later(), false), BySink { said: None, ..sink })
+            }
             Class::Continue if self.has_accepted() => ClientStep::Send(Sending::new(live, self)),
             // In LMTP nobody knows how many replies such a dot would have.
             Class::Continue if live.policy.protocol == Protocol::Lmtp => {
@@ -440,7 +445,7 @@ impl Envelope {
             return self.end(why, reply, false);
         }
         let (sent, unsent) = self.settle(false);
-        let closed = Closed { why, reply: reply.shortened(), unsent };
+        let closed = Closed::of(why, reply, unsent);
         if sent.results.is_empty() {
             return farewell(live, closed, now, wire);
         }
@@ -450,7 +455,7 @@ impl Envelope {
     /// Ends transaction and connection. Who has no result may be tried elsewhere.
     pub(super) fn end(&mut self, why: Why, reply: &Reply, may_be_delivered: bool) -> ClientStep {
         let (sent, unsent) = self.settle(may_be_delivered);
-        let closed = Closed { why, reply: reply.shortened(), unsent };
+        let closed = Closed::of(why, reply, unsent);
         if sent.results.is_empty() {
             return ClientStep::Close(closed);
         }
