@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use basin_core::event::Question;
 use basin_core::reply::Reply;
 use basin_core::smtp::client::{
-    self, Asking, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reading, Sending, TlsFacts, Upgrading,
+    self, Asking, ClientPolicy, ClientStep, Closed, Idle, Outgoing, Reading, Sending, TlsFacts, Upgrading, Why,
 };
 use basin_core::time::Timestamp;
 use tokio::time::{Instant, timeout_at};
@@ -77,8 +77,12 @@ impl<F: Feed> Conversation<'_, F> {
                     reported.go_on(now(), &mut self.out)
                 }
                 ClientStep::Ask(asking, question) => self.ask(asking, *question).await,
-                ClientStep::Close(closed) => {
+                ClientStep::Close(mut closed) => {
                     self.close().await;
+                    if closed.why == Why::Dropped {
+                        // It is a word of this server's sinks, even where nobody knows which of them.
+                        closed.by.get_or_insert_default();
+                    }
                     return closed;
                 }
             };

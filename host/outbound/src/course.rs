@@ -214,8 +214,7 @@ impl<'a, F: Feed> Course<'a, F> {
             }
         };
         policy.hearing = self.hearing(stop, place, local).await;
-        let source = local.map(|local| local.ip());
-        let reach = self.bound();
+        let (source, reach) = (local.map(|local| local.ip()), self.bound());
         let mut conversation = Conversation {
             wire: Some(Wire::new(stream)),
             hands: if is_plain { None } else { stop.plan.as_ref().and_then(TlsPlan::handshake) },
@@ -238,10 +237,6 @@ impl<'a, F: Feed> Course<'a, F> {
             unfit: None,
         };
         let mut closed = conversation.run(policy).await;
-        if closed.why == Why::Dropped {
-            // It is a word of this server's sinks, even where nobody knows which of them.
-            closed.by.get_or_insert_default();
-        }
         let Conversation { in_hand, facts, messages, completed, is_ready, handshake_error, hands, unfit, .. } =
             conversation;
         self.was_ready |= is_ready;
