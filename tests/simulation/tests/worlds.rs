@@ -1,11 +1,13 @@
-//! A few thousand worlds; `make simulate` runs as many as wanted.
+//! A few hundred worlds; `make simulate` runs as many as wanted.
 
 #![allow(clippy::panic, reason = "a broken world is a failed test")]
 
 use basin_simulation::{Counts, run};
 
-/// Worlds of a test run: enough that each kind of trouble meets each part many times.
-const SEEDS: u64 = 2_000;
+/// Worlds of a test run: enough that each kind of trouble meets each part many times. A world with timers lives for days,
+/// which is more than an eighth of a second of a processor where nothing is optimised; two slow ones have to be done in two
+/// minutes. What is counted below is counted for each world, so any number above is as good.
+const SEEDS: u64 = 500;
 
 #[test]
 fn in_every_world_each_message_comes_to_its_end_once() {
@@ -37,7 +39,7 @@ fn in_every_world_each_message_comes_to_its_end_once() {
     assert!(all.remembered > 10 * SEEDS && all.taken_back > SEEDS / 20 && all.timers > SEEDS, "{all:?}");
     assert!(all.notices > SEEDS && all.blobs > SEEDS / 20 && all.logins > SEEDS / 10, "{all:?}");
     assert!(all.superseded > SEEDS / 50, "{all:?}");
-    assert!(all.duplicates > 0 && all.failures_told > SEEDS / 10 && all.delays_told > 100, "{all:?}");
+    assert!(all.duplicates > 0 && all.failures_told > SEEDS / 10 && all.delays_told > SEEDS / 20, "{all:?}");
 }
 
 #[test]
