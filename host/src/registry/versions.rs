@@ -108,7 +108,15 @@ impl Versions {
             return Err(RollbackError::Ambiguous { sink: name(), wanted: wanted.to_owned(), found });
         }
         // Who goes forward again, to what was rolled back, leaves a good version and may want it back.
-        let after = self.replaced(sink, &found.digest, at, !found.is_undone);
+        let mut after = self.replaced(sink, &found.digest, at, !found.is_undone);
+        if !found.is_undone {
+            // What was passed over on the way back was left as well: the next step back goes on from where this one ends.
+            let passed =
+                self.former.iter().map(|version| &version.digest).take_while(|digest| **digest != found.digest);
+            let passed: Vec<&String> = passed.collect();
+            let over = after.former.iter_mut().filter(|version| passed.contains(&&version.digest));
+            over.for_each(|version| version.is_undone = true);
+        }
         Ok((found, after))
     }
 
@@ -254,6 +262,16 @@ mod tests {
         let unknown = one.rolled_back(&sink("1"), Some("4"), at(6)).expect_err("there is none");
         assert_eq!(unknown.to_string(), "sink a has no former component \"4\"; it has 2, 3");
         assert!(one.rolled_back(&sink("1"), Some(""), at(6)).is_err(), "no digits name no component");
+    }
+
+    #[test]
+    fn what_a_rollback_passed_over_is_not_gone_back_to_unasked() {
+        let one = Versions { since: Some(at(1)), ..Versions::default() };
+        let three = one.upgraded(&sink("1"), "2", at(2)).upgraded(&sink("2"), "3", at(3));
+        let four = three.upgraded(&sink("3"), "4", at(4));
+        let (_, two) = four.rolled_back(&sink("4"), Some("2"), at(5)).expect("it is there");
+        let (found, _) = two.rolled_back(&sink("2"), None, at(6)).expect("there is one");
+        assert_eq!(found.digest, "1", "and not 3, which is newer");
     }
 
     #[test]
