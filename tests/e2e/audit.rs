@@ -39,6 +39,7 @@ fn lines(server: &TestServer, what: &str, count: usize) -> io::Result<Vec<Value>
 #[test]
 fn logins_are_there_and_no_password_and_no_wrong_name_is() -> Outcome {
     let server = server_with("")?;
+    assert_eq!(lines(&server, "user added", 1)?[0]["user"], "alice");
     let mut client = server.client()?;
     client.command("EHLO client.example")?.require(250)?;
     client.start_tls("mx.basin.example")?;

@@ -22,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use layer::AuditLayer;
 
+use crate::control::client::operator;
 use crate::journal::files::Files;
 use crate::journal::writer::Writer;
 use crate::journal::{JournalOptions, Kind};
@@ -134,6 +135,16 @@ pub fn append(options: &JournalOptions, by: &str, done: Vec<Fact>) -> io::Result
     let mut files = Files::open(parts(options.clone()).0)?;
     files.append(&octets, now)?;
     files.sync()
+}
+
+/// As [`append`], by whoever runs the command line. What was done holds, whatever becomes of its line; one that cannot be
+/// written is told on standard error.
+pub fn note(options: Option<&JournalOptions>, done: Vec<Fact>) {
+    let Some(options) = options else { return };
+    if let Err(error) = append(options, &operator(), done) {
+        let place = options.directory.display();
+        eprintln!("basin: it is done, and not in the audit log: cannot write to {place}: {error}");
+    }
 }
 
 /// Something that belongs into the audit log.

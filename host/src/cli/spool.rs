@@ -13,13 +13,11 @@ use basin_spool::{
 use clap::Subcommand;
 use serde::Serialize;
 
-use crate::audit::{Fact, append};
+use crate::audit::{Fact, note};
 use crate::cli::Context;
 use crate::cli::table::{print, print_json};
-use crate::control::client::operator;
 use crate::control::server::PIN_TIME;
 use crate::control::{Client, ClientError};
-use crate::journal::JournalOptions;
 use crate::privileges::Identity;
 use crate::registry::quantity::show_size;
 
@@ -89,14 +87,14 @@ impl Spool {
         match self.command {
             Command::Backup { directory, previous } => {
                 let (backup, checked) = take_backup(&spool, &directory, previous.as_deref(), &storage)?;
-                note(audit.as_ref(), "the spool was copied by an operator", &directory);
+                note(audit.as_ref(), copied("the spool was copied by an operator", &directory));
                 self::show(self.json, &Report::of_backup(&backup).with_check(&checked))?;
                 Ok(ending(checked.damaged.is_empty()))
             }
             Command::Restore { directory, even_damaged } => {
                 become_owner(&spool)?;
                 let backup = restore(&directory, &spool, even_damaged, &storage)?;
-                note(audit.as_ref(), "a copy was put into the spool by an operator", &directory);
+                note(audit.as_ref(), copied("a copy was put into the spool by an operator", &directory));
                 show(self.json, &Report::of_backup(&backup))?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -146,12 +144,8 @@ fn become_owner(spool: &Path) -> anyhow::Result<()> {
 }
 
 // Mail was shown to somebody whom it is not for, or is here again.
-fn note(audit: Option<&JournalOptions>, what: &'static str, directory: &Path) {
-    let fact = Fact::new(what).with("directory", directory.display().to_string());
-    let noted = audit.map_or(Ok(()), |audit| append(audit, &operator(), vec![fact]));
-    if let Err(error) = noted {
-        eprintln!("basin: this is not in the audit log: {error}");
-    }
+fn copied(what: &'static str, directory: &Path) -> Vec<Fact> {
+    vec![Fact::new(what).with("directory", directory.display().to_string())]
 }
 
 fn take_backup(

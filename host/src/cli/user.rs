@@ -13,6 +13,7 @@ use clap::Subcommand;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::audit::{Fact, note};
 use crate::cli::Context;
 use crate::cli::table::print;
 use crate::clock::Randomness;
@@ -60,16 +61,20 @@ impl User {
     /// # Errors
     /// The file cannot be read or written, or there is no such user, or there is one already.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let (file, spool) = match self.file {
-            Some(file) => (file, None),
+        let (file, spool, audit) = match self.file {
+            Some(file) => (file, None, None),
             None => {
                 let config = context.load()?;
                 let named =
                     config.users_file.context("the configuration names no `users-file` in [auth]; use --file")?;
-                (named, Some(config.spool))
+                (named, Some(config.spool), config.audit)
             }
         };
         let tell = |what: &str| print(format!("{what} in {}; {}\n", file.display(), aftermath(spool.as_deref())));
+        let done = |what, user: &str| {
+            let fact = Fact::new(what).with("user", user).with("file", file.display().to_string());
+            note(audit.as_ref(), vec![fact]);
+        };
         match self.command {
             Command::List => {
                 let users: String = read(&file)?.1.users().map(|user| format!("{user}\n")).collect();
@@ -91,15 +96,18 @@ impl User {
                     let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
                     Ok(format!("{text}{gap}{line}\n"))
                 })?;
+                done("user added", &name);
                 tell(&format!("user {name} added"))?;
             }
             Command::Passwd { name } => {
                 let line = line(&name)?;
                 change(&file, |text, has| with(text, &name, has(&name), Some(&line)))?;
+                done("password changed", &name);
                 tell(&format!("user {name} has the new password"))?;
             }
             Command::Remove { name } => {
                 change(&file, |text, has| with(text, &name, has(&name), None))?;
+                done("user removed", &name);
                 tell(&format!("user {name} removed"))?;
             }
         }

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
-use crate::audit::append;
 use crate::audit::changes::changes;
-use crate::control::client::operator;
+use crate::audit::note;
 use crate::journal::JournalOptions;
 use crate::registry::fields::FileError;
 use crate::registry::{RegistryFile, digest};
@@ -83,11 +82,7 @@ impl Store {
 
     /// Writes into the audit log what an edit changed. The edit holds, whatever becomes of that.
     pub(crate) fn note_changes(&self, before: &RegistryFile, after: &RegistryFile) {
-        let Some(audit) = &self.audit else { return };
-        if let Err(error) = append(audit, &operator(), changes(before, after)) {
-            let place = audit.directory.display();
-            eprintln!("basin: the change is made, and not in the audit log: cannot write to {place}: {error}");
-        }
+        note(self.audit.as_ref(), changes(before, after));
     }
 
     /// The directory.

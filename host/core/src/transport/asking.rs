@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::machine::{Transport, Work};
-use super::submission::{expired, failure_behind, is_of_the_message};
+use super::submission::{Whose, expired, failure_behind, is_of_the_message};
 use super::telling::About;
 use crate::event::{Decision, EventKind, Later, Occasion, Overlay, Question, Verdict};
 use crate::limits::{SINK_DEFER_MIN, SINK_FAILURES_BEFORE_HOLD};
@@ -98,7 +98,7 @@ impl Transport {
         }
         if now >= end {
             let last = by_sink(event, decision, now).map(Last::reworded);
-            return Outcome::Failed { reply: expired(&later.reply.shortened()), last };
+            return Outcome::Failed { reply: expired(&later.reply.shortened(), Whose::Sink), last };
         }
         let until = now.plus(later.after.max(SINK_DEFER_MIN)).min(end);
         Outcome::Deferred { until, reply: later.reply.shortened(), attempts, last: by_sink(event, decision, now) }

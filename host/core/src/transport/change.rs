@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::machine::{End, Transport, TransportPolicy, Work};
-use super::submission::{EXPIRED, expired, given_up};
+use super::submission::{EXPIRED, Whose, expired, given_up};
 use crate::event::EventSet;
 use crate::mail::{BySink, Handover, Last, Message, Outcome, Recipient, RecipientId, Resolution};
 use crate::reply::{Class, Reply};
@@ -138,7 +138,8 @@ impl Transport {
                 // An operator held it meanwhile: so it stays.
                 Err(_) if matches!(recipient.outcome, Outcome::Held { .. }) => continue,
                 Err(reply) if attempt.at >= end => {
-                    Outcome::Failed { reply: expired(&reply.shortened()), last: last.map(Last::reworded) }
+                    let reply = expired(&reply.shortened(), Whose::of(last.as_ref()));
+                    Outcome::Failed { reply, last: last.map(Last::reworded) }
                 }
                 Err(reply) => Outcome::Deferred {
                     until,
@@ -183,7 +184,9 @@ impl Transport {
             let answer = last.cloned().or(own).map(|reply| reply.shortened());
             let reply = match &answer {
                 _ if !is_by_time => given_up(answer.as_ref()),
-                Some(answer) => expired(answer),
+                // The reply of the destination is nobody else's.
+                Some(answer) if last.is_some() => expired(answer, Whose::Server),
+                Some(answer) => expired(answer, Whose::of(attempt.as_ref())),
                 None => never_tried(),
             };
             recipient.outcome = Outcome::Failed { reply, last: attempt.map(Last::reworded) };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::machine::{Transport, Work};
 use super::remote::Place;
-use super::submission::expired;
+use super::submission::{Whose, expired};
 use super::telling::asks;
 use crate::addr::Address;
 use crate::limits::ANSWERS_PER_RECORD;
@@ -76,7 +76,7 @@ fn outcome(result: Result<(), Reply>, now: Timestamp, until: Timestamp, attempts
     match result {
         Ok(()) => Outcome::Delivered { at: now, to: Handover::Mailbox },
         Err(reply) if reply.class() == Class::Permanent => Outcome::Failed { reply, last },
-        Err(reply) if is_expired => Outcome::Failed { reply: expired(&reply), last },
+        Err(reply) if is_expired => Outcome::Failed { reply: expired(&reply, Whose::Server), last },
         Err(reply) => Outcome::Deferred { until, reply, attempts, last },
     }
 }

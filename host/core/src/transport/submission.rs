@@ -7,7 +7,7 @@ use super::children::Then;
 use super::machine::{End, Transport, Work};
 use crate::event::{Decision, EventKind, FailureKind, Later, Occasion, Verdict, beyond_the_session};
 use crate::limits::{SINK_DEFER_MIN, SINK_FAILURES_BEFORE_HOLD};
-use crate::mail::{BySink, Message, Outcome};
+use crate::mail::{BySink, Last, Message, Outcome};
 use crate::reply::Reply;
 use crate::time::Timestamp;
 use crate::transport::{PutOff, Stage};
@@ -85,7 +85,7 @@ impl Transport {
     fn defer(mut self, later: &Later, by: Option<BySink>, now: Timestamp) -> Work {
         let end = self.end_of_life();
         if now >= end {
-            return self.refuse(&expired(&later.reply), now);
+            return self.refuse(&expired(&later.reply, Whose::Sink), now);
         }
         self.state.raised = self.state.raised.saturating_add(1);
         self.state.put_off = Some(PutOff { reply: later.reply.shortened(), by });
@@ -190,9 +190,28 @@ pub(super) fn given_up(last: Option<&Reply>) -> Reply {
     Reply::with(554, 3, 0, format!("{GIVEN_UP}; {behind}"))
 }
 
+/// Whose the last words were about a recipient whose time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Who was to take it, or this server.
+    Server,
+    /// A sink, or a server as a sink judged it.
+    Sink,
+}
+
+impl Whose {
+    pub(super) fn of(last: Option<&Last>) -> Self {
+        if last.is_some_and(|last| last.by.is_some()) { Self::Sink } else { Self::Server }
+    }
+}
+
 /// The reply of a recipient that was tried for too long (RFC 3463 §3.5: X.4.7, delivery time expired).
-pub(super) fn expired(last: &Reply) -> Reply {
-    Reply::with(550, 4, 7, format!("{EXPIRED}, the last answer was: {last}"))
+pub(super) fn expired(last: &Reply, whose: Whose) -> Reply {
+    let said = match whose {
+        Whose::Server => "the last answer was",
+        Whose::Sink => "a filter of this server said last",
+    };
+    Reply::with(550, 4, 7, format!("{EXPIRED}, {said}: {last}"))
 }
 
 /// How the sink failed that decided, where its failure policy did.

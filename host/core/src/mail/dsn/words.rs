@@ -101,6 +101,7 @@ fn advice(reply: &Reply) -> Option<&'static str> {
         (2, 2) => Some("The mailbox is full. Send it again later, or reach the recipient in another way."),
         (2 | 3, 3 | 4) => Some("The message is too large for the recipient. Send less, or a link to it."),
         (4, 6) => Some("The address leads back to where it came from. Its owner has to mend the forwarding."),
+        (4, 7) => Some("It was tried for as long as this server tries. Send it again later."),
         (4, _) => Some("The recipient's mail server could not be reached for long. Send it again later."),
         (7, _) => Some("The recipient's mail server refuses it by its rules. Its operator can say more."),
         _ => None,
