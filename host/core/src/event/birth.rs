@@ -68,6 +68,9 @@ pub enum BirthError {
     Header,
 }
 
+/// Octets that the id of a notification has beyond that of the message that it is about: `-n` and a number of 32 bits.
+const NOTIFICATION_SUFFIX_BYTES: usize = 12;
+
 /// Octets of the digest that an id carries: enough that no two of a message's children ever meet.
 const ID_DIGEST_BYTES: usize = 8;
 
@@ -82,7 +85,10 @@ impl Occasion {
         // over the whole of it.
         let suffix = format!("-f{number:016x}");
         let front = parent.as_str();
-        let front = front.get(..MessageId::BYTES_MAX - suffix.len()).unwrap_or(front);
+        // A notification about the child has the child's id with a number behind it, by which a start knows that it is not
+        // to set out yet; cut, it would be anybody's.
+        let room = MessageId::BYTES_MAX - suffix.len() - NOTIFICATION_SUFFIX_BYTES;
+        let front = front.get(..room).unwrap_or(front);
         MessageId::parse(&format!("{front}{suffix}")).unwrap_or_else(|| MessageId::new(self.now, number))
     }
 }

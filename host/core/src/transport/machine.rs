@@ -275,7 +275,7 @@ impl Transport {
     }
 
     // The same for every repetition after a crash, another one for every notification. Long ids, which only a
-    // foreign spool would have, are cut: their tail is the random part, so the tail is kept.
+    // foreign spool would have (a child's leaves room), are cut: their tail is the random part, so the tail is kept.
     pub(super) fn notification_id(&self) -> MessageId {
         let suffix = format!("-n{}", self.state.next_notification());
         let id = self.message.id.as_str();

@@ -2,7 +2,7 @@
 
 use super::stages::{asked, heard, said, start};
 use super::*;
-use crate::event::{BirthError, NewMessage, Question};
+use crate::event::{BirthError, NewMessage, Occasion, Question};
 use crate::limits::ANSWER_DEPTH_MAX;
 use crate::mail::{Body, HeaderBlock};
 
@@ -53,6 +53,17 @@ fn children_are_the_same_in_every_repetition_and_come_before_the_record() {
     assert!(children.iter().all(|(_, child)| child.parent.as_ref().expect("a parent").lets_go(Some(state.batches))));
     assert!(children[0].1.parent.as_ref().expect("a parent").lets_go(None), "its parent came to its end");
     assert_eq!((message.envelope.recipients.len(), children[0].0.envelope.recipients[0].id), (1, 1));
+}
+
+#[test]
+fn a_notification_about_a_child_of_a_child_is_known_as_one() {
+    let mut id = MessageId::new(START, u64::MAX);
+    for generation in 1..=6 {
+        let occasion = Occasion::of(EventKind::OnSubmission, START);
+        id = occasion.child_id(Some(&id), "filter", generation);
+        let notification = MessageId::parse(&format!("{id}-n{}", u32::MAX)).expect("there is room for the number");
+        assert_eq!(about(&notification), Some(id.clone()), "generation {generation}");
+    }
 }
 
 #[test]
