@@ -80,10 +80,14 @@ fn answer(message: &Message, recipient: &Recipient, text: &str, call: &Call) -> 
         metrics::count("not_again");
         return Ok(());
     }
+    // Two messages at the same moment are one answer: whoever is slower finds the other's mark, here, or when the table is
+    // written and the event is raised again.
+    if !state::swap(&key, before.as_deref(), event, Some(life))? {
+        metrics::count("not_again");
+        return Ok(());
+    }
     let subject = setting("subject", &recipient.address());
     Answer { message, from: &recipient.address(), to: &sender, subject, text }.submit()?;
-    // Two messages at the same moment are one answer: whoever is slower is asked again and finds the other's mark.
-    state::swap(&key, before.as_deref(), event, Some(life))?;
     metrics::count("answered");
     Ok(())
 }
